@@ -25,9 +25,9 @@ def _activation_of(loss_func):
     while isinstance(loss_func, partial): loss_func = loss_func.func
     act = getattr(loss_func, 'activation', None)
     if not callable(act): return None
-    try: row = act(torch.tensor([[0., 1., 3.]]))
+    try: total = float(act(torch.tensor([[0., 1., 3.]])).sum())
     except Exception: return None
-    return 'softmax' if abs(float(row.sum()) - 1) < 1e-3 else 'identity'
+    return 'softmax' if abs(total - 1) < 1e-3 else 'identity'
 
 # %% ../nbs/05_metric.ipynb #e96aca4d
 def _refuse_vocabulary(learn):

@@ -86,7 +86,7 @@ def _prepare(scores, targets, activation, sample_weight):
     outputs,labels = class_rows(scores, targets)
     ranked = ranking_scores(outputs, labels, activation)
     columns = outputs.ndim == 2 and labels.ndim == 1
-    improper = count_improper(outputs) if columns and activation is None else torch.zeros((), dtype=torch.long)
+    improper = count_improper(outputs) if columns and activation is None else outputs.new_zeros((), dtype=torch.long)
     task = 'binary' if ranked.ndim == 1 else 'multiclass' if labels.ndim == 1 else 'multilabel'
     if sample_weight is not None:
         sample_weight = to_tensor(sample_weight, 'sample_weight').reshape(-1).to(ranked.device).double()
@@ -143,7 +143,7 @@ def _auroc(scores, targets, activation=None, average='macro', multi_class='ovr',
     counts = _count_by_class(*cols[:2], labels) if ovo else _count(*cols, weight, max_fpr)
     sheet = [counts.reshape(-1), torch.stack([wrong, improper, nan_rows])]
     if samples and row_weight is not None: sheet.append(row_weight)
-    sheet = torch.cat(sheet).tolist()
+    sheet = torch.cat(sheet).cpu().tolist()
 
     m = counts.numel()
     counts,(wrong,improper,nan_rows),row_weight = sheet[:m],sheet[m:m+3],sheet[m+3:] or None

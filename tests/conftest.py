@@ -1,0 +1,52 @@
+"Real data and small real Learners, shared by the tests."
+from pathlib import Path
+import pandas as pd, pytest, torch
+from fastai.tabular.all import Categorify, CategoryBlock, FillMissing, Normalize, TabularDataLoaders, accuracy, noop, set_seed, tabular_learner
+from sklearn.metrics import roc_auc_score
+
+data = Path(__file__).parent.parent/'data'
+
+@pytest.fixture(autouse=True)
+def _seed(): set_seed(0)
+
+@pytest.fixture(scope='session')
+def adult():
+    "Adult census income, all 32,561 rows"
+    return pd.read_csv(data/'adult.csv.gz', index_col=0, skipinitialspace=True)
+
+@pytest.fixture(scope='session')
+def sms():
+    "SMS Spam Collection, all 5,574 messages"
+    return pd.read_csv(data/'sms-spam.csv.gz', index_col=0)
+
+@pytest.fixture
+def adult_dls(adult, tmp_path):
+    "Makes DataLoaders of `n` rows of Adult, the last `valid` of them for validation, or those at `valid_idx`; saves under a temporary path"
+    def make(n=900, valid=300, valid_idx=None, bs=64, **kwargs):
+        df = adult.sample(n, random_state=0)
+        if valid_idx is None: valid_idx = list(range(n-valid, n))
+        return TabularDataLoaders.from_df(df, path=tmp_path, procs=[Categorify, FillMissing, Normalize], cat_names=['education','marital-status','occupation'],
+            cont_names=['age','education-num','hours-per-week'], y_names='income', y_block=CategoryBlock(), valid_idx=valid_idx, bs=bs, **kwargs)
+    return make
+
+@pytest.fixture
+def adult_learner(adult_dls):
+    "Makes a small tabular Learner on Adult; keywords go to `tabular_learner`, `dls` may be given"
+    def make(dls=None, metrics=accuracy, **kwargs): return tabular_learner(dls or adult_dls(), layers=[20], metrics=metrics, **kwargs)
+    return make
+
+@pytest.fixture
+def sk_auroc():
+    "scikit-learn's AUROC of a Learner's raw outputs on a binary task: two logits are differenced in float64"
+    def score(learn, **kwargs):
+        with learn.no_bar(), learn.no_logging(): outputs,targets = learn.get_preds(act=noop, **kwargs)
+        margin = outputs[:,1].double() - outputs[:,0].double() if outputs.ndim == 2 and outputs.shape[1] == 2 else outputs
+        return roc_auc_score(targets.flatten(), margin.flatten())
+    return score
+
+@pytest.fixture
+def column():
+    "The values of a column of the training table, one for each epoch of the last fit"
+    def get(learn, name): return [v[list(learn.recorder.metric_names)[1:].index(name)] for v in learn.recorder.values]
+    return get
+

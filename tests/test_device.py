@@ -1,0 +1,117 @@
+"What the batches and the scoring ask of a GPU, shown with fake CUDA tensors: no waiting and no copies before the single read at the end."
+import pytest, torch, torch.nn.functional as F
+from fastai.losses import BCEWithLogitsLossFlat, CrossEntropyLossFlat
+from torch._subclasses import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten
+from fastai_auroc.metric import AUROC
+from fastai_auroc.roc import auroc_score, roc_curve
+
+class HostRead(BaseException):
+    "The host wants to see a number that the device has yet to compute"
+
+class NoWaiting(TorchDispatchMode):
+    "Raise `HostRead` at anything for which the host of device `kind` waits: reads, copies to or from it, results whose size depends on values"
+    waits = 'nonzero masked_select _unique unique_dim unique_consecutive _unique2 bincount equal is_nonzero _local_scalar_dense item'.split()
+
+    def __init__(self, kind='cuda'):
+        super().__init__()
+        self.kind,self.n_ops = kind,0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        ins = [x for x in tree_flatten((args, kwargs))[0] if isinstance(x, torch.Tensor)]
+        on_device = [x for x in ins if x.device.type == self.kind]
+        name = func.overloadpacket.__name__
+        if on_device:
+            self.n_ops += 1
+            if name in self.waits: raise HostRead(name)
+            if name in ('index', 'index_put', 'index_put_') and any(x.dtype == torch.bool for x in ins[1:]): raise HostRead(f'{name} by a mask')
+            if name == 'repeat_interleave' and 'Tensor' in func._overloadname: raise HostRead(name)
+        out = func(*args, **(kwargs or {}))
+        outs = [x for x in tree_flatten(out)[0] if isinstance(x, torch.Tensor)]
+        kinds = {x.device.type for x in ins if x.ndim or x.device.type == self.kind} | {x.device.type for x in outs}
+        if self.kind in kinds and len(kinds) > 1: raise HostRead(f'{name} from {[x.device.type for x in ins]} to {[x.device.type for x in outs]}')
+        return out
+
+class FakeLearner:
+    "Shows one batch to a metric"
+    training,epoch,loss = False,0,None
+    def __init__(self, pred, y, loss_func): self.pred,self.y,self.loss_func = pred,y,loss_func
+
+def randint(high, *shape, **kwargs): return torch.randint(0, high, shape, device='cuda', **kwargs)
+def rand(*shape, **kwargs): return torch.rand(shape, device='cuda', **kwargs)
+
+def classes(**kwargs): return rand(64, 5),randint(5, 64),CrossEntropyLossFlat(),kwargs
+def labels(**kwargs): return rand(64, 5),rand(64, 5).round(),BCEWithLogitsLossFlat(),kwargs
+def binary(loss=CrossEntropyLossFlat(), **kwargs): return rand(64, 2),randint(2, 64),loss,kwargs
+
+tasks = dict(
+    two_logits=binary, half_precision=lambda: (rand(64, 2).half(), randint(2, 64, 1, dtype=torch.int8), CrossEntropyLossFlat(), {}),
+    one_logit=lambda: (rand(64, 1), rand(64).round(), BCEWithLogitsLossFlat(), {}), partial=lambda: binary(F.cross_entropy, max_fpr=.1),
+    probabilities=lambda: binary(F.nll_loss, activation='identity'), macro=classes, micro=lambda: classes(average='micro'),
+    weighted=lambda: classes(average='weighted'), ovo=lambda: classes(multi_class='ovo'), multilabel=labels, samples=lambda: labels(average='samples'),
+    segmentation=lambda: (rand(4, 3, 8, 8), randint(3, 4, 8, 8), CrossEntropyLossFlat(axis=1), dict(ignore_index=2)))
+
+@pytest.mark.parametrize('task', tasks)
+def test_metric_reads_once(task):
+    "Three batches and the scoring: nothing waits but the very last step, the read of the counts"
+    with FakeTensorMode():
+        metric,batches = AUROC(**tasks[task]()[-1]),[FakeLearner(*tasks[task]()[:-1]) for _ in range(3)]
+        with NoWaiting() as mode:
+            for b in batches: metric.accumulate(b)
+            assert metric._failure is None and len(metric._batches) == 3
+            assert all(x.device.type == 'cuda' for batch in metric._batches for x in batch[:2])
+            before = mode.n_ops
+            with pytest.raises(HostRead, match="_to_copy from .'cuda'. to .'cpu'."): metric.value
+            assert before >= 3*2 and mode.n_ops > before + 10
+
+@pytest.mark.parametrize('kwargs', [{}, dict(average=None), dict(sample_weight=True), dict(sample_weight=True, max_fpr=.5)])
+@pytest.mark.parametrize('k', [2, 5])
+def test_auroc_score_reads_once(kwargs, k):
+    with FakeTensorMode():
+        scores,targets = rand(1000, k),randint(k, 1000)
+        if 'sample_weight' in kwargs: kwargs = {**kwargs, 'sample_weight':rand(1000)}
+        with NoWaiting() as mode, pytest.raises(HostRead, match="_to_copy from .'cuda'. to .'cpu'."): auroc_score(scores, targets, **kwargs)
+        assert mode.n_ops > 20
+
+@pytest.mark.parametrize('average', [None, 'micro', 'macro'])
+def test_roc_curve_reads_once(average):
+    with FakeTensorMode():
+        scores,targets = rand(1000, 5),randint(5, 1000)
+        with NoWaiting(), pytest.raises(HostRead, match="_to_copy from .'cuda'. to .'cpu'."): roc_curve(scores, targets, average=average)
+
+naive = dict(
+    average_of_batches=lambda s, y: float((s*y).sum()), host_copy=lambda s, y: s.cpu(), boolean_index=lambda s, y: s[y > 0],
+    masked_write=lambda s, y: s.index_put_((y > 0,), s.new_zeros(())), branch=lambda s, y: 1 if (y > 0).any() else 0,
+    distinct=lambda s, y: s.unique_consecutive(), counted=lambda s, y: torch.bincount(y), upload=lambda s, y: s + torch.ones(64).to('cuda'))
+
+@pytest.mark.parametrize('what', naive)
+def test_the_proof_can_fail(what):
+    "What one would write naively is caught by the same mode"
+    with FakeTensorMode():
+        scores,targets = rand(64),randint(2, 64)
+        with NoWaiting(), pytest.raises((HostRead, RuntimeError)) as e: naive[what](scores, targets)
+        assert e.type is HostRead
+
+def test_devices_without_float64():
+    "Outputs on MPS are kept raw, without a read per batch, and copied to the host once before they are scored"
+    with FakeTensorMode():
+        pred,y = torch.rand(64, 2, device='mps'),torch.zeros(64, dtype=torch.long, device='mps')
+        metric = AUROC()
+        with NoWaiting('mps'):
+            for _ in range(3): metric.accumulate(FakeLearner(pred.clone(), y, CrossEntropyLossFlat()))
+            assert metric._failure is None
+            assert {(o.device.type, o.dtype, act) for o,_,act in metric._batches} == {('mps', torch.float32, 'softmax')}
+            with pytest.raises(HostRead, match="_to_copy from .'mps'. to .'cpu'."): metric.value
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA device')
+def test_on_a_real_gpu():
+    "The same on hardware, where CUDA itself objects to waiting, and with the same value as on the host"
+    pred,y = torch.randn(1000, 2),torch.randint(0, 2, (1000,))
+    host,device = AUROC(),AUROC()
+    host.accumulate(FakeLearner(pred, y, CrossEntropyLossFlat()))
+    batch = FakeLearner(pred.cuda(), y.cuda(), CrossEntropyLossFlat())
+    torch.cuda.set_sync_debug_mode('error')
+    try: device.accumulate(batch)
+    finally: torch.cuda.set_sync_debug_mode('default')
+    assert device.value == host.value

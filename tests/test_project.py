@@ -1,0 +1,50 @@
+"The project is what its notebooks say: modules and README.md are theirs, they are clean, and they run."
+import importlib, shutil, subprocess, sys
+from pathlib import Path
+import pytest
+
+root = Path(__file__).parent.parent
+notebooks = sorted((root/'nbs').rglob('*.ipynb'))
+run_notebook = importlib.import_module('nbdev.test').test_nb  # under another name, or pytest would take it for a test
+
+def _nbdev(command, path): subprocess.run([Path(sys.executable).parent/command], cwd=path, check=True, capture_output=True)
+
+@pytest.fixture
+def copy(tmp_path):
+    "The project's sources in a folder of their own"
+    for name in ('nbs', 'fastai_auroc', 'pyproject.toml'):
+        if (root/name).is_dir(): shutil.copytree(root/name, tmp_path/name, ignore=shutil.ignore_patterns('__pycache__', '.ipynb_checkpoints'))
+        else: shutil.copy(root/name, tmp_path/name)
+    return tmp_path
+
+def _files(path, pattern): return {str(p.relative_to(path)):p.read_text(encoding='utf-8') for p in path.rglob(pattern) if '.ipynb_checkpoints' not in p.parts}
+
+def test_modules_are_the_notebooks(copy):
+    "nbdev-export changes nothing"
+    _nbdev('nbdev-export', copy)
+    assert _files(copy/'fastai_auroc', '*.py') == _files(root/'fastai_auroc', '*.py')
+
+def test_notebooks_are_clean(copy):
+    "nbdev-clean changes nothing"
+    _nbdev('nbdev-clean', copy)
+    assert _files(copy/'nbs', '*.ipynb') == _files(root/'nbs', '*.ipynb')
+
+def test_readme_is_the_index():
+    "make readme changes nothing"
+    spec = importlib.util.spec_from_file_location('readme', root/'docs/readme.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    text,pictures = module.readme()
+    assert (root/'README.md').read_text(encoding='utf-8') == text
+    assert pictures and all((root/name).read_bytes() == data for name,data in pictures.items())
+
+@pytest.mark.parametrize('path', notebooks, ids=lambda p: p.stem)
+def test_notebook_runs(path, monkeypatch):
+    monkeypatch.setenv('PYTHONWARNINGS', 'ignore')
+    ok,_ = run_notebook(path, basepath=root)
+    assert ok
+
+def test_outputs_hold_no_paths():
+    "Saved outputs name no folder of the machine that made them"
+    for path,text in _files(root/'nbs', '*.ipynb').items():
+        assert str(root) not in text and str(Path.home()) not in text and 'site-packages' not in text, path
