@@ -1,6 +1,6 @@
 "Real data and small real Learners, shared by the tests."
 from pathlib import Path
-import pandas as pd, pytest, torch
+import pandas as pd, pytest
 from fastai.tabular.all import Categorify, CategoryBlock, FillMissing, Normalize, TabularDataLoaders, accuracy, noop, set_seed, tabular_learner
 from sklearn.metrics import roc_auc_score
 
