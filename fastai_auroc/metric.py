@@ -41,7 +41,7 @@ def _refuse_vocabulary(learn):
 class AUROC(Metric, Callback):
     "AUROC of the whole validation set as a column of the training table, exact and computed once an epoch"
     order,_learn = Recorder.order - .5,None
-    _stateattrs = '_batches','_seen','_failure','_scored','_warned_at'
+    _stateattrs = '_batches','_seen','_failure','_scored','_fit','_warned'
 
     def __init__(self,
         average:str='macro', # For K columns: 'macro', 'weighted' or 'micro', for multilabel also 'samples'
@@ -64,12 +64,12 @@ class AUROC(Metric, Callback):
 
     def _init_state(self):
         "Start anew, also after unpickling"
-        self._warned_at = None
+        self._seen,self._fit,self._warned = [],None,False
         self.reset()
 
     def reset(self):
         "Forget all batches"
-        self._batches,self._seen,self._failure,self._scored = [],[],None,None
+        self._batches,self._failure,self._scored = [],None,None
 
     @property
     def name(self):
@@ -80,29 +80,34 @@ class AUROC(Metric, Callback):
         options = inspect.signature(AUROC).parameters.values()
         return f"AUROC({', '.join(f'{o.name}={getattr(self, o.name)!r}' for o in options if getattr(self, o.name) != o.default)})"
 
-# %% ../nbs/05_metric.ipynb #4b602d57
+# %% ../nbs/05_metric.ipynb #077c397d
+def _alone(x): return x[0] if isinstance(x, (tuple, list)) and len(x) == 1 else x
+
 def _one_tensor(x, what):
-    if isinstance(x, (tuple, list)) and len(x) == 1: x = x[0]
+    x = _alone(x)
     if not isinstance(x, torch.Tensor): raise TypeError(f'AUROC needs one tensor of {what}, got a {type(x).__name__}' + (f' of {len(x)}' if hasattr(x, '__len__') else ''))
     return x
 
 def _is_leftover(learn, seen):
     "Whether `learn.pred` belongs to an earlier batch, since this one was cancelled; `seen` is updated"
-    pred,loss = learn.pred,getattr(learn, 'loss', None)
-    trained = [getattr(o, 'grad_fn', None) is not None for o in (pred, loss)]
-    if all(trained) and not getattr(learn, 'training', True): return True
-    same = len(seen) > 0 and seen[0]() is pred and seen[1]() is loss
-    try: seen[:] = ref(pred),ref(loss) if loss is not None else lambda: None
+    pred,loss,loss_grad = (_alone(getattr(learn, name, None)) for name in ('pred', 'loss', 'loss_grad'))
+    if pred is None: return True
+    trained = all(getattr(o, 'grad_fn', None) is not None for o in (pred, loss))
+    if trained and not (torch.is_grad_enabled() or getattr(learn, 'training', True)): return True
+    same = len(seen) > 0 and seen[0]() is pred and seen[1]() is loss_grad
+    try: seen[:] = ref(pred),ref(loss_grad)
     except TypeError: seen.clear()
     return same
 
 # %% ../nbs/05_metric.ipynb #ad7c7611
 @patch
 def _begin(self:AUROC, learn):
-    "What needs to be known once a validation: the epoch, and what the loss function says"
-    self._epoch,loss_func = getattr(learn, 'epoch', 0),getattr(learn, 'loss_func', None)
-    _refuse_vocabulary(learn)
+    "What needs to be known once a validation: which fit this is, and what the loss function says"
+    loss_func,fit = getattr(learn, 'loss_func', None),getattr(getattr(learn, 'recorder', None), 'values', None)
+    if fit is None or fit is not self._fit: self._fit,self._warned = fit,False
+    if hasattr(learn, 'gather_preds'): self._warned = True
     self._loss_axis,self._loss_activation = getattr(loss_func, 'axis', None),_activation_of(loss_func)
+    _refuse_vocabulary(learn)
 
 @patch
 def accumulate(self:AUROC, learn):
@@ -135,9 +140,9 @@ def value(self:AUROC):
     state = len(self._batches),self._failure
     if self._scored is None or self._scored[0] != state:
         value,note = self._score()
-        if note and (self._warned_at is None or self._epoch <= self._warned_at):
-            self._warned_at = self._epoch
-            warnings.warn(f'{self.name}: {note}', stacklevel=2)
+        if note and not self._warned:
+            self._warned = True
+            warnings.warn_explicit(f'{self.name}: {note}', UserWarning, 'fastai_auroc', 1)
         self._scored = state,value
     return self._scored[1]
 
@@ -149,6 +154,11 @@ def before_fit(self:AUROC):
     if any(m is self for m in self.learn.metrics): return
     self.learn.metrics = [*self.learn.metrics, self]
     self._joined = True
+
+@patch
+def before_validate(self:AUROC):
+    "Note what training left behind, lest a cancelled first batch show it as its own"
+    _is_leftover(self.learn, self._seen)
 
 @patch
 def after_fit(self:AUROC):
@@ -167,8 +177,8 @@ def _set_learn(self, learn):
 
 AUROC.learn = property(_get_learn, _set_learn)
 
-# %% ../nbs/05_metric.ipynb #967d9419
-_patched = {}  # (owner, name) -> (fastai's function, ours)
+# %% ../nbs/05_metric.ipynb #bdd278ac
+_wrapped,_enabled = {},[]  # fastai's functions and ours; not empty while ours look for `callback_fns`
 
 def _make_cbs(callback_fns):
     "Callbacks from classes, partials or instances"
@@ -185,30 +195,33 @@ def _with_callback_fns(f):
     pos = inspect.unwrap(f).__code__.co_varnames.index('cbs')
     @functools.wraps(f)
     def _f(*args, **kwargs):
-        if not _patched or 'callback_fns' not in kwargs: return f(*args, **kwargs)
+        if not _enabled or 'callback_fns' not in kwargs: return f(*args, **kwargs)
         cbs = _make_cbs(kwargs.pop('callback_fns'))
         if len(args) > pos: args = *args[:pos],L(args[pos])+cbs,*args[pos+1:]
         else: kwargs['cbs'] = L(kwargs.get('cbs')) + cbs
         return f(*args, **kwargs)
     return _f
 
-# %% ../nbs/05_metric.ipynb #97944312
+# %% ../nbs/05_metric.ipynb #4ce3b473
+def _places():
+    "What to wrap, where it is now: the class, and the functions of the vision modules that are loaded"
+    modules = [sys.modules[name] for name in ('fastai.vision.learner', 'fastai.vision.all') if name in sys.modules]
+    return [(Learner, '__init__'), *((module, name) for module in modules for name in ('vision_learner', 'unet_learner'))]
+
 def enable_callback_fns():
     "Let fastai 2's Learners take `callback_fns`, as fastai 1's did; harmless if called again"
-    owners = [(Learner, '__init__')]
     try: import_module('fastai.vision.learner')
     except Exception: pass  # without a working torchvision there is no vision_learner to wrap
-    for module in ('fastai.vision.learner', 'fastai.vision.all'):
-        if module in sys.modules: owners += [(sys.modules[module], 'vision_learner'), (sys.modules[module], 'unet_learner')]
-    for owner,name in owners:
-        if (owner, name) in _patched: continue
+    _enabled[:] = [True]
+    for owner,name in _places():
         f = getattr(owner, name)
-        ours = next((new for old,new in _patched.values() if old is f), None) or _with_callback_fns(f)
-        _patched[owner,name] = f,ours
-        setattr(owner, name, ours)
+        if f in _wrapped.values(): continue
+        if f not in _wrapped: _wrapped[f] = _with_callback_fns(f)
+        setattr(owner, name, _wrapped[f])
 
 def disable_callback_fns():
     "Take back what `enable_callback_fns` did"
-    for (owner,name),(f,ours) in _patched.items():
-        if getattr(owner, name) is ours: setattr(owner, name, f)
-    _patched.clear()
+    _enabled.clear()
+    for owner,name in _places():
+        f = getattr(owner, name)
+        if f in _wrapped.values(): setattr(owner, name, f.__wrapped__)

@@ -17,7 +17,6 @@ from .pairs import doubled_wins, partial_area
 def _columns(scores, labels, ignore_index):
     "Questions as rows of (C, n) tensors: scores, positive, negative; and how many labels are wrong"
     kept = torch.ones_like(labels, dtype=torch.bool) if ignore_index is None else labels != ignore_index
-    if labels.dtype == torch.bool: labels = labels.byte()
     if scores.ndim == 2 and labels.ndim == 1:
         positive = kept & (labels == torch.arange(scores.shape[1], device=labels.device)[:,None])
         return scores.T,positive,kept & ~positive,(kept & ~positive.any(0)).sum()
@@ -80,25 +79,30 @@ def _check_options(
     where = {'multilabel':'', 'ovo':" with multi_class='ovo'"}.get(task, f' for a {task} task')
     raise ValueError(f'average must be one of {_averages[task]}{where}, got {average!r}')
 
-# %% ../nbs/02_roc.ipynb #223d945f
-def _prepare(scores, targets, activation, sample_weight):
-    "Ranking scores, labels and weights on one device, the task, and how many rows should be probabilities but are not"
+# %% ../nbs/02_roc.ipynb #31bf6915
+def _prepare(scores, targets, activation, sample_weight, ignore_index=None):
+    "Ranking scores, labels and weights on one device, the task, and how many probabilities and weights are none"
     outputs,labels = class_rows(scores, targets)
+    labels = labels.to(outputs.device)
+    if not labels.dtype.is_floating_point: labels = labels.long()
     ranked = ranking_scores(outputs, labels, activation)
-    columns = outputs.ndim == 2 and labels.ndim == 1
-    improper = count_improper(outputs) if columns and activation is None else outputs.new_zeros((), dtype=torch.long)
+    improper,wrong_weights = outputs.new_zeros(2, dtype=torch.long)
+    if activation is None and outputs.ndim == 2 and labels.ndim == 1:
+        improper = count_improper(outputs, None if ignore_index is None else labels != ignore_index)
     task = 'binary' if ranked.ndim == 1 else 'multiclass' if labels.ndim == 1 else 'multilabel'
     if sample_weight is not None:
         sample_weight = to_tensor(sample_weight, 'sample_weight').reshape(-1).to(ranked.device).double()
         if len(sample_weight) != len(ranked):
             raise ValueError(f'sample_weight must hold one weight for each of the {len(ranked)} rows, got {len(sample_weight)}')
-    return ranked,labels.to(ranked.device),sample_weight,task,improper.to(ranked.device)
+        wrong_weights = (~((sample_weight >= 0) & sample_weight.isfinite())).sum()
+    return ranked,labels.to(ranked.device),sample_weight,task,improper.to(ranked.device),wrong_weights.to(ranked.device)
 
-def _raise_wrong(wrong, improper, n, task, k):
-    "Raise `ValueError` if the device counted wrong labels or improper probabilities"
+def _raise_wrong(wrong, improper, wrong_weights, n, task, k, hint=''):
+    "Raise `ValueError` if the device counted wrong labels, probabilities or weights"
     if wrong:
         want = f'class numbers from 0 to {k-1}' if task == 'multiclass' else 'of two different values'
-        raise ValueError(f'targets must be {want}, but {wrong:.0f} of {n} rows have others; rows to leave out are named by ignore_index')
+        raise ValueError(f'targets must be {want}, but {wrong:.0f} of {n} rows have others{hint}')
+    if wrong_weights: raise ValueError(f'sample_weight must be finite and not negative, but {wrong_weights:.0f} of {n} are not')
     if improper:
         raise ValueError(f"scores must be probabilities where activation=None, but {improper:.0f} of {n} rows do not sum to one: "
             "pass activation='softmax' for logits, or 'identity' to rank each column as it is")
@@ -127,7 +131,7 @@ def _pair_means(by_class, p):
 def _auroc(scores, targets, activation=None, average='macro', multi_class='ovr', max_fpr=None, sample_weight=None, ignore_index=None):
     "The value of `auroc_score`, and a sentence to warn with, or None"
     _check_options(average, multi_class, max_fpr)
-    ranked,labels,weight,task,improper = _prepare(scores, targets, activation, sample_weight)
+    ranked,labels,weight,task,*checks = _prepare(scores, targets, activation, sample_weight, ignore_index)
     ovo,samples = task == 'multiclass' and multi_class == 'ovo',task == 'multilabel' and average == 'samples'
     _check_options(average, multi_class, max_fpr, 'ovo' if ovo else task)
     if ovo and not (max_fpr is None and weight is None): raise ValueError("max_fpr and sample_weight have no meaning with multi_class='ovo'")
@@ -141,19 +145,18 @@ def _auroc(scores, targets, activation=None, average='macro', multi_class='ovr',
     if samples: cols,row_weight,weight = [x.T for x in cols],weight,None
     elif average == 'micro' and k > 1: cols,weight = [x.reshape(1, -1) for x in cols],None if weight is None else weight.repeat(k)
     counts = _count_by_class(*cols[:2], labels) if ovo else _count(*cols, weight, max_fpr)
-    sheet = [counts.reshape(-1), torch.stack([wrong, improper, nan_rows])]
+    sheet = [counts.reshape(-1), torch.stack([wrong, *checks, nan_rows])]
     if samples and row_weight is not None: sheet.append(row_weight)
     sheet = torch.cat(sheet).cpu().tolist()
 
     m = counts.numel()
-    counts,(wrong,improper,nan_rows),row_weight = sheet[:m],sheet[m:m+3],sheet[m+3:] or None
-    _raise_wrong(wrong, improper, n, task, k)
+    counts,(*checks,nan_rows),row_weight = sheet[:m],sheet[m:m+4],sheet[m+4:] or None
+    _raise_wrong(*checks, n, task, k, '; a label to leave out can be passed as ignore_index')
     if ovo:
         by_class = [counts[c*(k+1):(c+1)*(k+1)] for c in range(k)]
         p = [row[k] for row in by_class]
         q = [sum(p)-a for a in p]
         values,weights = _pair_means(by_class, p)
-        if nan_rows: values = [math.nan]
     else:
         won,p,q,nan = (counts[i*m//4:(i+1)*m//4] for i in range(4))
         values = [_area(*o, max_fpr) for o in zip(won, p, q, nan)]
@@ -161,7 +164,8 @@ def _auroc(scores, targets, activation=None, average='macro', multi_class='ovr',
     if each: value = values
     elif nan_rows: value = math.nan
     else: value = _mean(values, weights if average == 'weighted' or samples else None)
-    why = f'{nan_rows:.0f} of {n} rows have NaN scores' if nan_rows else _missing(p, q, 'samples' if samples else 'binary' if len(p)==1 else task)
+    why = [f'{nan_rows:.0f} of {n} rows have NaN scores' if nan_rows else '', _missing(p, q, 'samples' if samples else 'binary' if len(p) == 1 else task)]
+    why = '; '.join(filter(None, why))
     value = torch.tensor(value, dtype=torch.float64)
     what = 'is NaN' if value.isnan().all() else 'is NaN for some columns' if each else f'leaves columns out of the {average} average'
     return value,f'AUROC {what}: {why}' if why else None
@@ -196,7 +200,7 @@ def _accumulate(scores, positive, negative, weight):
     "Scores in descending order, the weight of positives and of negatives so far, and which rows count: (C, 4, n), float64"
     s,order = scores.sort(-1, descending=True)
     wp,wn = ((x if weight is None else torch.where(x, weight, 0.)).gather(-1, order).double() for x in (positive, negative))
-    return torch.stack([s.double(), wp.cumsum(-1), wn.cumsum(-1), (positive | negative).gather(-1, order).double()], 1)
+    return torch.stack([s.double(), wp.cumsum(-1), wn.cumsum(-1), ((wp != 0) | (wn != 0)).double()], 1)
 
 def _curve(s, tps, fps, counts, drop_intermediate):
     "One curve from accumulated rows"
@@ -238,24 +242,23 @@ def roc_curve(
 
     A rate without rows is NaN, with one `UserWarning`. Raises `ValueError` for NaN scores, and for what `auroc_score` refuses."""
     if average not in ('micro', 'macro', None): raise ValueError(f"average must be 'micro', 'macro' or None, got {average!r}")
-    ranked,labels,weight,task,improper = _prepare(scores, targets, activation, sample_weight)
+    ranked,labels,weight,task,*checks = _prepare(scores, targets, activation, sample_weight)
     n,k = len(ranked),1 if task == 'binary' else ranked.shape[1]
     if not n: raise ValueError('roc_curve needs rows, got none')
     *cols,wrong = _columns(ranked, labels, None)
     if average == 'micro' and k > 1: cols,weight = [x.reshape(1, -1) for x in cols],None if weight is None else weight.repeat(k)
     rows = _accumulate(*cols, weight)
-    checks = torch.stack([wrong, improper, ranked.isnan().reshape(n, -1).any(-1).sum()])
+    checks = torch.stack([wrong, *checks, ranked.isnan().reshape(n, -1).any(-1).sum()])
     sheet = torch.cat([rows.reshape(-1), checks]).cpu().numpy()
-    rows,(wrong,improper,nan_rows) = sheet[:-3].reshape(rows.shape),sheet[-3:]
-    _raise_wrong(wrong, improper, n, task, k)
+    rows,(*checks,nan_rows) = sheet[:-4].reshape(rows.shape),sheet[-4:]
+    _raise_wrong(*checks, n, task, k)
     if nan_rows: raise ValueError(f'roc_curve cannot rank NaN: {nan_rows:.0f} of {n} rows have NaN scores')
     curves,p,q = [_curve(*o, drop_intermediate) for o in rows],rows[:,1,-1],rows[:,2,-1]
-    why = _missing(p, q, task if len(curves) > 1 else 'binary')
-    if why: warnings.warn(f'roc_curve has NaN rates: {why}', stacklevel=2)
-    if len(curves) == 1: return curves[0]
-    if average is None: return curves
-    defined = [c for c,a,b in zip(curves, p, q) if a and b]
-    return _mean_curve(defined) if defined else curves[0]
+    defined,why = [c for c,a,b in zip(curves, p, q) if a and b],_missing(p, q, task if len(curves) > 1 else 'binary')
+    macro = average == 'macro' and len(curves) > 1
+    if why: warnings.warn(f"roc_curve {'leaves columns out of the macro average' if macro and defined else 'has NaN rates'}: {why}", stacklevel=2)
+    if macro and defined: return _mean_curve(defined)
+    return curves[0] if macro or len(curves) == 1 else curves
 
 # %% ../nbs/02_roc.ipynb #c7753889
 def auc(

@@ -32,7 +32,7 @@ def _class_axis(o, t, axis, prefer):
     if o == t:
         if axis is not None: return axis % len(o)
         if len(o) == 3 and o[1] != 1:
-            raise ValueError(f'outputs and targets of one shape with three axes may hold classes in axis 1 or 2: pass axis=1 or axis=-1; {got}')
+            raise ValueError(f'outputs and targets of one shape with three axes may hold classes in axis 1 or 2, which class_rows and AUROC are told by `axis`: {got}')
         return 1
     choices = [axis] if axis is not None else [a for a in (prefer, 1, -1) if a is not None and -len(o) <= a < len(o)]
     fits = [a % len(o) for a in choices if _without(o, a % len(o)) == _without(t, None)]
@@ -57,6 +57,7 @@ def class_rows(
         return outputs,targets.reshape(-1)
     axis = _class_axis(o, t, axis, prefer)
     k = o[axis]
+    if not k: raise ValueError(f'scores must have at least one column, got shape {tuple(o)}')
     outputs = outputs.movedim(axis, -1).reshape(-1, k)
     if k == 1: return outputs[:,0],targets.reshape(-1)
     if o == t: return outputs,targets.movedim(axis, -1).reshape(-1, k)
@@ -65,11 +66,11 @@ def class_rows(
 # %% ../nbs/00_scores.ipynb #3d3fb5b4
 def _log_odds(z):
     "log p/(1-p) for each class of a softmax over the last axis, without forming p"
-    top = z.argmax(-1, keepdim=True)
-    rest = z.scatter(-1, top, -torch.inf).logsumexp(-1, keepdim=True)
-    total = torch.logaddexp(z.gather(-1, top), rest)
-    others = total + torch.log1p(-(z-total).exp())
-    return z - others.scatter(-1, top, rest)
+    ordered = z.sort(-1, descending=True).values
+    offset = ordered[...,:1].where(ordered[...,:1].isfinite(), 0)
+    z,top,rest = z-offset,ordered[...,:1]-offset,(ordered[...,1:]-offset).logsumexp(-1, keepdim=True)
+    total = top + (rest-top).exp().log1p()
+    return z - torch.where(z < top, total + torch.log1p(-(z-total).exp()), rest)
 
 # %% ../nbs/00_scores.ipynb #4c5b3d93
 activations = None, 'softmax', 'sigmoid', 'identity'
@@ -96,8 +97,10 @@ def ranking_scores(
 # %% ../nbs/00_scores.ipynb #9e98a312
 def count_improper(
     outputs:Tensor, # Columns of outputs from `class_rows`, shape (n, K)
+    kept:Tensor|None=None, # Which rows to look at, bool, shape (n,); None: all
 ) -> Tensor: # How many rows do not sum to one within the tolerance of their dtype, 0-d int64 on the device of `outputs`
     "Count the rows that cannot be probabilities over classes"
     tolerance = 1e-5 + (torch.finfo(outputs.dtype).eps if outputs.dtype.is_floating_point else 0)
     wide = outputs.double() if has_float64(outputs) else outputs.float()
-    return ((wide.sum(-1) - 1).abs() > tolerance).sum()
+    improper = (wide.sum(-1) - 1).abs() > tolerance
+    return (improper if kept is None else improper & kept).sum()
