@@ -55,6 +55,7 @@ class AUROC(Metric, Callback):
         if average is None:
             raise ValueError("AUROC is one number a column of the table, so average=None is not for it: auroc_score(..., average=None) gives one a class")
         _check_options(average, multi_class, max_fpr, 'ovo' if multi_class == 'ovo' else 'multilabel')
+        if multi_class == 'ovo' and max_fpr is not None: raise ValueError("max_fpr has no meaning with multi_class='ovo'")
         known = 'auto',*activations[1:]
         if activation not in known: raise ValueError(f'activation must be one of {known}, got {activation!r}')
         if not isinstance(name, str) or not name.isidentifier(): raise ValueError(f'name must be a word to name a column and an attribute, got {name!r}')
@@ -92,12 +93,11 @@ def _is_leftover(learn, seen):
     "Whether `learn.pred` belongs to an earlier batch, since this one was cancelled; `seen` is updated"
     pred,loss,loss_grad = (_alone(getattr(learn, name, None)) for name in ('pred', 'loss', 'loss_grad'))
     if pred is None: return True
-    trained = all(getattr(o, 'grad_fn', None) is not None for o in (pred, loss))
-    if trained and not (torch.is_grad_enabled() or getattr(learn, 'training', True)): return True
     same = len(seen) > 0 and seen[0]() is pred and seen[1]() is loss_grad
     try: seen[:] = ref(pred),ref(loss_grad)
     except TypeError: seen.clear()
-    return same
+    trained = all(getattr(o, 'grad_fn', None) is not None for o in (pred, loss))
+    return same or (trained and not (torch.is_grad_enabled() or getattr(learn, 'training', True)))
 
 # %% ../nbs/05_metric.ipynb #ad7c7611
 @patch
