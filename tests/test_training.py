@@ -325,7 +325,7 @@ def test_deepcopy(spelled, right, fitted):
     right(other, 2)
     right(learn)
 
-options = dict(average='weighted', multi_class='ovo', max_fpr=.25, activation='identity', axis=-1, ignore_index=-100, name='pauc')
+options = dict(average='weighted', max_fpr=.25, activation='identity', axis=-1, ignore_index=-100, name='pauc')
 
 @pytest.mark.parametrize('clone', [copy.copy, copy.deepcopy, lambda o: pickle.loads(pickle.dumps(o))], ids=['copy', 'deepcopy', 'pickle'])
 def test_clone_of_auroc_keeps_options(clone):
@@ -381,8 +381,7 @@ def test_progress_prints_six_decimals(spelled, capsys):
 
 def test_repr():
     assert repr(AUROC()) == 'AUROC()'
-    assert repr(AUROC(**options)) == ("AUROC(average='weighted', multi_class='ovo', max_fpr=0.25, activation='identity', axis=-1, ignore_index=-100, "
-        "name='pauc')")
+    assert repr(AUROC(**options)) == ("AUROC(average='weighted', max_fpr=0.25, activation='identity', axis=-1, ignore_index=-100, name='pauc')")
     assert eval(repr(AUROC(**options))).max_fpr == .25
 
 def test_options_reach_the_value(spelled):
@@ -509,7 +508,7 @@ def test_name_that_hides_an_attribute(adult_learner, right, name, how):
 
 @pytest.mark.parametrize('kwargs', [dict(name='roc auc'), dict(name=''), dict(name='1st'), dict(name=None), dict(average='macr'), dict(average=None),
     dict(multi_class='one'), dict(max_fpr=0), dict(max_fpr=1.1), dict(max_fpr=-.1), dict(activation='tanh'), dict(activation=None),
-    dict(average='samples', multi_class='ovo'), dict(average='micro', multi_class='ovo')], ids=str)
+    dict(average='samples', multi_class='ovo'), dict(average='micro', multi_class='ovo'), dict(max_fpr=.1, multi_class='ovo')], ids=str)
 def test_wrong_options_raise_at_once(kwargs):
     with pytest.raises(ValueError, match=next(iter(kwargs))): AUROC(**kwargs)
 
