@@ -381,7 +381,7 @@ def test_progress_prints_six_decimals(spelled, capsys):
 
 def test_repr():
     assert repr(AUROC()) == 'AUROC()'
-    assert repr(AUROC(**options)) == ("AUROC(average='weighted', max_fpr=0.25, activation='identity', axis=-1, ignore_index=-100, name='pauc')")
+    assert repr(AUROC(**options)) == "AUROC(average='weighted', max_fpr=0.25, activation='identity', axis=-1, ignore_index=-100, name='pauc')"
     assert eval(repr(AUROC(**options))).max_fpr == .25
 
 def test_options_reach_the_value(spelled):
