@@ -11,11 +11,12 @@ __all__ = ['auc_roc_score', 'ROCCurve', 'auroc_score', 'roc_curve', 'auc']
 import math, warnings, numpy as np, torch
 from collections import namedtuple
 from .scores import class_rows, count_improper, ranking_scores, to_tensor
-from .pairs import doubled_wins, partial_area
+from .pairs import count_columns_on_host, count_on_host, count_pairs_of_classes_on_host, doubled_wins, partial_area
 
 # %% ../nbs/02_roc.ipynb #39d532b4
 def _columns(scores, labels, ignore_index):
     "Questions as rows of (C, n) tensors: scores, positive, negative; and how many labels are wrong"
+    if not labels.dtype.is_floating_point: labels = labels.long()
     kept = torch.ones_like(labels, dtype=torch.bool) if ignore_index is None else labels != ignore_index
     if scores.ndim == 2 and labels.ndim == 1:
         positive = kept & (labels == torch.arange(scores.shape[1], device=labels.device)[:,None])
@@ -51,6 +52,41 @@ def _count_by_class(scores, positive, labels):
         res.append(torch.cat([by_class, p.sum(-1, keepdim=True)], -1))
     return torch.cat(res)
 
+# %% ../nbs/02_roc.ipynb #beaff062
+def _count_anywhere(scores, labels, weight, samples, max_fpr, ovo, micro, ignore_index):
+    "Counts on the device of the scores, how many labels are wrong and how many rows have NaN scores"
+    *cols,wrong = _columns(scores, labels, ignore_index)
+    nan_rows = (cols[0].isnan() & (cols[1] | cols[2])).any(0).sum()
+    if ovo: return _count_by_class(*cols[:2], labels),wrong,nan_rows
+    if samples: return _count(*(x.T for x in cols), max_fpr=max_fpr),wrong,nan_rows
+    if micro: cols,weight = [x.reshape(1, -1) for x in cols],None if weight is None else weight.repeat(scores.shape[1])
+    return _count(*cols, weight, max_fpr),wrong,nan_rows
+
+# %% ../nbs/02_roc.ipynb #3ed14831
+def _count_on_host(scores, labels, ovo, micro, ignore_index):
+    "As `_count_anywhere`, for scores on the CPU; None where that must look"
+    if ignore_index is not None:
+        if labels.ndim > 1: return None
+        kept = labels != ignore_index
+        scores,labels = scores[kept],labels[kept]
+    if not len(labels): return None
+    low,high = (o.item() for o in labels.aminmax())
+    single,threads = scores.ndim == 2 and labels.ndim == 1,torch.get_num_threads()
+    if single:
+        if labels.dtype.is_floating_point or not 0 <= low <= high < scores.shape[1]: return None
+        if ovo:
+            won = count_pairs_of_classes_on_host(scores, labels, threads)
+            return None if won is None else (torch.cat([won, labels.long().bincount(minlength=len(won))[:,None]], 1), *torch.zeros(2, dtype=torch.long))
+        if micro: labels,high = labels[:,None] == torch.arange(scores.shape[1]),True
+    elif low == high or (labels.dtype.is_floating_point or high-low > 1) and int(((labels != low) & (labels != high)).sum()): return None
+    if scores.ndim == 1 or micro:
+        res = count_on_host(scores.reshape(-1), labels.reshape(-1), high, threads)
+        res = res and tuple([o] for o in res)
+    else: res = count_columns_on_host(scores, labels if single else labels == high, threads)
+    if res is None: return None
+    n = scores.numel() if micro else len(scores)
+    return torch.tensor([*res, [n-p for p in res[1]], [0]*len(res[1])]),*torch.zeros(2, dtype=torch.long)
+
 # %% ../nbs/02_roc.ipynb #b967cafe
 _lacks = dict(binary='{} in the targets', multiclass='{} for class {}', multilabel='{} for label {}', samples='{} in row {}')
 
@@ -84,7 +120,7 @@ def _prepare(scores, targets, activation, sample_weight, ignore_index=None):
     "Ranking scores, labels and weights on one device, the task, and how many probabilities and weights are none"
     outputs,labels = class_rows(scores, targets)
     labels = labels.to(outputs.device)
-    if not labels.dtype.is_floating_point: labels = labels.long()
+    if ignore_index is not None and not labels.dtype.is_floating_point: labels = labels.long()
     ranked = ranking_scores(outputs, labels, activation)
     improper,wrong_weights = outputs.new_zeros(2, dtype=torch.long)
     if activation is None and outputs.ndim == 2 and labels.ndim == 1:
@@ -140,13 +176,11 @@ def _auroc(scores, targets, activation=None, average='macro', multi_class='ovr',
     each = average is None and task != 'binary'
     if not n: return torch.full((k,) if each else (), torch.nan, dtype=torch.float64),'AUROC is NaN: there are no rows'
 
-    *cols,wrong = _columns(ranked, labels, ignore_index)
-    nan_rows = (cols[0].isnan() & (cols[1] | cols[2])).any(0).sum()
-    if samples: cols,row_weight,weight = [x.T for x in cols],weight,None
-    elif average == 'micro' and k > 1: cols,weight = [x.reshape(1, -1) for x in cols],None if weight is None else weight.repeat(k)
-    counts = _count_by_class(*cols[:2], labels) if ovo else _count(*cols, weight, max_fpr)
+    wanted = dict(ovo=ovo, micro=average == 'micro' and k > 1, ignore_index=ignore_index)
+    fast = ranked.device.type == 'cpu' and weight is None and max_fpr is None and not samples
+    counts,wrong,nan_rows = fast and _count_on_host(ranked, labels, **wanted) or _count_anywhere(ranked, labels, weight, samples, max_fpr, **wanted)
     sheet = [counts.reshape(-1), torch.stack([wrong, *checks, nan_rows])]
-    if samples and row_weight is not None: sheet.append(row_weight)
+    if samples and weight is not None: sheet.append(weight)
     sheet = torch.cat(sheet).cpu().tolist()
 
     m = counts.numel()

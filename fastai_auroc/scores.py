@@ -101,6 +101,6 @@ def count_improper(
 ) -> Tensor: # How many rows do not sum to one within the tolerance of their dtype, 0-d int64 on the device of `outputs`
     "Count the rows that cannot be probabilities over classes"
     tolerance = 1e-5 + (torch.finfo(outputs.dtype).eps if outputs.dtype.is_floating_point else 0)
-    wide = outputs.double() if has_float64(outputs) else outputs.float()
+    wide = outputs if outputs.dtype in (torch.float32, torch.float64) else outputs.float()
     improper = (wide.sum(-1) - 1).abs() > tolerance
     return (improper if kept is None else improper & kept).sum()

@@ -250,7 +250,7 @@ def record(device, f, o, t, kwargs):
     with FakeTensorMode(), Watch() as r:
         x,y = torch.zeros(o, device=device),torch.zeros(t, dtype=torch.long, device=device)
         r.seen.clear()
-        with pytest.raises((DataDependentOutputException, RuntimeError), match='_local_scalar_dense|numpy'): f(x, y, **kwargs)
+        with pytest.raises((DataDependentOutputException, RuntimeError), match='_local_scalar_dense|numpy|nonzero'): f(x, y, **kwargs)
     return r.seen
 
 @pytest.mark.parametrize('f,o,t,kwargs', calls)
@@ -258,7 +258,7 @@ def test_device_without_float64_never_computes_in_it(f, o, t, kwargs):
     "Apple's MPS: ranking scores are formed on the CPU, and nothing there is float64"
     seen = record('mps', f, o, t, kwargs)
     assert [s for s in seen if s[1:] == ('mps', torch.float64)] == []
-    assert {s[1] for s in seen if s[0] == 'sort'} == {'cpu'}
+    assert {s[1] for s in seen if s[0] == 'sort'} <= {'cpu'} and ('_to_copy', 'cpu') in {s[:2] for s in seen}
 
 @pytest.mark.parametrize('f,o,t,kwargs', calls)
 def test_other_devices_are_read_once_at_the_end(f, o, t, kwargs):

@@ -1,0 +1,118 @@
+"The host's fast ways of counting against the general kernel, on the same inputs, and the kernel against all pairs."
+import numpy as np, pytest, torch
+from hypothesis import given, settings, strategies as st
+from hypothesis.extra.numpy import arrays
+from fastai_auroc import pairs, roc
+from fastai_auroc.pairs import (count_columns_on_host, count_on_host, count_pairs_of_classes_on_host, doubled_wins, pack_keys)
+from fastai_auroc.roc import _count_anywhere, _count_on_host, auroc_score
+
+dtypes = [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int8, torch.uint8, torch.int16, torch.int32, torch.bool]
+special = [0., -0., 1., -1., np.inf, -np.inf, 5e-324, -5e-324, 1e-45, -1e-45, 2.**-14, 65504., -65504., 1+2**-23, 1., 3.4e38, -3.4e38, .1, -.1]
+
+def values(n, rng, kind):
+    "Scores of several kinds, float64"
+    return dict(normal=lambda: rng.normal(size=n), positive=lambda: rng.random(n), negative=lambda: -rng.random(n), tied=lambda: rng.integers(-3, 4, n)/2.,
+        rounded=lambda: rng.normal(size=n).round(2), constant=lambda: np.full(n, .3), special=lambda: rng.choice(special, n),
+        finite=lambda: rng.choice([o for o in special if np.isfinite(o)], n), wide=lambda: rng.normal(size=n)*10.**rng.integers(-30, 30, n),
+        infinite=lambda: rng.choice([np.inf, -np.inf, 0., 1.], n), whole=lambda: rng.integers(-100, 100, n).astype(float))[kind]()
+
+kinds = ['normal', 'positive', 'negative', 'tied', 'rounded', 'constant', 'special', 'finite', 'wide', 'infinite', 'whole']
+
+def by_all_pairs(s, y):
+    s = s.double()
+    return int((2*(s[y][:,None] > s[~y]) + (s[y][:,None] == s[~y])).sum()),int(y.sum())
+
+def cast(x, dtype): return torch.from_numpy(x if dtype.is_floating_point else np.clip(x, -100, 100)).to(dtype)
+
+@pytest.mark.parametrize('kind', kinds)
+@pytest.mark.parametrize('dtype', dtypes, ids=str)
+def test_one_column(dtype, kind):
+    "Host, kernel and all pairs count the same, at any size and prevalence"
+    rng = np.random.default_rng(0)
+    for n in (1, 2, 3, 17, 300):
+        for prevalence in (.02, .5, .9):
+            s,y = cast(values(n, rng, kind), dtype),torch.from_numpy(rng.random(n) < prevalence)
+            want = by_all_pairs(s, y)
+            assert (int(doubled_wins(s, y)[~y].sum()), int(y.sum())) == want
+            assert count_on_host(s, y) in (want, None if kind in ('special', 'finite', 'wide', 'infinite') else want)
+            labels = torch.where(y, 5, 2)
+            assert int(2*auroc_score(s, labels).nan_to_num()*want[1]*(n-want[1]) + .5) == want[0]  # through keys or not
+
+def test_keys_hold_what_scores_span():
+    "Only scores that use nearly all magnitudes on both sides of zero have no keys"
+    y = np.zeros(3, bool)
+    for dtype,tiny,huge in ((np.float32, 1e-45, 3e38), (np.float64, 5e-324, 1e308)):
+        assert pack_keys(np.array([-tiny, 0, huge], dtype), y) is None
+        fit = [tiny, 0, huge], [-huge, -1, huge], [-tiny, 0, tiny], [0, 0, 0], [-0., -1, -2], [-1, 0, 1e6]
+        assert all(pack_keys(np.array(s, dtype), y) is not None for s in fit)
+    assert pack_keys(np.array([-1, np.nan, 1]), y) is None
+
+@pytest.mark.parametrize('threads', [1, 2, 3])
+@pytest.mark.parametrize('kind', ['normal', 'positive', 'tied', 'rounded', 'wide'])
+@pytest.mark.parametrize('dtype', [torch.float16, torch.float32, torch.float64], ids=str)
+def test_many_rows(dtype, kind, threads):
+    "Across blocks and threads, where runs of ties cross their borders"
+    rng = np.random.default_rng(1)
+    n = 9*pairs._block + 5
+    s,y = cast(values(n, rng, kind), dtype),torch.from_numpy(rng.random(n) < .3)
+    res = count_on_host(s, y, threads=threads)
+    if kind == 'wide' and dtype != torch.float16: assert res is None or dtype == torch.float64
+    if res is not None: assert res == (int(doubled_wins(s, y)[~y].sum()), int(y.sum()))
+
+@settings(max_examples=200, deadline=None)
+@given(data=st.data(), size=st.sampled_from([np.float16, np.float32, np.float64]))
+def test_any_floats(data, size):
+    s = data.draw(arrays(size, st.integers(2, 40), elements=st.floats(width=8*np.dtype(size).itemsize, allow_nan=False)))
+    y = data.draw(arrays(bool, len(s)))
+    res,want = count_on_host(torch.from_numpy(s), torch.from_numpy(y)),by_all_pairs(torch.from_numpy(s), torch.from_numpy(y))
+    assert res in (want, None)
+    assert (int(doubled_wins(torch.from_numpy(s), torch.from_numpy(y))[~torch.from_numpy(y)].sum()), int(y.sum())) == want
+
+def judged(s, y, **kwargs):
+    "Counts of the host and of the general path, where the host has any"
+    kwargs = dict(ovo=False, micro=False, ignore_index=None) | kwargs
+    host,general = _count_on_host(s, y, **kwargs),_count_anywhere(s, y, None, False, None, **kwargs)
+    return host and [o.tolist() for o in host],[o.tolist() for o in general]
+
+@pytest.mark.parametrize('kwargs', [{}, dict(micro=True), dict(ovo=True), dict(ignore_index=1), dict(ovo=True, ignore_index=1)], ids=str)
+@pytest.mark.parametrize('kind', ['normal', 'tied', 'constant', 'infinite'])
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float32, torch.float64, torch.int8], ids=str)
+@pytest.mark.parametrize('k,n', [(3, 50), (40, 2000), (70, 200)])
+def test_classes(dtype, kind, k, n, kwargs):
+    "Each class against the rest, all pooled, one against one; some classes rare, one frequent, some absent"
+    rng = np.random.default_rng(2)
+    s,y = cast(values(n*k, rng, kind), dtype).reshape(n, k),torch.from_numpy(np.where(rng.random(n) < .3, 0, rng.integers(0, k, n)))
+    host,general = judged(s, y, **kwargs)
+    assert host == general or (host is None and kind == 'infinite')
+
+@pytest.mark.parametrize('micro', [False, True])
+@pytest.mark.parametrize('kind', ['normal', 'tied', 'infinite'])
+@pytest.mark.parametrize('labels', [torch.bool, torch.int64, torch.float32, torch.uint8], ids=str)
+def test_labels(kind, labels, micro):
+    rng = np.random.default_rng(3)
+    s,y = cast(values(4000, rng, kind), torch.float32).reshape(100, 40),torch.from_numpy(rng.random((100, 40)) < np.linspace(.01, .9, 40)).to(labels)
+    host,general = judged(s, y, micro=micro)
+    assert host == general or (host is None and kind == 'infinite')
+
+@pytest.mark.parametrize('s,y', [([.1, .2], [1, 1]), ([.1, .2, .3], [0, 1, 2]), ([.1, np.nan], [0, 1]), ([.1, .2, .3], [0, .5, 1]),
+    ([-1e-45, 1, 3e38], [0, 1, 1]), ([-np.inf, 1, np.inf], [0, 1, 1])], ids=str)
+def test_what_the_host_leaves_to_the_general_path(s, y): assert _count_on_host(torch.tensor(s), torch.tensor(y), False, False, None) is None
+
+@pytest.mark.parametrize('labels', [[0., 1, 2], [0, 1, 3], [-1, 0, 1]])
+def test_class_numbers_the_host_leaves_to_the_general_path(labels): assert _count_on_host(torch.rand(3, 3), torch.tensor(labels), False, False, None) is None
+
+def test_inputs_are_not_changed():
+    "Sorting happens on copies"
+    s,m,y = torch.randn(500),torch.randn(500, 40),torch.randint(0, 2, (500,))
+    s0,m0 = s.clone(),m.clone()
+    auroc_score(s, y)
+    for kwargs in ({}, dict(average='micro'), dict(multi_class='ovo')): auroc_score(m, torch.arange(500) % 40, activation='identity', **kwargs)
+    assert torch.equal(s, s0) and torch.equal(m, m0)
+
+@pytest.mark.parametrize('f', [count_columns_on_host, count_pairs_of_classes_on_host])
+def test_layouts(f):
+    "Transposed and sliced matrices count like copies of them"
+    m,y = torch.randn(60, 200),torch.arange(200) % 30
+    copied = f(m[::2].T.contiguous(), y)
+    assert torch.equal(torch.as_tensor(copied), torch.as_tensor(f(m[::2].T, y)))
+    assert roc._count_on_host(m[::2].T, y, f is count_pairs_of_classes_on_host, False, None) is not None
