@@ -7,12 +7,13 @@ READY  := $(VENV)/ready-$(PYVER)
 
 export MPLBACKEND = Agg
 
-.PHONY: help setup demo test notebooks readme clean
+.PHONY: help setup demo test bench notebooks readme clean
 
 help:
 	@echo "make setup      build $(VENV) with everything for development (PYTHON=python3.12 chooses the interpreter)"
 	@echo "make demo       train on the Adult data with an AUROC column, check it, draw roc.png"
 	@echo "make test       style, exported modules, notebooks and all tests"
+	@echo "make bench      time and check the scorers beside other libraries, some minutes (BENCH=--quick: one or two); writes benchmarks/results"
 	@echo "make notebooks  run the notebooks and save their outputs"
 	@echo "make readme     write README.md from nbs/index.ipynb"
 	@echo "make clean      remove $(VENV) and whatever else was built"
@@ -31,6 +32,10 @@ demo: setup
 test: setup
 	$(BIN)/chkstyle
 	$(BIN)/python -m pytest
+
+bench: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	$(BIN)/python benchmarks/scorers.py $(BENCH)
 
 notebooks: setup
 	$(BIN)/nbdev-export

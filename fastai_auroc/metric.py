@@ -37,11 +37,51 @@ def _refuse_vocabulary(learn):
         raise ValueError('AUROC is not for language models: it would keep a score for each word of the vocabulary at every token '
             'and rank words that hardly occur; watch Perplexity() here, and AUROC on the classifier built upon it')
 
+# %% ../nbs/05_metric.ipynb #8ec7127f
+class _Rows:
+    "Rows of tensors, copied into blocks on their device; `narrow` keeps wide integers as int16"
+    size = 2**16
+    def __init__(self, narrow=False): self.blocks,self.used,self.n,self.narrow = [],0,0,narrow
+    def __len__(self): return self.n
+
+    def add(self, x):
+        "Copy the rows of `x`"
+        (n,*row),dtype = x.shape,x.dtype
+        if self.narrow and dtype in (torch.int64, torch.int32): dtype = torch.int16
+        if not self.blocks: self.row = row
+        if row != self.row: raise ValueError(f'batches must agree in shape, got rows of shape {tuple(row)} after {tuple(self.row)}')
+        if not self.blocks or self.used+n > self.blocks[-1].shape[0] or dtype != self.blocks[-1].dtype:
+            self._seal()
+            self.blocks.append(x.new_empty((max(n, self.size), *row), dtype=dtype))
+        self.blocks[-1].narrow(0, self.used, n).copy_(x)
+        self.used += n
+        self.n += n
+
+    def _seal(self):
+        if self.blocks: self.blocks[-1] = self.blocks[-1][:self.used]
+        self.used = 0
+
+    def join(self):
+        "All rows as one tensor, which takes the place of the blocks"
+        self._seal()
+        if len(self.blocks) > 1:
+            first = self.blocks[0]
+            dtype = functools.reduce(torch.promote_types, {b.dtype for b in self.blocks})
+            res,i = first.new_empty((self.n, *first.shape[1:]), dtype=dtype),0
+            del first
+            while self.blocks:
+                block = self.blocks.pop(0)
+                res.narrow(0, i, len(block)).copy_(block)
+                i += len(block)
+            self.blocks = [res]
+        self.used = self.n
+        return self.blocks[0]
+
 # %% ../nbs/05_metric.ipynb #bfd91b24
 class AUROC(Metric, Callback):
     "AUROC of the whole validation set as a column of the training table, exact and computed once an epoch"
     order,_learn = Recorder.order - .5,None
-    _stateattrs = '_batches','_seen','_failure','_scored','_fit','_warned'
+    _stateattrs = '_scores','_targets','_seen','_failure','_scored','_fit','_warned'
 
     def __init__(self,
         average:str='macro', # For K columns: 'macro', 'weighted' or 'micro', for multilabel also 'samples'
@@ -70,7 +110,8 @@ class AUROC(Metric, Callback):
 
     def reset(self):
         "Forget all batches"
-        self._batches,self._failure,self._scored = [],None,None
+        narrow = self.ignore_index is None or abs(self.ignore_index) < 2**15
+        self._scores,self._targets,self._failure,self._scored = _Rows(),_Rows(narrow),None,None
 
     @property
     def name(self):
@@ -91,13 +132,13 @@ def _one_tensor(x, what):
 
 def _is_leftover(learn, seen):
     "Whether `learn.pred` belongs to an earlier batch, since this one was cancelled; `seen` is updated"
-    pred,loss,loss_grad = (_alone(getattr(learn, name, None)) for name in ('pred', 'loss', 'loss_grad'))
+    pred,loss_grad = _alone(getattr(learn, 'pred', None)),getattr(learn, 'loss_grad', None)
     if pred is None: return True
     same = len(seen) > 0 and seen[0]() is pred and seen[1]() is loss_grad
     try: seen[:] = ref(pred),ref(loss_grad)
     except TypeError: seen.clear()
-    trained = all(getattr(o, 'grad_fn', None) is not None for o in (pred, loss))
-    return same or (trained and not (torch.is_grad_enabled() or getattr(learn, 'training', True)))
+    if same or getattr(pred, 'grad_fn', None) is None or torch.is_grad_enabled(): return same
+    return getattr(getattr(learn, 'loss', None), 'grad_fn', None) is not None and not getattr(learn, 'training', True)
 
 # %% ../nbs/05_metric.ipynb #ad7c7611
 @patch
@@ -110,34 +151,39 @@ def _begin(self:AUROC, learn):
     _refuse_vocabulary(learn)
 
 @patch
+def _activation_for(self:AUROC, targets):
+    "What turns outputs into probabilities, for `targets` of shape (n,) or (n, K)"
+    return self.activation if self.activation != 'auto' else self._loss_activation or ('softmax' if targets.ndim == 1 else 'identity')
+
+@patch
 def accumulate(self:AUROC, learn):
     "Keep the ranking scores and the targets of a batch, on its device"
     if self._failure or _is_leftover(learn, self._seen): return
     try:
-        if not self._batches: self._begin(learn)
+        if not self._scores.n: self._begin(learn)
         outputs,targets = class_rows(_one_tensor(learn.pred, 'outputs'), _one_tensor(learn.y, 'targets'), self.axis, self._loss_axis)
-        act = self.activation if self.activation != 'auto' else self._loss_activation or ('softmax' if targets.ndim == 1 else 'identity')
-        if has_float64(outputs): outputs,act = ranking_scores(outputs, targets, act),'identity'
-        self._batches.append((outputs.clone(), targets.clone(), act))
-    except Exception as e:
-        self._batches.clear()
-        self._failure = str(e) or type(e).__name__
+        if has_float64(outputs): outputs = ranking_scores(outputs, targets, self._activation_for(targets))
+        self._scores.add(outputs)
+        self._targets.add(targets)
+    except Exception as e: self._failure = str(e) or type(e).__name__
 
 # %% ../nbs/05_metric.ipynb #0f2d20aa
 @patch
 def _score(self:AUROC):
     "The value, and a sentence to warn with, or None"
     if self._failure: return torch.nan,f'AUROC is NaN: {self._failure}'
-    if not self._batches: return torch.nan,None
-    outputs,targets,acts = zip(*self._batches)
-    try: value,note = _auroc(torch.cat(outputs), torch.cat(targets), acts[0], self.average, self.multi_class, self.max_fpr, None, self.ignore_index)
+    if not len(self._scores): return torch.nan,None
+    try:
+        scores,targets = self._scores.join(),self._targets.join()
+        act = 'identity' if has_float64(scores) else self._activation_for(targets)
+        value,note = _auroc(scores, targets, act, self.average, self.multi_class, self.max_fpr, None, self.ignore_index)
     except Exception as e: return torch.nan,f'AUROC is NaN: {str(e) or type(e).__name__}'
     return float(value),note
 
 @patch(as_prop=True)
 def value(self:AUROC):
     "AUROC of all rows since `reset`, a float; NaN where it is undefined"
-    state = len(self._batches),self._failure
+    state = len(self._scores),self._failure
     if self._scored is None or self._scored[0] != state:
         value,note = self._score()
         if note and not self._warned:

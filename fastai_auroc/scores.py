@@ -17,6 +17,7 @@ def to_tensor(
     name='input', # What to call `x` in an error message
 ) -> Tensor: # A plain tensor without gradient, on the device where `x` is
     "`x` as a plain tensor; raises `TypeError` if it does not hold numbers"
+    if type(x) is Tensor: return x.detach() if x.requires_grad else x
     if isinstance(x, Tensor): return x.detach().as_subclass(Tensor)
     a = np.asarray(x)
     if a.dtype.kind not in 'biuf': raise TypeError(f'{name} must be a tensor, an array or a list of numbers, got {type(x).__name__} of {a.dtype}')
@@ -55,6 +56,7 @@ def class_rows(
         if _without(o, None) != _without(t, None):
             raise ValueError(f'targets must have the shape of the scores: got scores of shape {tuple(o)} and targets of shape {tuple(t)}')
         return outputs,targets.reshape(-1)
+    if len(o) == 2 and len(t) == 1 and o[0] == t[0] and o[1] > 1 and axis in (None, 1, -1): return outputs,targets
     axis = _class_axis(o, t, axis, prefer)
     k = o[axis]
     if not k: raise ValueError(f'scores must have at least one column, got shape {tuple(o)}')
@@ -92,7 +94,9 @@ def ranking_scores(
     two = targets.ndim == 1 and outputs.shape[1] == 2
     if activation != 'softmax': return outputs[:,1] if two else outputs
     outputs = outputs.double()
-    return outputs[:,1] - outputs[:,0] if two else _log_odds(outputs)
+    if not two: return _log_odds(outputs)
+    no,yes = outputs.unbind(1)
+    return yes - no
 
 # %% ../nbs/00_scores.ipynb #9e98a312
 def count_improper(

@@ -12,7 +12,7 @@ from test_device import HostRead, NoWaiting
 
 pytestmark = pytest.mark.filterwarnings('error')   # where no warning is due, none may come
 nan,inf = float('nan'),float('inf')
-steady = settings(max_examples=60, deadline=None, derandomize=True)
+steady = settings(max_examples=40, deadline=None, derandomize=True)
 
 def warned(f, *args, **kwargs):
     "The result and the one warning, which must point to the line of the call"
@@ -109,9 +109,9 @@ def test_components_of_columns_at_once():
     assert var.shape == (4,) and var.sqrt().tolist() == pytest.approx([all_pairs(*o)[1] for o in zip(s, y)], abs=1e-12)
 
 def test_large_counts_stay_exact():
-    "200,000 rows have 10^10 pairs; the standard error agrees with that from SciPy's ranks"
+    "60,000 rows have 900 million pairs; the standard error agrees with that from SciPy's ranks"
     rng = np.random.default_rng(0)
-    y = np.arange(200_000) % 2
+    y = np.arange(60_000) % 2
     s = (y + rng.normal(size=len(y))).astype(np.float32).round(2)
     rank,p = rankdata(s),len(y)/2
     v,w = ((rank[y == k] - rankdata(s[y == k]))/p for k in (1, 0))
@@ -299,7 +299,7 @@ def within(share, want, n, sd=3.3): return abs(share-want) <= sd*(want*(1-want)/
 
 @pytest.mark.parametrize('auroc,method', [(.6, 'wald'), (.8, 'logit')])
 def test_coverage(auroc, method):
-    s,y = samples(80, 120, auroc, 1000)
+    s,y = samples(80, 120, auroc, 700)
     drawn = [numbers(auroc_ci(o[0], y, method=method)) for o in s]
     held = np.mean([o.low <= auroc <= o.high for o in drawn])
     assert within(held, .95, len(s)), held
@@ -307,24 +307,24 @@ def test_coverage(auroc, method):
 
 def test_coverage_near_one():
     "Few positives and an AUROC of 0.95: the logit interval is the better one"
-    s,y = samples(20, 80, .95, 600)
+    s,y = samples(20, 80, .95, 500)
     wald,logit = (np.mean([o.low <= .95 <= o.high for o in (quiet(auroc_ci, x[0], y, method=method) for x in s)]) for method in ('wald', 'logit'))
     assert logit > wald + .03 and within(logit, .94, len(s)), (wald, logit)
 
 @pytest.mark.parametrize('corr', [0, .9])
 def test_size_of_the_paired_test(corr):
     "Equally good models: one in twenty is called different, whatever their correlation, and p is uniform"
-    s,y = samples(70, 80, .8, 1000, corr)
+    s,y = samples(70, 80, .8, 700, corr)
     p = np.array([float(compare_auroc(*o, y).p_value) for o in s])
     assert within((p < .05).mean(), .05, len(s)) and within((p < .5).mean(), .5, len(s)), ((p < .05).mean(), (p < .5).mean())
 
 def test_the_unpaired_test_hardly_ever_sees_a_difference():
-    s,y = samples(70, 80, .8, 300, .95)
+    s,y = samples(70, 80, .8, 100, .95)
     z = [(a.auroc-b.auroc)/(a.se**2+b.se**2)**.5 for a,b in ([numbers(auroc_ci(x, y)) for x in o] for o in s)]
     assert np.std(z) < .5
 
 def test_the_paired_test_finds_what_is_there():
-    s,y = samples(70, 80, .8, 200, .95)
+    s,y = samples(70, 80, .8, 100, .95)
     s[:,0] += .2*y
     found = np.mean([float(compare_auroc(*o, y).p_value) < .05 for o in s])
     assert found > .5

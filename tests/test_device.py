@@ -4,6 +4,7 @@ from fastai.losses import BCEWithLogitsLossFlat, CrossEntropyLossFlat
 from torch._subclasses import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
+from fastai_auroc import scores
 from fastai_auroc.metric import AUROC
 from fastai_auroc.roc import auroc_score, roc_curve
 
@@ -57,10 +58,11 @@ def test_metric_reads_once(task):
     "Three batches and the scoring: nothing waits but the very last step, the read of the counts"
     with FakeTensorMode():
         metric,batches = AUROC(**tasks[task]()[-1]),[FakeLearner(*tasks[task]()[:-1]) for _ in range(3)]
+        kept = 256 if task == 'segmentation' else 64
         with NoWaiting() as mode:
             for b in batches: metric.accumulate(b)
-            assert metric._failure is None and len(metric._batches) == 3
-            assert all(x.device.type == 'cuda' for batch in metric._batches for x in batch[:2])
+            assert metric._failure is None and len(metric._scores) == len(metric._targets) == 3*kept
+            assert all(x.device.type == 'cuda' for rows in (metric._scores, metric._targets) for x in rows.blocks)
             before = mode.n_ops
             with pytest.raises(HostRead, match="_to_copy from .'cuda'. to .'cpu'."): metric.value
             assert before >= 3*2 and mode.n_ops > before + 10
@@ -69,16 +71,16 @@ def test_metric_reads_once(task):
 @pytest.mark.parametrize('k', [2, 5])
 def test_auroc_score_reads_once(kwargs, k):
     with FakeTensorMode():
-        scores,targets = rand(1000, k),randint(k, 1000)
+        outputs,targets = rand(1000, k),randint(k, 1000)
         if 'sample_weight' in kwargs: kwargs = {**kwargs, 'sample_weight':rand(1000)}
-        with NoWaiting() as mode, pytest.raises(HostRead, match="_to_copy from .'cuda'. to .'cpu'."): auroc_score(scores, targets, **kwargs)
+        with NoWaiting() as mode, pytest.raises(HostRead, match="_to_copy from .'cuda'. to .'cpu'."): auroc_score(outputs, targets, **kwargs)
         assert mode.n_ops > 20
 
 @pytest.mark.parametrize('average', [None, 'micro', 'macro'])
 def test_roc_curve_reads_once(average):
     with FakeTensorMode():
-        scores,targets = rand(1000, 5),randint(5, 1000)
-        with NoWaiting(), pytest.raises(HostRead, match="_to_copy from .'cuda'. to .'cpu'."): roc_curve(scores, targets, average=average)
+        outputs,targets = rand(1000, 5),randint(5, 1000)
+        with NoWaiting(), pytest.raises(HostRead, match="_to_copy from .'cuda'. to .'cpu'."): roc_curve(outputs, targets, average=average)
 
 naive = dict(
     average_of_batches=lambda s, y: float((s*y).sum()), host_copy=lambda s, y: s.cpu(), boolean_index=lambda s, y: s[y > 0],
@@ -89,20 +91,20 @@ naive = dict(
 def test_the_proof_can_fail(what):
     "What one would write naively is caught by the same mode"
     with FakeTensorMode():
-        scores,targets = rand(64),randint(2, 64)
-        with NoWaiting(), pytest.raises((HostRead, RuntimeError)) as e: naive[what](scores, targets)
+        outputs,targets = rand(64),randint(2, 64)
+        with NoWaiting(), pytest.raises((HostRead, RuntimeError)) as e: naive[what](outputs, targets)
         assert e.type is HostRead
 
-def test_devices_without_float64():
-    "Outputs on MPS are kept raw, without a read per batch, and copied to the host once before they are scored"
+def test_devices_without_float64(monkeypatch):
+    "Outputs on MPS (played by CUDA, since fake MPS tensors cannot be copied) are kept raw, and copied to the host once before they are scored"
+    monkeypatch.setattr(scores, '_no_float64', {'cuda'})
     with FakeTensorMode():
-        pred,y = torch.rand(64, 2, device='mps'),torch.zeros(64, dtype=torch.long, device='mps')
         metric = AUROC()
-        with NoWaiting('mps'):
-            for _ in range(3): metric.accumulate(FakeLearner(pred.clone(), y, CrossEntropyLossFlat()))
+        with NoWaiting():
+            for _ in range(3): metric.accumulate(FakeLearner(*binary()[:3]))
             assert metric._failure is None
-            assert {(o.device.type, o.dtype, act) for o,_,act in metric._batches} == {('mps', torch.float32, 'softmax')}
-            with pytest.raises(HostRead, match="_to_copy from .'mps'. to .'cpu'."): metric.value
+            assert {(o.device.type, o.dtype, o.shape[1]) for o in metric._scores.blocks} == {('cuda', torch.float32, 2)}
+            with pytest.raises(HostRead, match="_to_copy from .'cuda'. to .'cpu'."): metric.value
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA device')
 def test_on_a_real_gpu():

@@ -1,0 +1,396 @@
+"Time, error and peak memory of fastai_auroc against scikit-learn, torchmetrics, torcheval and fastai's RocAucBinary. Run: python benchmarks/scorers.py [--quick]"
+import argparse, ctypes, gc, math, os, platform, subprocess, sys, warnings
+warnings.filterwarnings('ignore')  # peers' notes on half precision, and deprecations inside fastai
+
+from dataclasses import dataclass, field
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+from time import perf_counter, process_time
+from types import SimpleNamespace
+import numpy as np, torch
+from fastai.losses import CrossEntropyLossFlat
+from fastai.metrics import RocAucBinary
+from fastai.torch_core import to_detach
+from sklearn import metrics as skm
+from threadpoolctl import threadpool_limits
+from torcheval import metrics as tem
+from torcheval.metrics import functional as tef
+from torchmetrics import classification as tmm
+from torchmetrics.functional import classification as tmf
+from fastai_auroc.metric import AUROC
+from fastai_auroc.roc import auroc_score, roc_curve
+
+ours,sk,tm,te,fa = libs = 'fastai_auroc','scikit-learn','torchmetrics','torcheval','fastai'
+exact_mode = dict(thresholds=None, validate_args=False)  # torchmetrics: every score a threshold, arguments taken on trust
+bs = 64
+
+# --- Data, the same in every run ---
+
+def two_normals(n, share=.2, k=None):
+    "Scores of negatives around 0 and positives around 1.2, float32, and labels of which `share` are 1, int64"
+    rng,shape = np.random.default_rng(42),n if k is None else (n, k)
+    positive = rng.random(shape, dtype=np.float32) < share
+    scores = rng.standard_normal(shape, dtype=np.float32)
+    scores += np.float32(1.2)*positive
+    return torch.from_numpy(scores),torch.from_numpy(positive.astype(np.int64))
+
+def softmax_rows(n, k):
+    "Probabilities of `k` classes, float32, and class numbers, each of which occurs"
+    rng = np.random.default_rng(42)
+    labels = rng.permutation(np.concatenate([np.arange(k), rng.integers(k, size=n-k)]))
+    logits = rng.standard_normal((n, k), dtype=np.float32)
+    logits[np.arange(n), labels] += 2
+    return torch.from_numpy(logits).softmax(-1),torch.from_numpy(labels)
+
+# --- Exact values, by counting pairs in integers ---
+
+def exact_auroc(scores, positive):
+    "AUROC from the whole number of pairs won and tied; the one rounding is that of the last division"
+    p,q = np.sort(scores[positive]),np.sort(scores[~positive])
+    wins = sum(int(np.searchsorted(q, p, side).sum()) for side in ('left', 'right'))
+    return wins/(2*len(p)*len(q))
+
+def exact_weighted(scores, positive, weights):
+    "AUROC with weights, summed in extended precision"
+    order = np.argsort(scores, kind='stable')
+    s,y,w = scores[order],positive[order],weights[order].astype(np.longdouble)
+    q,below,p,wp = s[~y],np.concatenate([[0], w[~y].cumsum()]),s[y],w[y]
+    wins = sum((wp*below[np.searchsorted(q, p, side)]).sum() for side in ('left', 'right'))
+    return float(wins/(2*wp.sum()*below[-1]))
+
+def exact_macro(scores, positive): return math.fsum(exact_auroc(s, y) for s,y in zip(scores, positive))/len(scores)
+
+def exact_ovo(probs, labels):
+    "Mean over pairs of classes, each pair ranked by the column of either"
+    k,cols = probs.shape[1],np.ascontiguousarray(probs.T)
+    rows = [np.flatnonzero(labels == c) for c in range(k)]
+    def area(a, b): return exact_auroc(np.concatenate([cols[a][rows[a]], cols[a][rows[b]]]), np.arange(len(rows[a])+len(rows[b])) < len(rows[a]))
+    return math.fsum(area(a, b) for a in range(k) for b in range(k) if a != b)/(k*(k-1))
+
+# --- Work: what each library is asked to do, and the right answer ---
+
+def binary(n, k=None, dtype=torch.float32, probs=False):
+    s,y = two_normals(n)
+    s = (s.sigmoid() if probs else s).to(dtype)
+    yn = y.numpy()
+    def theirs(): return s.numpy() if dtype != torch.bfloat16 else s.float().numpy()  # NumPy has no bfloat16
+    return {ours: lambda: auroc_score(s, y), sk: lambda: skm.roc_auc_score(yn, theirs()), tm: lambda: tmf.binary_auroc(s, y, **exact_mode),
+        te: lambda: tef.binary_auroc(s, y)},exact_auroc(s.double().numpy(), yn == 1)
+
+def weighted(n, k=None):
+    s,y = two_normals(n)
+    w = torch.from_numpy(np.random.default_rng(43).lognormal(size=n))
+    sn,yn,wn = s.numpy(),y.numpy(),w.numpy()
+    return {ours: lambda: auroc_score(s, y, sample_weight=w), sk: lambda: skm.roc_auc_score(yn, sn, sample_weight=wn),
+        te: lambda: tef.binary_auroc(s, y, weight=w)},exact_weighted(sn, yn == 1, wn)
+
+def curve(n, k=None):
+    s,y = two_normals(n)
+    sn,yn = s.numpy(),y.numpy()
+    return {ours: lambda: roc_curve(s, y), sk: lambda: skm.roc_curve(yn, sn), tm: lambda: tmf.binary_roc(s, y, **exact_mode)},skm.roc_curve(yn, sn)
+
+def one_vs_rest(n, k):
+    s,y = softmax_rows(n, k)
+    sn,yn = s.numpy(),y.numpy()
+    return {ours: lambda: auroc_score(s, y), sk: lambda: skm.roc_auc_score(yn, sn, multi_class='ovr'),
+        tm: lambda: tmf.multiclass_auroc(s, y, k, **exact_mode), te: lambda: tef.multiclass_auroc(s, y, num_classes=k)
+        },exact_macro(np.ascontiguousarray(sn.T), yn == np.arange(k)[:,None])
+
+def one_vs_one(n, k):
+    s,y = softmax_rows(n, k)
+    sn,yn = s.numpy(),y.numpy()
+    return {ours: lambda: auroc_score(s, y, multi_class='ovo'), sk: lambda: skm.roc_auc_score(yn, sn, multi_class='ovo')},exact_ovo(sn, yn)
+
+def multilabel(n, k):
+    s,y = two_normals(n, .1, k)
+    s = s.sigmoid()
+    sn,yn = s.numpy(),y.numpy()
+    return {ours: lambda: auroc_score(s, y), sk: lambda: skm.roc_auc_score(yn, sn), tm: lambda: tmf.multilabel_auroc(s, y, k, **exact_mode),
+        te: lambda: tef.binary_auroc(s.T, y.T, num_tasks=k).mean()},exact_macro(np.ascontiguousarray(sn.T), yn.T == 1)
+
+def two_logits(n):
+    z,y = two_normals(n)
+    other = torch.from_numpy(np.random.default_rng(44).standard_normal(n, dtype=np.float32))
+    return torch.stack([other, other+z], 1),y
+
+def metric_of(lib):
+    "A new metric of `lib`, and a function that shows it a batch: two logits a row, as a Learner or a training loop would"
+    if lib in (ours, fa):
+        m = AUROC() if lib == ours else RocAucBinary()
+        learn = SimpleNamespace(loss_func=CrossEntropyLossFlat(), training=False, to_detach=to_detach, recorder=SimpleNamespace(values=[]))
+        def show(pred, y, loss):
+            learn.pred,learn.y,learn.yb,learn.loss,learn.loss_grad = pred,y,(y,),loss,loss
+            m.accumulate(learn)
+    else:
+        m = tmm.BinaryAUROC(**exact_mode) if lib == tm else tem.BinaryAUROC()
+        def show(pred, y, loss): m.update(pred.softmax(-1)[:,1], y)
+    m.reset()
+    return m,show
+
+def accumulate(n, k=None):
+    z,y = two_logits(n)
+    batches = [(z[i:i+bs].clone(), y[i:i+bs].clone(), torch.zeros(())) for i in range(0, n, bs)]
+    def epoch(lib):
+        m,show = metric_of(lib)
+        for b in batches: show(*b)
+        return m
+    wide = z.double().numpy()
+    return {lib: lambda lib=lib: epoch(lib) for lib in (ours, fa, tm, te)},exact_auroc(wide[:,1]-wide[:,0], y.numpy() == 1)
+
+# --- The rows, with the figures that issue 3 asks for ---
+
+@dataclass
+class Row:
+    work:str; make:callable; n:int; k:int|None=None; threads:int=1
+    want:dict=field(default_factory=dict)  # Library: how many times as long as ours it should take at least; 'time', 'error': how much ours may be
+    kwargs:dict=field(default_factory=dict)
+    time:dict=field(default_factory=dict); error:dict=field(default_factory=dict); runs:dict=field(default_factory=dict); cores:float=0.
+
+    @property
+    def key(self): return self.work,self.n,self.k,self.threads
+    @property
+    def size(self): return f'{self.n:,}' + (f' × {self.k:,}' if self.k else '')
+
+fast,no_slower = {sk:40, tm:20, te:20, 'error':2e-16},{sk:1}
+halves = {'float16':torch.float16, 'bfloat16':torch.bfloat16}
+
+def all_rows():
+    tall = [Row('binary float32', binary, 10**3, want=no_slower), Row('binary float32', binary, 10**4)]
+    tall += [Row('binary float32', binary, 10**e, want=fast) for e in (5, 6, 7)]
+    tall += [Row('binary float32, probabilities', binary, 10**7, want=fast, kwargs=dict(probs=True))]
+    tall += [Row('binary float32', binary, 10**e, threads=2, want={sk:60, 'error':2e-16}) for e in (6, 7)]
+    tall += [Row(f'binary {name}', binary, 10**7, want={sk:150}, kwargs=dict(dtype=dtype)) for name,dtype in halves.items()]
+    tall += [Row('binary float32, float64 weights', weighted, 10**7, want={sk:10}), Row('roc_curve float32', curve, 10**7, want={sk:15})]
+    wide = [Row('one-vs-rest macro', one_vs_rest, 50_000, 100, 2, {sk:50, tm:30, te:30})]
+    wide += [Row('one-vs-rest macro', one_vs_rest, 50_000, 1_000, 2, {tm:30, te:30})]
+    wide += [Row('one-vs-one macro', one_vs_one, 50_000, 100, want={sk:100}), Row('multilabel macro', multilabel, 50_000, 100, want={sk:40})]
+    small = [Row(f'binary {name}', binary, 10**3, want=no_slower, kwargs=dict(dtype=dtype)) for name,dtype in halves.items()]
+    small += [Row('binary float32, float64 weights', weighted, 10**3, want=no_slower), Row('roc_curve float32', curve, 10**3, want=no_slower)]
+    small += [Row('one-vs-rest macro', one_vs_rest, 10**3, 10, 2, no_slower), Row('one-vs-one macro', one_vs_one, 10**3, 10, want=no_slower)]
+    small += [Row('multilabel macro', multilabel, 10**3, 10, want=no_slower)]
+    return [*tall, *wide, *small, Row('accumulate two logits', accumulate, 2_000*bs, want={fa:1, 'time':10e-6})]
+
+def quick_rows():
+    "The same kinds of work on fewer rows and columns"
+    rows = {}
+    for r in all_rows():
+        if r.n > 10**3 and r.k: r.n,r.k = r.n//10,r.k//2
+        r.n = 200*bs if r.make is accumulate else min(r.n, 10**6)
+        rows[r.key] = r
+    return list(rows.values())
+
+# --- Measuring ---
+
+def use_threads(k):
+    "Let BLAS and OpenMP, NumPy's and PyTorch's, use `k` threads"
+    threadpool_limits(k)
+    torch.set_num_threads(k)
+
+def timed(f, number=1):
+    "Seconds a call, processor seconds a call, and what the last call returned"
+    cpu,start = process_time(),perf_counter()
+    for _ in range(number): res = f()
+    return (perf_counter()-start)/number,(process_time()-cpu)/number,res
+
+def as_arrays(x): return [np.asarray(a, dtype=np.float64) for a in x]
+
+def error(got, want):
+    "Distance of a number from the exact one; of a curve, between its points where they are the same, otherwise between the areas"
+    if not isinstance(want, tuple): return abs(float(got.value if hasattr(got, 'accumulate') else got.compute() if hasattr(got, 'compute') else got) - want)
+    got,want = as_arrays(got),as_arrays(want)
+    if all(a.shape == b.shape for a,b in zip(got, want)): return max(float(np.abs(a-b)[a != b].max(initial=0)) for a,b in zip(got, want))
+    return abs(skm.auc(*got[:2]) - skm.auc(*want[:2]))
+
+def measure(row, budget, most):
+    "Fill in `row`: a warm-up each, then the libraries in turn, each as often as `budget` seconds allow; medians"
+    use_threads(row.threads)
+    work,want = row.make(row.n, row.k, **row.kwargs)
+    first,per,spent = {},row.n//bs if row.make is accumulate else 1,[0., 0.]
+    for lib,f in work.items():
+        try: t,_,res = timed(f)
+        except Exception as e: print(f'  {lib} cannot do {row.work}: {type(e).__name__}: {e}', file=sys.stderr)
+        else: first[lib],row.error[lib] = t if t > .5 else timed(f)[0],error(res, want)
+        res = None
+    number = {lib: max(1, int(.005/t)) for lib,t in first.items()}
+    runs = {lib: min(most, int(budget/(t*number[lib]))) for lib,t in first.items()}
+    times,rounds = {lib: [] for lib in first},max(runs.values())
+    gc.collect()
+    for i in range(rounds):
+        for lib in first:
+            if (i+1)*runs[lib]//rounds == i*runs[lib]//rounds: continue
+            wall,cpu,_ = timed(work[lib], number[lib])
+            times[lib].append(wall)
+            if lib == ours: spent = [spent[0]+wall, spent[1]+cpu]
+    row.time = {lib: median(times[lib] or [first[lib]])/per for lib in first}
+    row.runs = {lib: max(1, len(times[lib])) for lib in first}
+    row.cores = spent[1]/spent[0] if spent[0] else 0.
+
+# --- Peak memory, each in a process of its own ---
+
+def _status(name): return int(next(o for o in Path('/proc/self/status').read_text().splitlines() if o.startswith(name)).split()[1])*1024
+
+def peak(job, lib, n):
+    "Bytes a row that `lib` adds to what the process holds with the data in place, at the highest"
+    use_threads(1)
+    def ready(n):
+        if job == 'score':
+            s,y = two_normals(n)
+            sn,yn = s.numpy(),y.numpy()
+            return {ours: lambda: auroc_score(s, y), sk: lambda: skm.roc_auc_score(yn, sn), tm: lambda: tmf.binary_auroc(s, y, **exact_mode),
+                te: lambda: tef.binary_auroc(s, y)}[lib]
+        z,y = two_logits(n)
+        def epoch():
+            m,show = metric_of(lib)
+            for i in range(0, n, bs): show(z[i:i+bs].clone(), y[i:i+bs].clone(), torch.zeros(()))  # a Learner's batches are new tensors
+            return float(m.value)
+        return epoch
+    for _ in range(2): ready(1_000)()
+    f = ready(n)
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    Path('/proc/self/clear_refs').write_text('5')  # VmHWM starts anew
+    before = _status('VmRSS:')
+    f()
+    return (_status('VmHWM:')-before)/n
+
+jobs = dict(score=('auroc_score, binary float32', (ours, sk, tm, te), 5), metric=('AUROC, accumulate in batches of 64 and value', (ours, fa), 20))
+
+def peaks(n):
+    "Bytes a row for each job and library; without those that this system does not tell"
+    res = {}
+    for job,(_,which,_) in jobs.items():
+        for lib in which:
+            out = subprocess.run([sys.executable, __file__, '--peak', job, lib, str(n)], capture_output=True, text=True)
+            if out.returncode == 0: res[job,lib] = float(out.stdout.split()[-1])
+            else: print(f'  no peak of {lib}: {out.stderr.splitlines()[-1:]}', file=sys.stderr)
+    return res
+
+# --- The report ---
+
+def seconds(t):
+    "`t` with three digits and its unit"
+    unit,scale = next((u, s) for u,s in (('s', 1), ('ms', 1e-3), ('µs', 1e-6)) if t >= s or u == 'µs')
+    x = t/scale
+    return f'{x:.{2 if x < 10 else 1 if x < 100 else 0}f} {unit}'
+
+def times(x): return f'{x:.{2 if x < 3 else 1 if x < 10 else 0}f} ×'
+def digits(e): return '0' if e == 0 else f'{e:.0e}'
+
+def verdict(row):
+    "What is asked of `row`, and whether it is met, or by how much not"
+    asked,missed = [],[]
+    for what,least in row.want.items():
+        if what == 'error':
+            asked.append(f'error ≤ {digits(least)}')
+            if row.error[ours] > least: missed.append(f'error {digits(row.error[ours])}')
+        elif what == 'time':
+            asked.append(f'≤ {seconds(least)}')
+            if row.time[ours] > least: missed.append(f'{seconds(row.time[ours]-least)} too long')
+        else:
+            asked.append(f'{least} × {what}')
+            ratio = row.time.get(what, math.nan)/row.time[ours]
+            if math.isnan(ratio): missed.append(f'{what} not compared')
+            elif ratio < least: missed.append(f'{what} {100*(1-ratio/least):.0f}% short')
+    return ', '.join(asked) or '–','–' if not asked else '; '.join(missed) or 'met'
+
+def table(head, rows): return '\n'.join('| ' + ' | '.join(map(str, o)) + ' |' for o in (head, ['---']*len(head), *rows)) + '\n'
+
+def time_table(rows):
+    peers = [lib for lib in libs[1:] if any(lib in r.time for r in rows)]
+    def cell(r, lib): return f'{seconds(r.time[lib])}, **{times(r.time[lib]/r.time[ours])}**' if lib in r.time else '–'
+    return table(['work', 'n', 'threads', ours, *peers, 'asked', 'met', 'error'],
+        [[r.work, r.size, r.threads, seconds(r.time[ours]), *(cell(r, lib) for lib in peers), *verdict(r), digits(r.error[ours])] for r in rows])
+
+def error_table(rows):
+    def cell(r, lib): return f'{digits(r.error[lib])} ({r.runs[lib]})' if lib in r.time else '–'
+    return table(['work', 'n', 'threads', *libs, 'cores busy'],
+        [[r.work, r.size, r.threads, *(cell(r, lib) for lib in libs), f'{r.cores:.1f}' if r.cores else '–'] for r in rows])
+
+def peak_table(found, n):
+    def met(job, most): return '–' if (job,ours) not in found else 'met' if found[job,ours] <= most else f'{found[job,ours]-most:.1f} too many'
+    return table(['work', 'n', *libs, 'asked', 'met'], [[name, f'{n:,}', *(f'{found[job,lib]:.1f}' if (job,lib) in found else '–' for lib in libs),
+        f'≤ {most}', met(job, most)] for job,(name,_,most) in jobs.items()])
+
+def machine():
+    "The processor, its instruction set and the versions, as lines of a list"
+    try: cpu = next(o.split(':')[1].strip() for o in Path('/proc/cpuinfo').read_text().splitlines() if o.startswith('model name'))
+    except (OSError, StopIteration): cpu = platform.processor() or platform.machine()
+    load = f', load {os.getloadavg()[0]:.1f} at the start' if hasattr(os, 'getloadavg') else ''
+    packages = [f'{name} {version(name)}' for name in ('numpy', 'torch', 'scikit-learn', 'torchmetrics', 'torcheval', 'fastai', 'fastai_auroc')]
+    return [f"CPU: {cpu}, {torch.backends.cpu.get_cpu_capability().replace('AVX', 'AVX-').replace('AVX-2', 'AVX2')}, {os.cpu_count()} cores{load}",
+        f'Python {platform.python_version()}, ' + ', '.join(packages)]
+
+def report(rows, found, n, about, took):
+    scores,batches = [r for r in rows if r.make is not accumulate],[r for r in rows if r.make is accumulate]
+    lines = '\n'.join(f'- {o}' for o in about)
+    return f"""# Scorers compared
+
+{lines}
+- {took/60:.0f} minutes, written by the command; `n × K` is rows × columns
+
+## Time
+
+Medians; in bold, how many times as long as {ours} a library takes. Threads are those given to PyTorch, OpenMP and BLAS.
+A dash: the library has no such function.
+
+{time_table(scores)}
+## Accumulating
+
+Time of one batch of {bs} rows with two logits, on the way to a metric's value; `n` is the length of the epoch.
+
+{time_table(batches)}
+## Memory
+
+Bytes a row that are added at the peak to a process that holds the data; for the metric, what it has accumulated included.
+
+{peak_table(found, n)}
+## Errors and runs
+
+Distance from the exact value, counted in integers (with weights: in extended precision), and in brackets the number of runs behind a median, after a warm-up; the
+warm-up itself where another run was too long. For `roc_curve` the largest difference from a number of scikit-learn's curve; where the points are others, the difference of the areas.
+Cores busy: processor time over time while {ours} ran.
+
+{error_table(rows)}"""
+
+def plot(rows, file):
+    "Time against n of the binary rows on one thread, both axes logarithmic"
+    import matplotlib
+    matplotlib.use('Agg')
+    import matplotlib.pyplot as plt
+    rows = sorted((r for r in rows if (r.work, r.threads) == ('binary float32', 1)), key=lambda r: r.n)
+    fig,ax = plt.subplots(figsize=(7, 4.5))
+    for lib,color,marker in zip(libs, ('#d62728', '#1f77b4', '#2ca02c', '#9467bd'), 'osD^'):
+        n,t = zip(*((r.n, r.time[lib]) for r in rows if lib in r.time))
+        ax.loglog(n, t, color=color, marker=marker, markersize=5, lw=2.5 if lib == ours else 1.5, label=lib)
+    ax.set(xlabel='rows', ylabel='seconds', title='Exact binary AUROC of float32 scores, one thread')
+    ax.grid(alpha=.3)
+    for side in ('top', 'right'): ax.spines[side].set_visible(False)
+    ax.legend(frameon=False)
+    fig.savefig(file, dpi=150, bbox_inches='tight')
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--quick', action='store_true', help='fewer rows, a minute or two; writes no file unless --out says where')
+    parser.add_argument('--out', type=Path, help='folder for scorers.md and scorers.png (benchmarks/results)')
+    parser.add_argument('--peak', nargs=3, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.peak: return print(peak(*args.peak[:2], int(args.peak[2])))
+    about,start = machine(),perf_counter()
+    about.append(f"{date.today()}, `python benchmarks/scorers.py{' --quick' if args.quick else ''}`")
+    rows,n,budget,most = (quick_rows(), 10**6, .3, 7) if args.quick else (all_rows(), 10**7, 4., 21)
+    with torch.no_grad():
+        for r in rows:
+            print(f'{r.work}, {r.size}, threads: {r.threads}', file=sys.stderr)
+            measure(r, budget, most)
+    print('peak memory', file=sys.stderr)
+    text = report(rows, peaks(n), n, about, perf_counter()-start)
+    print(text)
+    out = args.out or (None if args.quick else Path(__file__).resolve().parent/'results')
+    if out is None: return
+    out.mkdir(parents=True, exist_ok=True)
+    (out/'scorers.md').write_text(text, encoding='utf-8')
+    plot(rows, out/'scorers.png')
+
+if __name__ == '__main__': main()
