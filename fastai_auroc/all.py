@@ -7,9 +7,10 @@ if _fastai.startswith('1.'): raise ImportError(f'fastai_auroc.all needs fastai 2
 
 import sys
 from fastai_auroc.roc import auroc_score, auc_roc_score, roc_curve, auc
+from fastai_auroc.confidence import auroc_ci, compare_auroc
 from fastai_auroc.metric import AUROC, enable_callback_fns, disable_callback_fns
 
-__all__ = ['auroc_score', 'auc_roc_score', 'roc_curve', 'auc', 'AUROC', 'enable_callback_fns', 'disable_callback_fns']
+__all__ = ['auroc_score', 'auc_roc_score', 'roc_curve', 'auc', 'auroc_ci', 'compare_auroc', 'AUROC', 'enable_callback_fns', 'disable_callback_fns']
 
 enable_callback_fns()
 _vision = sys.modules.get('fastai.vision.learner')

@@ -18,6 +18,7 @@ from fastai.callback.core import Callback
 from fastai.learner import Learner, Metric, Recorder
 from .scores import activations, class_rows, has_float64, ranking_scores
 from .roc import _auroc, _check_options
+from .confidence import _auroc_ci, _reach
 
 # %% ../nbs/05_metric.ipynb #fb0613bb
 def _activation_of(loss_func):
@@ -80,7 +81,7 @@ class _Rows:
 # %% ../nbs/05_metric.ipynb #bfd91b24
 class AUROC(Metric, Callback):
     "AUROC of the whole validation set as a column of the training table, exact and computed once an epoch"
-    order,_learn = Recorder.order - .5,None
+    order,_learn,_attached = Recorder.order - .5,None,False
     _stateattrs = '_scores','_targets','_seen','_failure','_scored','_fit','_warned'
 
     def __init__(self,
@@ -90,26 +91,33 @@ class AUROC(Metric, Callback):
         activation:str='auto', # What the loss applies to the outputs: 'softmax', 'sigmoid', 'identity'; 'auto' asks the loss function
         axis:int|None=None, # Which axis of the outputs holds the classes; None compares shapes and asks the loss function
         ignore_index:int|None=None, # Label of rows to leave out, such as padding or void pixels
+        ci:bool=False, # Add a column `name`_ci: half the width of the 95% confidence interval; for binary tasks, and only as a callback
         name:str='auroc', # Name of the column, and of the Learner's attribute when used as a callback
     ):
         if average is None:
             raise ValueError("AUROC is one number a column of the table, so average=None is not for it: auroc_score(..., average=None) gives one a class")
         _check_options(average, multi_class, max_fpr, 'ovo' if multi_class == 'ovo' else 'multilabel')
         if multi_class == 'ovo' and max_fpr is not None: raise ValueError("max_fpr has no meaning with multi_class='ovo'")
+        if ci and max_fpr is not None: raise ValueError('ci=True is for the whole area: there is no interval with max_fpr')
         known = 'auto',*activations[1:]
         if activation not in known: raise ValueError(f'activation must be one of {known}, got {activation!r}')
         if not isinstance(name, str) or not name.isidentifier(): raise ValueError(f'name must be a word to name a column and an attribute, got {name!r}')
         self.average,self.multi_class,self.max_fpr,self.activation = average,multi_class,max_fpr,activation
-        self.axis,self.ignore_index,self._name,self._joined = axis,ignore_index,name,False
+        self.axis,self.ignore_index,self.ci,self._name,self._joined = axis,ignore_index,ci,name,[]
         self._init_state()
 
     def _init_state(self):
         "Start anew, also after unpickling"
         self._seen,self._fit,self._warned = [],None,False
-        self.reset()
+        self._clear()
 
     def reset(self):
-        "Forget all batches"
+        "Forget all batches; raises `ValueError` where a plain metric should have two columns"
+        if self.ci and not self._attached:
+            raise ValueError('AUROC(ci=True) has two columns, but a metric has one: pass it as cbs= or callback_fns=, not as metrics=')
+        self._clear()
+
+    def _clear(self):
         narrow = self.ignore_index is None or abs(self.ignore_index) < 2**15
         self._scores,self._targets,self._failure,self._scored = _Rows(),_Rows(narrow),None,None
 
@@ -170,27 +178,45 @@ def accumulate(self:AUROC, learn):
 # %% ../nbs/05_metric.ipynb #0f2d20aa
 @patch
 def _score(self:AUROC):
-    "The value, and a sentence to warn with, or None"
-    if self._failure: return torch.nan,f'AUROC is NaN: {self._failure}'
-    if not len(self._scores): return torch.nan,None
+    "The value, half the width of its interval, and a sentence to warn with, or None"
+    half = torch.nan
+    if self._failure: return torch.nan,half,f'AUROC is NaN: {self._failure}'
+    if not len(self._scores): return torch.nan,half,None
     try:
         scores,targets = self._scores.join(),self._targets.join()
         act = 'identity' if has_float64(scores) else self._activation_for(targets)
         value,note = _auroc(scores, targets, act, self.average, self.multi_class, self.max_fpr, None, self.ignore_index)
-    except Exception as e: return torch.nan,f'AUROC is NaN: {str(e) or type(e).__name__}'
-    return float(value),note
+    except Exception as e: return torch.nan,half,f'AUROC is NaN: {str(e) or type(e).__name__}'
+    if self.ci:
+        try:
+            interval,why = _auroc_ci(scores, targets, act, ignore_index=self.ignore_index)
+            half,note = _reach(float(interval.se), .95),note or why
+        except Exception as e: note = note or str(e) or type(e).__name__
+    return float(value),half,note
 
 @patch(as_prop=True)
 def value(self:AUROC):
     "AUROC of all rows since `reset`, a float; NaN where it is undefined"
     state = len(self._scores),self._failure
     if self._scored is None or self._scored[0] != state:
-        value,note = self._score()
+        value,half,note = self._score()
         if note and not self._warned:
             self._warned = True
             warnings.warn_explicit(f'{self.name}: {note}', UserWarning, 'fastai_auroc', 1)
-        self._scored = state,value
+        self._scored = state,value,half
     return self._scored[1]
+
+class _HalfWidth(Metric):
+    "The second column of an `AUROC(ci=True)`"
+    def __init__(self, auroc): self.auroc = auroc
+
+    @property
+    def name(self): return f'{self.auroc.name}_ci'
+
+    @property
+    def value(self):
+        self.auroc.value
+        return self.auroc._scored[2]
 
 # %% ../nbs/05_metric.ipynb #54b9856f
 @patch
@@ -198,8 +224,8 @@ def before_fit(self:AUROC):
     "Join the metrics of the Learner, before the Recorder writes down their names"
     _refuse_vocabulary(self.learn)
     if any(m is self for m in self.learn.metrics): return
-    self.learn.metrics = [*self.learn.metrics, self]
-    self._joined = True
+    self._joined = [self, _HalfWidth(self)] if self.ci else [self]
+    self.learn.metrics = [*self.learn.metrics, *self._joined]
 
 @patch
 def before_validate(self:AUROC):
@@ -209,17 +235,18 @@ def before_validate(self:AUROC):
 @patch
 def after_fit(self:AUROC):
     "Leave the metrics of the Learner, if joined"
-    if self._joined: self.learn.metrics = [m for m in self.learn.metrics if m is not self]
-    self._joined = False
+    if self._joined: self.learn.metrics = [m for m in self.learn.metrics if all(m is not o for o in self._joined)]
+    self._joined = []
 
 # %% ../nbs/05_metric.ipynb #96f6e9ad
 def _get_learn(self): return self._learn
 
 def _set_learn(self, learn):
+    name = self._name
     if learn is None: self.after_fit()
-    elif hasattr(type(learn), self.name) or not isinstance(vars(learn).get(self.name, self), AUROC):
-        raise ValueError(f'name={self.name!r} would hide an attribute of the {type(learn).__name__}: give the AUROC callback another name')
-    self._learn = learn
+    elif hasattr(type(learn), name) or not isinstance(vars(learn).get(name, self), AUROC):
+        raise ValueError(f'{name=} would hide an attribute of the {type(learn).__name__}: give the AUROC callback another name')
+    self._learn,self._attached = learn,True
 
 AUROC.learn = property(_get_learn, _set_learn)
 

@@ -11,7 +11,7 @@ __all__ = ['auc_roc_score', 'ROCCurve', 'auroc_score', 'roc_curve', 'auc']
 import math, warnings, numpy as np, torch
 from collections import namedtuple
 from .scores import class_rows, count_improper, ranking_scores, to_tensor
-from .pairs import count_columns_on_host, count_on_host, count_pairs_of_classes_on_host, doubled_wins, partial_area
+from .pairs import count_columns_on_host, count_on_host, count_pairs_of_classes_on_host, doubled_wins, least_and_greatest, partial_area
 
 # %% ../nbs/02_roc.ipynb #39d532b4
 def _columns(scores, labels, ignore_index):
@@ -70,7 +70,7 @@ def _count_on_host(scores, labels, ovo, micro, ignore_index):
         kept = labels != ignore_index
         scores,labels = scores[kept],labels[kept]
     if not len(labels): return None
-    low,high = (o.item() for o in labels.aminmax())
+    low,high = least_and_greatest(labels)
     single,threads = scores.ndim == 2 and labels.ndim == 1,torch.get_num_threads()
     if single:
         if labels.dtype.is_floating_point or not 0 <= low <= high < scores.shape[1]: return None
