@@ -11,7 +11,8 @@ __all__ = ['auc_roc_score', 'ROCCurve', 'auroc_score', 'roc_curve', 'auc']
 import math, warnings, numpy as np, torch
 from collections import namedtuple
 from .scores import class_rows, count_improper, ranking_scores, to_tensor
-from .pairs import count_columns_on_host, count_on_host, count_pairs_of_classes_on_host, doubled_wins, least_and_greatest, partial_area
+from .pairs import count_columns_on_host, count_on_host, count_pairs_of_classes_on_host, least_and_greatest, pack_keys, sort_keys
+from .pairs import doubled_wins, partial_area
 
 # %% ../nbs/02_roc.ipynb #39d532b4
 def _columns(scores, labels, ignore_index):
@@ -62,7 +63,12 @@ def _count_anywhere(scores, labels, weight, samples, max_fpr, ovo, micro, ignore
     if micro: cols,weight = [x.reshape(1, -1) for x in cols],None if weight is None else weight.repeat(scores.shape[1])
     return _count(*cols, weight, max_fpr),wrong,nan_rows
 
-# %% ../nbs/02_roc.ipynb #3ed14831
+# %% ../nbs/02_roc.ipynb #7c7fbb76
+def _two_labels(labels, low, high):
+    "Whether all labels are one of two"
+    if low == high: return False
+    return (not labels.dtype.is_floating_point and high-low == 1) or not ((labels != low) & (labels != high)).any()
+
 def _count_on_host(scores, labels, ovo, micro, ignore_index):
     "As `_count_anywhere`, for scores on the CPU; None where that must look"
     if ignore_index is not None:
@@ -78,7 +84,7 @@ def _count_on_host(scores, labels, ovo, micro, ignore_index):
             won = count_pairs_of_classes_on_host(scores, labels, threads)
             return None if won is None else (torch.cat([won, labels.long().bincount(minlength=len(won))[:,None]], 1), *torch.zeros(2, dtype=torch.long))
         if micro: labels,high = labels[:,None] == torch.arange(scores.shape[1]),True
-    elif low == high or (labels.dtype.is_floating_point or high-low > 1) and int(((labels != low) & (labels != high)).sum()): return None
+    elif not _two_labels(labels, low, high): return None
     if scores.ndim == 1 or micro:
         res = count_on_host(scores.reshape(-1), labels.reshape(-1), high, threads)
         res = res and tuple([o] for o in res)
@@ -236,17 +242,36 @@ def _accumulate(scores, positive, negative, weight):
     wp,wn = ((x if weight is None else torch.where(x, weight, 0.)).gather(-1, order).double() for x in (positive, negative))
     return torch.stack([s.double(), wp.cumsum(-1), wn.cumsum(-1), ((wp != 0) | (wn != 0)).double()], 1)
 
-def _curve(s, tps, fps, counts, drop_intermediate):
-    "One curve from accumulated rows"
+def _thin(s, tps, fps, counts):
+    "Accumulated rows at the end of each run of equal scores, without those that do not count"
     s,tps,fps = (x[counts > 0] for x in (s, tps, fps))
-    last = np.r_[s[1:] != s[:-1], len(s) > 0].nonzero()[0] if len(s) else np.array([], dtype=int)
-    s,tps,fps = s[last],tps[last],fps[last]
+    last = np.flatnonzero(np.append(s[1:] != s[:-1], True)[:len(s)])
+    return s[last],tps[last],fps[last]
+
+def _curve(s, tps, fps, drop_intermediate):
+    "One curve from descending thresholds and the positives and negatives down to each"
     if drop_intermediate and len(s) > 2:
-        corner = np.r_[True, (np.diff(fps, 2) != 0) | (np.diff(tps, 2) != 0), True]
+        right,up = np.diff(fps),np.diff(tps)
+        corner = np.r_[True, (right[1:] != right[:-1]) | (up[1:] != up[:-1]), True]
         s,tps,fps = s[corner],tps[corner],fps[corner]
-    s,tps,fps = np.r_[np.inf, s],np.r_[0., tps],np.r_[0., fps]
+    s,tps,fps = np.r_[np.inf, s.astype(np.float64)],np.r_[0., tps],np.r_[0., fps]
     rates = [x/x[-1] if x[-1] > 0 else np.full_like(x, np.nan) for x in (fps, tps)]
     return ROCCurve(*map(torch.from_numpy, (*rates, s)))
+
+# %% ../nbs/02_roc.ipynb #6d46246d
+def _thin_on_host(scores, labels):
+    "As `_thin`, of one binary task on the CPU without weights; None where the general path must look"
+    low,high = least_and_greatest(labels)
+    if scores.dtype not in (torch.float32, torch.float64) or not _two_labels(labels, low, high) or len(labels) >= 2**31: return None
+    scores,threads = scores.contiguous().numpy(),torch.get_num_threads()
+    keys = pack_keys(scores, labels.numpy(), high)
+    if keys is None: return None
+    sort_keys(keys, threads)
+    tps = np.cumsum(keys[::-1] & keys.dtype.type(1), dtype=np.int32)
+    s = sort_keys(scores.copy(), threads)[::-1]
+    last = np.flatnonzero(np.append(s[1:] != s[:-1], True))
+    if len(last) < len(s): s,tps = s[last],tps[last]
+    return s,tps,(last+1).astype(np.int32)-tps
 
 # %% ../nbs/02_roc.ipynb #dc70eefb
 def _mean_curve(curves):
@@ -279,6 +304,11 @@ def roc_curve(
     ranked,labels,weight,task,*checks = _prepare(scores, targets, activation, sample_weight)
     n,k = len(ranked),1 if task == 'binary' else ranked.shape[1]
     if not n: raise ValueError('roc_curve needs rows, got none')
+    if task == 'binary' and weight is None and ranked.device.type == 'cpu':
+        points = _thin_on_host(ranked, labels)
+        if points is not None:
+            _raise_wrong(0, *(o.item() for o in checks), n, task, k)
+            return _curve(*points, drop_intermediate)
     *cols,wrong = _columns(ranked, labels, None)
     if average == 'micro' and k > 1: cols,weight = [x.reshape(1, -1) for x in cols],None if weight is None else weight.repeat(k)
     rows = _accumulate(*cols, weight)
@@ -287,7 +317,7 @@ def roc_curve(
     rows,(*checks,nan_rows) = sheet[:-4].reshape(rows.shape),sheet[-4:]
     _raise_wrong(*checks, n, task, k)
     if nan_rows: raise ValueError(f'roc_curve cannot rank NaN: {nan_rows:.0f} of {n} rows have NaN scores')
-    curves,p,q = [_curve(*o, drop_intermediate) for o in rows],rows[:,1,-1],rows[:,2,-1]
+    curves,p,q = [_curve(*_thin(*o), drop_intermediate) for o in rows],rows[:,1,-1],rows[:,2,-1]
     defined,why = [c for c,a,b in zip(curves, p, q) if a and b],_missing(p, q, task if len(curves) > 1 else 'binary')
     macro = average == 'macro' and len(curves) > 1
     if why: warnings.warn(f"roc_curve {'leaves columns out of the macro average' if macro and defined else 'has NaN rates'}: {why}", stacklevel=2)
