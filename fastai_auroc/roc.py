@@ -121,12 +121,15 @@ def _check_options(
     where = {'multilabel':'', 'ovo':" with multi_class='ovo'"}.get(task, f' for a {task} task')
     raise ValueError(f'average must be one of {_averages[task]}{where}, got {average!r}')
 
-# %% ../nbs/02_roc.ipynb #31bf6915
+# %% ../nbs/02_roc.ipynb #e0f73996
+_plain = torch.bool,torch.uint8,torch.int8,torch.int16,torch.int32,torch.int64,torch.float16,torch.float32,torch.float64  # NumPy and PyTorch agree on these
+
 def _prepare(scores, targets, activation, sample_weight, ignore_index=None):
     "Ranking scores, labels and weights on one device, the task, and how many probabilities and weights are none"
     outputs,labels = class_rows(scores, targets)
     labels = labels.to(outputs.device)
-    if ignore_index is not None and not labels.dtype.is_floating_point: labels = labels.long()
+    if labels.dtype not in _plain or (ignore_index is not None and not labels.dtype.is_floating_point):
+        labels = labels.float() if labels.dtype.is_floating_point else labels.long()
     ranked = ranking_scores(outputs, labels, activation)
     improper,wrong_weights = outputs.new_zeros(2, dtype=torch.long)
     if activation is None and outputs.ndim == 2 and labels.ndim == 1:

@@ -116,3 +116,16 @@ def test_layouts(f):
     copied = f(m[::2].T.contiguous(), y)
     assert torch.equal(torch.as_tensor(copied), torch.as_tensor(f(m[::2].T, y)))
     assert roc._count_on_host(m[::2].T, y, f is count_pairs_of_classes_on_host, False, None) is not None
+
+@pytest.mark.parametrize('dtype', [torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.bfloat16, torch.float16, torch.float32, torch.float64]
+    + [getattr(torch, o) for o in ('uint16', 'uint32') if hasattr(torch, o)], ids=str)
+def test_labels_of_any_dtype(dtype):
+    "What labels are made of does not matter, on any path"
+    s,y = torch.randn(300, generator=torch.manual_seed(0)),torch.arange(300) % 2
+    several = torch.randint(0, 2, (30, 10), generator=torch.manual_seed(1))
+    two,many = torch.stack([1-s.sigmoid(), s.sigmoid()], 1),s.reshape(30, 10)
+    def same(scores, labels, **kwargs): return torch.equal(auroc_score(scores, labels.to(dtype), **kwargs), auroc_score(scores, labels, **kwargs))
+    assert same(s, y) and same(two, y) and same(s, y, max_fpr=.5) and same(s, y, sample_weight=torch.ones(300)) and same(many, several)
+    assert all(torch.equal(a, b) for a,b in zip(roc.roc_curve(s, y.to(dtype)), roc.roc_curve(s, y)))
+    if dtype == torch.bool: return
+    for kwargs in ({}, dict(multi_class='ovo'), dict(average='micro'), dict(max_fpr=.5)): assert same(many, torch.arange(30) % 10, activation='softmax', **kwargs)
