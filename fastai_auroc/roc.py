@@ -11,8 +11,8 @@ __all__ = ['auc_roc_score', 'ROCCurve', 'auroc_score', 'roc_curve', 'auc']
 import math, warnings, numpy as np, torch
 from collections import namedtuple
 from .scores import class_rows, count_improper, ranking_scores, to_tensor
-from .pairs import count_columns_on_host, count_on_host, count_pairs_of_classes_on_host, least_and_greatest, pack_keys, sort_keys
-from .pairs import doubled_wins, partial_area
+from .pairs import _blocks, count_columns_on_host, count_on_host, count_pairs_of_classes_on_host, least_and_greatest
+from .pairs import doubled_area, doubled_wins, partial_area, points_on_host
 
 # %% ../nbs/02_roc.ipynb #39d532b4
 def _columns(scores, labels, ignore_index):
@@ -53,8 +53,8 @@ def _count_by_class(scores, positive, labels):
         res.append(torch.cat([by_class, p.sum(-1, keepdim=True)], -1))
     return torch.cat(res)
 
-# %% ../nbs/02_roc.ipynb #beaff062
-def _count_anywhere(scores, labels, weight, samples, max_fpr, ovo, micro, ignore_index):
+# %% ../nbs/02_roc.ipynb #daf2eb29
+def _count_anywhere(scores, labels, weight=None, max_fpr=None, ovo=False, micro=False, samples=False, ignore_index=None):
     "Counts on the device of the scores, how many labels are wrong and how many rows have NaN scores"
     *cols,wrong = _columns(scores, labels, ignore_index)
     nan_rows = (cols[0].isnan() & (cols[1] | cols[2])).any(0).sum()
@@ -63,35 +63,56 @@ def _count_anywhere(scores, labels, weight, samples, max_fpr, ovo, micro, ignore
     if micro: cols,weight = [x.reshape(1, -1) for x in cols],None if weight is None else weight.repeat(scores.shape[1])
     return _count(*cols, weight, max_fpr),wrong,nan_rows
 
-# %% ../nbs/02_roc.ipynb #7c7fbb76
-def _two_labels(labels, low, high):
-    "Whether all labels are one of two"
-    if low == high: return False
-    return (not labels.dtype.is_floating_point and high-low == 1) or not ((labels != low) & (labels != high)).any()
+# %% ../nbs/02_roc.ipynb #75032cd8
+def _positive_label(scores, labels):
+    "The greatest label, if labels on the CPU are class numbers, or each is one of two; None if they are neither"
+    if not len(labels): return None
+    low,high = least_and_greatest(labels)
+    whole = not labels.dtype.is_floating_point
+    if scores.ndim == 2 and labels.ndim == 1: return high if whole and 0 <= low <= high < scores.shape[1] else None
+    if low == high or not (whole and high-low == 1) and ((labels != low) & (labels != high)).any(): return None
+    return high
 
-def _count_on_host(scores, labels, ovo, micro, ignore_index):
-    "As `_count_anywhere`, for scores on the CPU; None where that must look"
+def _points_of_columns(scores, labels, high, micro, weight):
+    "Points of the curve of each question in turn, on the CPU; None where the general path must look"
+    k,threads,single = scores.shape[-1],torch.get_num_threads(),labels.ndim == 1
+    if scores.ndim == 1 or micro:
+        if single and micro: labels,high = labels[:,None] == torch.arange(k),True
+        weight = weight if weight is None or not micro else weight.repeat_interleave(k)
+        yield points_on_host(scores.reshape(-1), labels.reshape(-1), high, weight, threads)
+    else:
+        for c in range(k): yield points_on_host(scores[:,c], *((labels, c) if single else (labels[:,c], high)), weight, threads)
+
+def _count_points(points, max_fpr):
+    "Twice the pairs won (or the partial area), the positives and the negatives of a curve; None for None"
+    if points is None: return None
+    _,tps,fps = points
+    p,q = (o[-1].item() if len(o) else 0 for o in (tps, fps))
+    if not p or not q: return math.nan,p,q
+    return doubled_area(tps, fps) if max_fpr is None else doubled_area(tps, fps, max_fpr*q)/(2*p*q),p,q
+
+def _count_on_host(scores, labels, weight=None, max_fpr=None, ovo=False, micro=False, ignore_index=None):
+    "The counts of `_count_anywhere` as lists, for scores on the CPU; None where that must look"
     if ignore_index is not None:
         if labels.ndim > 1: return None
         kept = labels != ignore_index
-        scores,labels = scores[kept],labels[kept]
-    if not len(labels): return None
-    low,high = least_and_greatest(labels)
+        scores,labels,weight = (x if x is None else x[kept] for x in (scores, labels, weight))
+    high = _positive_label(scores, labels)
+    if high is None: return None
     single,threads = scores.ndim == 2 and labels.ndim == 1,torch.get_num_threads()
-    if single:
-        if labels.dtype.is_floating_point or not 0 <= low <= high < scores.shape[1]: return None
-        if ovo:
-            won = count_pairs_of_classes_on_host(scores, labels, threads)
-            return None if won is None else (torch.cat([won, labels.long().bincount(minlength=len(won))[:,None]], 1), *torch.zeros(2, dtype=torch.long))
-        if micro: labels,high = labels[:,None] == torch.arange(scores.shape[1]),True
-    elif not _two_labels(labels, low, high): return None
+    if ovo:
+        won = count_pairs_of_classes_on_host(scores, labels, threads)
+        return None if won is None else [[*row, p] for row,p in zip(won.tolist(), labels.long().bincount(minlength=len(won)).tolist())]
+    if weight is not None or max_fpr is not None:
+        res = [_count_points(o, max_fpr) for o in _points_of_columns(scores, labels, high, micro, weight)]
+        return None if None in res else [*map(list, zip(*res)), [0]*len(res)]
+    if single and micro: labels,high = labels[:,None] == torch.arange(scores.shape[1]),True
     if scores.ndim == 1 or micro:
         res = count_on_host(scores.reshape(-1), labels.reshape(-1), high, threads)
         res = res and tuple([o] for o in res)
-    else: res = count_columns_on_host(scores, labels if single else labels == high, threads)
-    if res is None: return None
+    else: res = count_columns_on_host(scores, labels, high, threads)
     n = scores.numel() if micro else len(scores)
-    return torch.tensor([*res, [n-p for p in res[1]], [0]*len(res[1])]),*torch.zeros(2, dtype=torch.long)
+    return res and [*res, [n-p for p in res[1]], [0]*len(res[1])]
 
 # %% ../nbs/02_roc.ipynb #b967cafe
 _lacks = dict(binary='{} in the targets', multiclass='{} for class {}', multilabel='{} for label {}', samples='{} in row {}')
@@ -121,13 +142,20 @@ def _check_options(
     where = {'multilabel':'', 'ovo':" with multi_class='ovo'"}.get(task, f' for a {task} task')
     raise ValueError(f'average must be one of {_averages[task]}{where}, got {average!r}')
 
-# %% ../nbs/02_roc.ipynb #e0f73996
-_plain = torch.bool,torch.uint8,torch.int8,torch.int16,torch.int32,torch.int64,torch.float16,torch.float32,torch.float64  # NumPy and PyTorch agree on these
+# %% ../nbs/02_roc.ipynb #b74695bd
+_plain = torch.uint8,torch.int8,torch.int16,torch.int32,torch.int64,torch.float16,torch.float32,torch.float64  # NumPy and PyTorch agree on these
+
+def _are_weights(x):
+    "Whether `x` lies on the CPU and is finite and not negative, at a glance"
+    if x.device.type != 'cpu' or not len(x): return False
+    low,high = least_and_greatest(x)
+    return 0 <= low <= high < math.inf
 
 def _prepare(scores, targets, activation, sample_weight, ignore_index=None):
     "Ranking scores, labels and weights on one device, the task, and how many probabilities and weights are none"
     outputs,labels = class_rows(scores, targets)
     labels = labels.to(outputs.device)
+    if labels.dtype == torch.bool: labels = labels.view(torch.uint8)
     if labels.dtype not in _plain or (ignore_index is not None and not labels.dtype.is_floating_point):
         labels = labels.float() if labels.dtype.is_floating_point else labels.long()
     ranked = ranking_scores(outputs, labels, activation)
@@ -139,7 +167,7 @@ def _prepare(scores, targets, activation, sample_weight, ignore_index=None):
         sample_weight = to_tensor(sample_weight, 'sample_weight').reshape(-1).to(ranked.device).double()
         if len(sample_weight) != len(ranked):
             raise ValueError(f'sample_weight must hold one weight for each of the {len(ranked)} rows, got {len(sample_weight)}')
-        wrong_weights = (~((sample_weight >= 0) & sample_weight.isfinite())).sum()
+        if not _are_weights(sample_weight): wrong_weights = (~((sample_weight >= 0) & sample_weight.isfinite())).sum()
     return ranked,labels.to(ranked.device),sample_weight,task,improper.to(ranked.device),wrong_weights.to(ranked.device)
 
 def _raise_wrong(wrong, improper, wrong_weights, n, task, k, hint=''):
@@ -185,33 +213,35 @@ def _auroc(scores, targets, activation=None, average='macro', multi_class='ovr',
     each = average is None and task != 'binary'
     if not n: return torch.full((k,) if each else (), torch.nan, dtype=torch.float64),'AUROC is NaN: there are no rows'
 
-    wanted = dict(ovo=ovo, micro=average == 'micro' and k > 1, ignore_index=ignore_index)
-    fast = ranked.device.type == 'cpu' and weight is None and max_fpr is None and not samples
-    counts,wrong,nan_rows = fast and _count_on_host(ranked, labels, **wanted) or _count_anywhere(ranked, labels, weight, samples, max_fpr, **wanted)
-    sheet = [counts.reshape(-1), torch.stack([wrong, *checks, nan_rows])]
-    if samples and weight is not None: sheet.append(weight)
-    sheet = torch.cat(sheet).cpu().tolist()
+    wanted = dict(weight=weight, max_fpr=max_fpr, ovo=ovo, micro=average == 'micro' and k > 1, ignore_index=ignore_index)
+    counts = _count_on_host(ranked, labels, **wanted) if ranked.device.type == 'cpu' and not samples else None
+    if counts is not None: checks,nan_rows = [0, *map(int, checks)],0
+    else:
+        counts,wrong,nan_rows = _count_anywhere(ranked, labels, samples=samples, **wanted)
+        sheet = [counts.reshape(-1), torch.stack([wrong, *checks, nan_rows])]
+        if samples and weight is not None: sheet.append(weight)
+        sheet,(m,width) = torch.cat(sheet).cpu().tolist(),counts.shape
+        counts = [sheet[i*width:(i+1)*width] for i in range(m)]
+        *checks,nan_rows = sheet[m*width:m*width+4]
+        row_weight = sheet[m*width+4:] or None
 
-    m = counts.numel()
-    counts,(*checks,nan_rows),row_weight = sheet[:m],sheet[m:m+4],sheet[m+4:] or None
     _raise_wrong(*checks, n, task, k, '; a label to leave out can be passed as ignore_index')
     if ovo:
-        by_class = [counts[c*(k+1):(c+1)*(k+1)] for c in range(k)]
-        p = [row[k] for row in by_class]
+        p = [row[k] for row in counts]
         q = [sum(p)-a for a in p]
-        values,weights = _pair_means(by_class, p)
+        values,weights = _pair_means(counts, p)
     else:
-        won,p,q,nan = (counts[i*m//4:(i+1)*m//4] for i in range(4))
+        won,p,q,nan = counts
         values = [_area(*o, max_fpr) for o in zip(won, p, q, nan)]
         weights = row_weight if samples else p
     if each: value = values
     elif nan_rows: value = math.nan
     else: value = _mean(values, weights if average == 'weighted' or samples else None)
-    why = [f'{nan_rows:.0f} of {n} rows have NaN scores' if nan_rows else '', _missing(p, q, 'samples' if samples else 'binary' if len(p) == 1 else task)]
-    why = '; '.join(filter(None, why))
     value = torch.tensor(value, dtype=torch.float64)
+    if not nan_rows and all(p) and all(q): return value,None
+    why = [f'{nan_rows:.0f} of {n} rows have NaN scores' if nan_rows else '', _missing(p, q, 'samples' if samples else 'binary' if len(p) == 1 else task)]
     what = 'is NaN' if value.isnan().all() else 'is NaN for some columns' if each else f'leaves columns out of the {average} average'
-    return value,f'AUROC {what}: {why}' if why else None
+    return value,f"AUROC {what}: {'; '.join(filter(None, why))}"
 
 # %% ../nbs/02_roc.ipynb #d02253dd
 def auroc_score(
@@ -251,30 +281,21 @@ def _thin(s, tps, fps, counts):
     last = np.flatnonzero(np.append(s[1:] != s[:-1], True)[:len(s)])
     return s[last],tps[last],fps[last]
 
+def _corners(tps, fps):
+    "Which points of a curve do not lie between two others, at the same distance from both on a straight line"
+    def block(b):
+        right,up = (np.diff(o[b.start:b.stop+2]) for o in (fps, tps))
+        return (right[1:] != right[:-1]) | (up[1:] != up[:-1])
+    return np.concatenate([[True], *_blocks(block, len(tps)-2), [True]])
+
 def _curve(s, tps, fps, drop_intermediate):
     "One curve from descending thresholds and the positives and negatives down to each"
     if drop_intermediate and len(s) > 2:
-        right,up = np.diff(fps),np.diff(tps)
-        corner = np.r_[True, (right[1:] != right[:-1]) | (up[1:] != up[:-1]), True]
-        s,tps,fps = s[corner],tps[corner],fps[corner]
-    s,tps,fps = np.r_[np.inf, s.astype(np.float64)],np.r_[0., tps],np.r_[0., fps]
+        kept = np.flatnonzero(_corners(tps, fps))
+        s,tps,fps = s[kept],tps[kept],fps[kept]
+    s,tps,fps = (np.concatenate([[first], o], dtype=np.float64) for first,o in ((np.inf, s), (0, tps), (0, fps)))
     rates = [x/x[-1] if x[-1] > 0 else np.full_like(x, np.nan) for x in (fps, tps)]
     return ROCCurve(*map(torch.from_numpy, (*rates, s)))
-
-# %% ../nbs/02_roc.ipynb #6d46246d
-def _thin_on_host(scores, labels):
-    "As `_thin`, of one binary task on the CPU without weights; None where the general path must look"
-    low,high = least_and_greatest(labels)
-    if scores.dtype not in (torch.float32, torch.float64) or not _two_labels(labels, low, high) or len(labels) >= 2**31: return None
-    scores,threads = scores.contiguous().numpy(),torch.get_num_threads()
-    keys = pack_keys(scores, labels.numpy(), high)
-    if keys is None: return None
-    sort_keys(keys, threads)
-    tps = np.cumsum(keys[::-1] & keys.dtype.type(1), dtype=np.int32)
-    s = sort_keys(scores.copy(), threads)[::-1]
-    last = np.flatnonzero(np.append(s[1:] != s[:-1], True))
-    if len(last) < len(s): s,tps = s[last],tps[last]
-    return s,tps,(last+1).astype(np.int32)-tps
 
 # %% ../nbs/02_roc.ipynb #dc70eefb
 def _mean_curve(curves):
@@ -307,20 +328,21 @@ def roc_curve(
     ranked,labels,weight,task,*checks = _prepare(scores, targets, activation, sample_weight)
     n,k = len(ranked),1 if task == 'binary' else ranked.shape[1]
     if not n: raise ValueError('roc_curve needs rows, got none')
-    if task == 'binary' and weight is None and ranked.device.type == 'cpu':
-        points = _thin_on_host(ranked, labels)
-        if points is not None:
-            _raise_wrong(0, *(o.item() for o in checks), n, task, k)
-            return _curve(*points, drop_intermediate)
-    *cols,wrong = _columns(ranked, labels, None)
-    if average == 'micro' and k > 1: cols,weight = [x.reshape(1, -1) for x in cols],None if weight is None else weight.repeat(k)
-    rows = _accumulate(*cols, weight)
-    checks = torch.stack([wrong, *checks, ranked.isnan().reshape(n, -1).any(-1).sum()])
-    sheet = torch.cat([rows.reshape(-1), checks]).cpu().numpy()
-    rows,(*checks,nan_rows) = sheet[:-4].reshape(rows.shape),sheet[-4:]
-    _raise_wrong(*checks, n, task, k)
-    if nan_rows: raise ValueError(f'roc_curve cannot rank NaN: {nan_rows:.0f} of {n} rows have NaN scores')
-    curves,p,q = [_curve(*_thin(*o), drop_intermediate) for o in rows],rows[:,1,-1],rows[:,2,-1]
+    high = _positive_label(ranked, labels) if ranked.device.type == 'cpu' else None
+    points = [None] if high is None else list(_points_of_columns(ranked, labels, high, average == 'micro' and k > 1, weight))
+    if None not in points: _raise_wrong(0, *map(int, checks), n, task, k)
+    else:
+        *cols,wrong = _columns(ranked, labels, None)
+        if average == 'micro' and k > 1: cols,weight = [x.reshape(1, -1) for x in cols],None if weight is None else weight.repeat(k)
+        rows = _accumulate(*cols, weight)
+        checks = torch.stack([wrong, *checks, ranked.isnan().reshape(n, -1).any(-1).sum()])
+        sheet = torch.cat([rows.reshape(-1), checks]).cpu().numpy()
+        rows,(*checks,nan_rows) = sheet[:-4].reshape(rows.shape),sheet[-4:]
+        _raise_wrong(*checks, n, task, k)
+        if nan_rows: raise ValueError(f'roc_curve cannot rank NaN: {nan_rows:.0f} of {n} rows have NaN scores')
+        points = [_thin(*o) for o in rows]
+    p,q = zip(*((o[-1] if len(o) else 0 for o in (tps, fps)) for _,tps,fps in points))
+    curves = [_curve(*o, drop_intermediate) for o in points]
     defined,why = [c for c,a,b in zip(curves, p, q) if a and b],_missing(p, q, task if len(curves) > 1 else 'binary')
     macro = average == 'macro' and len(curves) > 1
     if why: warnings.warn(f"roc_curve {'leaves columns out of the macro average' if macro and defined else 'has NaN rates'}: {why}", stacklevel=2)
