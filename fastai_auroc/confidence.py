@@ -12,14 +12,15 @@ import math, warnings, torch
 from collections import namedtuple
 from statistics import NormalDist
 from .scores import to_tensor
-from .pairs import doubled_wins
+from .pairs import doubled_wins, doubled_wins_on_host
 from .roc import _area, _columns, _missing, _prepare, _raise_wrong
 
 # %% ../nbs/03_confidence.ipynb #b4a10055
 def _right_pairs(scores, positive, negative):
     "For each row, twice its pairs with the other class that are in the right order, ties counting once; in the shape of `scores`, int64"
-    beaten = 2*negative.sum(-1, keepdim=True) - doubled_wins(scores, negative)
-    return torch.where(positive, beaten, doubled_wins(scores, positive))
+    wins = doubled_wins_on_host if scores.device.type == 'cpu' and scores.ndim == 1 else doubled_wins
+    beaten = 2*negative.sum(-1, keepdim=True) - wins(scores, negative)
+    return torch.where(positive, beaten, wins(scores, positive))
 
 # %% ../nbs/03_confidence.ipynb #f9834f2c
 def _delong(right, positive, negative):

@@ -16,7 +16,7 @@ from fastcore.basics import patch
 from fastcore.foundation import L
 from fastai.callback.core import Callback
 from fastai.learner import Learner, Metric, Recorder
-from .scores import activations, class_rows, has_float64, ranking_scores
+from .scores import activations, class_rows, ranking_scores
 from .roc import _auroc, _check_options
 from .confidence import _auroc_ci, _reach
 
@@ -41,42 +41,50 @@ def _refuse_vocabulary(learn):
 # %% ../nbs/05_metric.ipynb #8ec7127f
 class _Rows:
     "Rows of tensors, copied into blocks on their device; `narrow` keeps wide integers as int16"
-    size = 2**16
-    def __init__(self, narrow=False): self.blocks,self.used,self.n,self.narrow = [],0,0,narrow
+    least,most,piece = 2**12,2**26,2**16  # Rows of a device's first block, bytes of the largest, rows that are turned at once
+    def __init__(self, narrow=False): self.blocks,self.joined,self.kind,self.used,self.n,self.narrow = [],None,None,0,0,narrow
     def __len__(self): return self.n
 
-    def add(self, x):
-        "Copy the rows of `x`"
-        (n,*row),dtype = x.shape,x.dtype
-        if self.narrow and dtype in (torch.int64, torch.int32): dtype = torch.int16
-        if not self.blocks: self.row = row
-        if row != self.row: raise ValueError(f'batches must agree in shape, got rows of shape {tuple(row)} after {tuple(self.row)}')
-        if not self.blocks or self.used+n > self.blocks[-1].shape[0] or dtype != self.blocks[-1].dtype:
-            self._seal()
-            self.blocks.append(x.new_empty((max(n, self.size), *row), dtype=dtype))
-        self.blocks[-1].narrow(0, self.used, n).copy_(x)
-        self.used += n
-        self.n += n
+    def _open(self, x):
+        "Start a block that has room for `x`"
+        row,dtype = x.shape[1:],torch.int16 if self.narrow and x.dtype in (torch.int64, torch.int32) else x.dtype
+        if self.kind and row != self.kind[1]:
+            raise ValueError(f'batches must agree in shape, got rows of shape {tuple(row)} after {tuple(self.kind[1])}')
+        self._seal()
+        room = self.most//(max(1, row.numel())*dtype.itemsize)
+        if x.device.type != 'cpu': room = min(room, max(self.n, self.least))
+        self.blocks.append(x.new_empty((max(len(x), room), *row), dtype=dtype))
+        self.kind = x.dtype,row
 
     def _seal(self):
         if self.blocks: self.blocks[-1] = self.blocks[-1][:self.used]
         self.used = 0
 
-    def join(self):
-        "All rows as one tensor, which takes the place of the blocks"
+    def add(self, x):
+        "Copy the rows of `x`"
+        end = self.used + x.shape[0]
+        if self.kind != (x.dtype, x.shape[1:]) or not self.blocks or end > self.blocks[-1].shape[0]:
+            self._open(x)
+            end = x.shape[0]
+        self.blocks[-1][self.used:end] = x
+        self.n,self.used = self.n+end-self.used,end
+
+    def join(self, f=lambda x: x):
+        "All rows as one tensor, turned by `f`, in place of the blocks"
         self._seal()
-        if len(self.blocks) > 1:
-            first = self.blocks[0]
-            dtype = functools.reduce(torch.promote_types, {b.dtype for b in self.blocks})
-            res,i = first.new_empty((self.n, *first.shape[1:]), dtype=dtype),0
-            del first
-            while self.blocks:
-                block = self.blocks.pop(0)
-                res.narrow(0, i, len(block)).copy_(block)
-                i += len(block)
-            self.blocks = [res]
-        self.used = self.n
-        return self.blocks[0]
+        if not self.blocks: return self.joined
+        parts = [f(b[:0]) for b in self.blocks] + ([] if self.joined is None else [self.joined])
+        dtype = functools.reduce(torch.promote_types, [o.dtype for o in parts])
+        res,i = parts[0].new_empty((self.n, *parts[0].shape[1:]), dtype=dtype),0
+        if self.joined is not None: self.blocks.insert(0, self.joined)
+        old,self.joined = self.joined,None
+        while self.blocks:
+            block = self.blocks.pop(0)
+            for o in block.split(self.piece):
+                res[i:i+len(o)] = o if block is old else f(o)
+                i += len(o)
+        self.joined = res
+        return res
 
 # %% ../nbs/05_metric.ipynb #bfd91b24
 class AUROC(Metric, Callback):
@@ -170,7 +178,6 @@ def accumulate(self:AUROC, learn):
     try:
         if not self._scores.n: self._begin(learn)
         outputs,targets = class_rows(_one_tensor(learn.pred, 'outputs'), _one_tensor(learn.y, 'targets'), self.axis, self._loss_axis)
-        if has_float64(outputs): outputs = ranking_scores(outputs, targets, self._activation_for(targets))
         self._scores.add(outputs)
         self._targets.add(targets)
     except Exception as e: self._failure = str(e) or type(e).__name__
@@ -183,13 +190,14 @@ def _score(self:AUROC):
     if self._failure: return torch.nan,half,f'AUROC is NaN: {self._failure}'
     if not len(self._scores): return torch.nan,half,None
     try:
-        scores,targets = self._scores.join(),self._targets.join()
-        act = 'identity' if has_float64(scores) else self._activation_for(targets)
-        value,note = _auroc(scores, targets, act, self.average, self.multi_class, self.max_fpr, None, self.ignore_index)
+        targets = self._targets.join()
+        act = self._activation_for(targets)
+        scores = self._scores.join(lambda outputs: ranking_scores(outputs, targets, act))
+        value,note = _auroc(scores, targets, 'identity', self.average, self.multi_class, self.max_fpr, None, self.ignore_index)
     except Exception as e: return torch.nan,half,f'AUROC is NaN: {str(e) or type(e).__name__}'
     if self.ci:
         try:
-            interval,why = _auroc_ci(scores, targets, act, ignore_index=self.ignore_index)
+            interval,why = _auroc_ci(scores, targets, 'identity', ignore_index=self.ignore_index)
             half,note = _reach(float(interval.se), .95),note or why
         except Exception as e: note = note or str(e) or type(e).__name__
     return float(value),half,note

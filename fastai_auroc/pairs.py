@@ -6,8 +6,8 @@ Docs: https://fastai-auroc.github.io/fastai_auroc/pairs.html.md"""
 
 # %% auto #0
 __all__ = ['tied_runs', 'doubled_wins', 'partial_area', 'least_and_greatest', 'pack_keys', 'unpack_keys', 'sort_keys',
-           'count_keys', 'count_on_host', 'count_columns_on_host', 'count_pairs_of_classes_on_host', 'points_on_host',
-           'doubled_area']
+           'count_keys', 'doubled_wins_on_host', 'count_on_host', 'count_columns_on_host',
+           'count_pairs_of_classes_on_host', 'points_on_host', 'doubled_area']
 
 # %% ../nbs/01_pairs.ipynb #5b59ade7
 import functools, os, numpy as np, torch
@@ -167,7 +167,7 @@ _ramp = np.arange(_block, dtype=np.uint32)  # Positions within a block; they add
 def _run_lengths(keys, at, step):
     "How many keys equal to `keys[at]` there are from `at` on, in the direction of `step` (1 or -1)"
     length,todo = np.ones(len(at), np.int64),np.arange(len(at))
-    for i in range(1, 4 if len(at)*64 > len(keys) else 1):
+    for i in range(1, 4 if len(at)*64 > min(len(keys), 64*_block) else 1):
         there = at[todo] + i*step
         inside = np.minimum(np.maximum(there, 0), len(keys)-1)
         todo = todo[(there == inside) & (keys[inside] == keys[at[todo]])]
@@ -188,8 +188,18 @@ def count_keys(
     p,positions,ties = zip(*_blocks(block, len(keys)))
     p,ties = sum(p),np.concatenate(ties)
     ties = ties[keys[ties] & one == 0]
-    tied = int((_run_lengths(keys, ties, -1) * _run_lengths(keys, ties+1, 1)).sum()) if len(ties) else 0
+    tied = sum(_blocks(lambda b: int((_run_lengths(keys, ties[b], -1) * _run_lengths(keys, ties[b]+1, 1)).sum()), len(ties)))
     return 2*(sum(positions) - p*(p-1)//2) - tied,p
+
+# %% ../nbs/01_pairs.ipynb #fad984fb
+def doubled_wins_on_host(
+    scores:Tensor, # Scores, shape (n,), on the CPU
+    positive:Tensor, # Which rows are positive, bool, shape (n,)
+) -> Tensor: # For each row 2·(positives above it) + (positives tied with it), shape (n,), int64; without meaning where scores are NaN
+    "`doubled_wins` of one column on the CPU"
+    scores = (scores.float() if scores.dtype == torch.bfloat16 else scores).numpy()
+    wanted = np.sort(scores[positive.numpy()])
+    return torch.from_numpy(2*len(wanted) - wanted.searchsorted(scores) - wanted.searchsorted(scores, 'right'))
 
 # %% ../nbs/01_pairs.ipynb #911f5bec
 def _count_half(scores, positive):
@@ -292,6 +302,7 @@ def _changes(keys):
     "Where sorted 64-bit keys differ from the next one in their upper half"
     return (keys[1:] ^ keys[:-1]).view(np.uint64) >= np.uint64(2**32)
 
+# %% ../nbs/01_pairs.ipynb #1df5fe3b
 def _order_by_score(column, labels):
     "Labels in ascending order of the scores, and where a row ties with the one before"
     if column.dtype == np.float32:
@@ -353,6 +364,23 @@ def _descending(scores):
     _blocks(read, n)
     return keys,ordered.view(np.float32),last
 
+# %% ../nbs/01_pairs.ipynb #5ace7145
+def _weighted_points(scores, positive, weight):
+    "As `points_on_host`, for arrays of which `positive` is bool; None for NaN"
+    if np.isnan(np.min(_blocks(lambda b: scores[b].min(), len(scores)))): return None
+    if not weight.all(): scores,positive,weight = (x[weight != 0] for x in (scores, positive, weight))
+    n = len(scores)
+    if not n: return scores,weight,weight
+    (order,ordered,last),(tps,fps) = _descending(scores),np.empty((2, n))
+    def fill(b):
+        fps[b] = weight[order[b]]
+        np.multiply(fps[b], positive[order[b]], out=tps[b])
+        fps[b] -= tps[b]
+    _blocks(fill, n)
+    for o in (tps, fps): np.cumsum(o, out=o)
+    return tuple(o[last] for o in (ordered, tps, fps)) if len(last) < n else (ordered, tps, fps)
+
+# %% ../nbs/01_pairs.ipynb #3ccde3f0
 def points_on_host(
     scores:Tensor, # Scores, shape (n,), on the CPU, n > 0
     positive:Tensor, # Which rows are positive, bool, or labels of which `high` is the positive one, shape (n,)
@@ -363,31 +391,18 @@ def points_on_host(
     "Points of the ROC curve, not yet divided by the number of positives and negatives; rows without weight are left out"
     scores,positive,n = _matrix_of(scores),positive.numpy(),len(scores)
     if scores is None or n >= 2**31: return None
-    if weight is None:
-        packed = pack_keys(scores, positive, high)
-        if packed is None: return None
-        (keys,gap),tps = packed,np.empty(n, np.int32)
-        np.invert(keys, out=keys)
-        sort_keys(keys, threads)
-        np.invert(keys, out=keys)  # now in descending order
-        _blocks(lambda b: np.bitwise_and(keys[b], keys.dtype.type(1), out=tps[b], casting='unsafe'), n)
-        np.cumsum(tps, out=tps)
-        last = _runs_end(lambda b: (keys[b][1:] ^ keys[b][:-1]) > 1, n)
-        if len(last) < n: keys,tps = keys[last],tps[last]
-        return unpack_keys(keys, gap),tps,(last+1).astype(np.int32) - tps
-    weight,positive = weight.numpy(),positive if positive.dtype == bool else positive == high
-    if np.isnan(np.min(_blocks(lambda b: scores[b].min(), n))): return None
-    if not weight.all(): scores,positive,weight = (x[weight != 0] for x in (scores, positive, weight))
-    if not len(scores): return scores,weight,weight
-    order,ordered,last = _descending(scores)
-    tps,fps = np.empty((2, len(order)))
-    def fill(b):
-        fps[b] = weight[order[b]]
-        np.multiply(fps[b], positive[order[b]], out=tps[b])
-        fps[b] -= tps[b]
-    _blocks(fill, len(order))
-    for o in (tps, fps): np.cumsum(o, out=o)
-    return tuple(o[last] for o in (ordered, tps, fps)) if len(last) < len(order) else (ordered, tps, fps)
+    if weight is not None: return _weighted_points(scores, positive if positive.dtype == bool else positive == high, weight.numpy())
+    packed = pack_keys(scores, positive, high)
+    if packed is None: return None
+    (keys,gap),tps = packed,np.empty(n, np.int32)
+    np.invert(keys, out=keys)
+    sort_keys(keys, threads)
+    np.invert(keys, out=keys)  # now in descending order
+    _blocks(lambda b: np.bitwise_and(keys[b], keys.dtype.type(1), out=tps[b], casting='unsafe'), n)
+    np.cumsum(tps, out=tps)
+    last = _runs_end(lambda b: (keys[b][1:] ^ keys[b][:-1]) > 1, n)
+    if len(last) < n: keys,tps = keys[last],tps[last]
+    return unpack_keys(keys, gap),tps,(last+1).astype(np.int32) - tps
 
 # %% ../nbs/01_pairs.ipynb #a2b71ddf
 def doubled_area(

@@ -91,6 +91,7 @@ def _count_points(points, max_fpr):
     if not p or not q: return math.nan,p,q
     return doubled_area(tps, fps) if max_fpr is None else doubled_area(tps, fps, max_fpr*q)/(2*p*q),p,q
 
+# %% ../nbs/02_roc.ipynb #10232fc4
 def _count_on_host(scores, labels, weight=None, max_fpr=None, ovo=False, micro=False, ignore_index=None):
     "The counts of `_count_anywhere` as lists, for scores on the CPU; None where that must look"
     if ignore_index is not None:
@@ -281,6 +282,7 @@ def _thin(s, tps, fps, counts):
     last = np.flatnonzero(np.append(s[1:] != s[:-1], True)[:len(s)])
     return s[last],tps[last],fps[last]
 
+# %% ../nbs/02_roc.ipynb #8f12d917
 def _corners(tps, fps):
     "Which points of a curve do not lie between two others, at the same distance from both on a straight line"
     def block(b):

@@ -1,9 +1,11 @@
 "The host's fast ways of counting against the general kernel, on the same inputs, and the kernel against all pairs."
-import numpy as np, pytest, torch
+import multiprocessing, numpy as np, pytest, torch
 from hypothesis import given, settings, strategies as st
 from hypothesis.extra.numpy import arrays
 from fastai_auroc import pairs, roc
-from fastai_auroc.pairs import (count_columns_on_host, count_on_host, count_pairs_of_classes_on_host, doubled_wins, pack_keys)
+from sklearn.metrics import roc_auc_score, roc_curve
+from fastai_auroc.pairs import (count_columns_on_host, count_on_host, count_pairs_of_classes_on_host, doubled_area, doubled_wins, doubled_wins_on_host,
+    pack_keys, partial_area, points_on_host, unpack_keys)
 from fastai_auroc.roc import _count_anywhere, _count_on_host, auroc_score
 
 dtypes = [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int8, torch.uint8, torch.int16, torch.int32, torch.bool]
@@ -46,6 +48,78 @@ def test_keys_hold_what_scores_span():
         fit = [tiny, 0, huge], [-huge, -1, huge], [-tiny, 0, tiny], [0, 0, 0], [-0., -1, -2], [-1, 0, 1e6]
         assert all(pack_keys(np.array(s, dtype), y) is not None for s in fit)
     assert pack_keys(np.array([-1, np.nan, 1]), y) is None
+
+@settings(max_examples=200, deadline=None)
+@given(data=st.data(), size=st.sampled_from([np.float32, np.float64]))
+def test_keys_lose_nothing(data, size):
+    "Whatever fits into keys comes back from them, in their order"
+    s = data.draw(arrays(size, st.integers(1, 40), elements=st.floats(width=8*np.dtype(size).itemsize, allow_nan=False)))
+    packed = pack_keys(s, np.arange(len(s)) % 2)
+    if packed is None: return
+    keys,gap = packed
+    assert np.array_equal(unpack_keys(keys, gap), s) and np.array_equal(keys & 1, np.arange(len(s)) % 2)
+    keys.sort()
+    assert np.array_equal(unpack_keys(keys, gap), np.sort(s))
+
+def _points(s, y, w=None):
+    "Distinct scores from the greatest down, with the weight of positives and of negatives down to each, as defined"
+    w,t = (np.ones(len(s)) if w is None else w),np.unique(s[slice(None) if w is None else w > 0])[::-1]
+    return t,*(np.array([w[(s >= o) & mine].sum() for o in t]) for mine in (y, ~y))
+
+@pytest.mark.parametrize('weighted', [False, True])
+@pytest.mark.parametrize('kind', kinds)
+@pytest.mark.parametrize('dtype', [torch.float16, torch.float32, torch.float64, torch.int8], ids=str)
+def test_points(dtype, kind, weighted):
+    "Points of the curve as defined, and the areas under them as the kernel has them"
+    rng = np.random.default_rng(5)
+    for n in (1, 2, 17, 300):
+        s,y = cast(values(n, rng, kind), dtype),torch.from_numpy(rng.random(n) < .4)
+        w = torch.from_numpy(rng.integers(0, 3, n)*rng.random(n)) if weighted else None
+        res = points_on_host(s, y, weight=w)
+        if res is None: assert kind in ('special', 'finite', 'wide', 'infinite') and not weighted
+        else:
+            defined = _points(s.double().numpy(), y.numpy(), w if w is None else w.numpy())
+            for ours,want in zip(res, defined): np.testing.assert_allclose(ours, want, rtol=1e-14, atol=1e-14)
+            p,q = (o[-1] if len(o) else 0 for o in res[1:])
+            if not p or not q: continue
+            own = torch.ones(n) if w is None else w
+            np.testing.assert_allclose(doubled_area(*res[1:]), float((doubled_wins(s, y, own)*own)[~y].sum()), rtol=1e-12)
+            for r in (.1, .6): np.testing.assert_allclose(doubled_area(*res[1:], r*q)/(2*p*q), partial_area(s, own*y, own*~y, r), atol=1e-12)
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize('kind', ['normal', 'rounded'])
+@pytest.mark.parametrize('threads', [1, 2])
+def test_points_of_many_rows(dtype, kind, threads):
+    "Across blocks, the curve is scikit-learn's, to the last bit of its weights"
+    rng = np.random.default_rng(6)
+    n = 8*pairs._block + 3
+    s,y,w = cast(values(n, rng, kind), dtype),torch.from_numpy(rng.random(n) < .3),torch.from_numpy(rng.random(n))
+    for weight in (None, w):
+        t,tps,fps = points_on_host(s, y, weight=weight, threads=threads)
+        fpr,tpr,thresholds = roc_curve(y, s, sample_weight=weight, drop_intermediate=False)
+        assert np.array_equal(t, thresholds[1:]) and np.array_equal(tps/tps[-1], tpr[1:]) and np.array_equal(fps/fps[-1], fpr[1:])
+        want = roc_auc_score(y, s, sample_weight=weight)
+        assert abs(doubled_area(tps, fps)/(2*float(tps[-1])*float(fps[-1])) - want) < 1e-12
+
+@pytest.mark.parametrize('kind', kinds)
+@pytest.mark.parametrize('dtype', dtypes, ids=str)
+def test_each_row(dtype, kind):
+    rng = np.random.default_rng(7)
+    s,y = cast(values(300, rng, kind), dtype),torch.from_numpy(rng.random(300) < .3)
+    assert torch.equal(doubled_wins_on_host(s, y), doubled_wins(s, y))
+
+def _count_in_child(s, y, queue): queue.put(count_columns_on_host(s, y, threads=2))
+
+@pytest.mark.skipif('fork' not in multiprocessing.get_all_start_methods(), reason='needs fork')
+def test_forked_processes_have_threads_of_their_own():
+    "A process forked after the parent has used threads, as a DataLoader's worker is, does not wait for the parent's"
+    s,y = torch.randn(2**16, 20),torch.arange(2**16) % 20
+    want,context = count_columns_on_host(s, y, threads=2),multiprocessing.get_context('fork')
+    queue = context.SimpleQueue()
+    child = context.Process(target=_count_in_child, args=(s, y, queue), daemon=True)
+    child.start()
+    child.join(60)
+    assert child.exitcode == 0 and queue.get() == want
 
 @pytest.mark.parametrize('threads', [1, 2, 3])
 @pytest.mark.parametrize('kind', ['normal', 'positive', 'tied', 'rounded', 'wide'])
