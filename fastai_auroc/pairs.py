@@ -167,7 +167,7 @@ _ramp = np.arange(_block, dtype=np.uint32)  # Positions within a block; they add
 def _run_lengths(keys, at, step):
     "How many keys equal to `keys[at]` there are from `at` on, in the direction of `step` (1 or -1)"
     length,todo = np.ones(len(at), np.int64),np.arange(len(at))
-    for i in range(1, 4 if len(at)*64 > min(len(keys), 64*_block) else 1):
+    for i in range(1, 4 if len(at) > 1000 else 1):
         there = at[todo] + i*step
         inside = np.minimum(np.maximum(there, 0), len(keys)-1)
         todo = todo[(there == inside) & (keys[inside] == keys[at[todo]])]
@@ -184,11 +184,15 @@ def count_keys(
     def block(b):
         odd,k = (keys[b] & one).astype(np.uint32, copy=False),keys[b.start:b.stop+1]
         p = int(np.add.reduce(odd, dtype=np.uint32))
-        return p,p*b.start + int(np.einsum('i,i', odd, _ramp[:len(odd)])),np.flatnonzero((k[1:] ^ k[:-1]) == one) + b.start
-    p,positions,ties = zip(*_blocks(block, len(keys)))
+        change = np.zeros(len(k)+1, keys.dtype)  # 0 where keys are equal, 1 where only the label differs
+        np.bitwise_xor(k[1:], k[:-1], out=change[1:-1])
+        ties = np.flatnonzero(change == one) - 1
+        ties = ties[odd[ties] == 0]
+        alone = (change[ties] != 0) & (change[ties+2] != 0)
+        return p,p*b.start + int(np.einsum('i,i', odd, _ramp[:len(odd)])),int(np.count_nonzero(alone)),ties[~alone] + b.start
+    p,positions,alone,ties = zip(*_blocks(block, len(keys)))
     p,ties = sum(p),np.concatenate(ties)
-    ties = ties[keys[ties] & one == 0]
-    tied = sum(_blocks(lambda b: int((_run_lengths(keys, ties[b], -1) * _run_lengths(keys, ties[b]+1, 1)).sum()), len(ties)))
+    tied = sum(alone) + sum(_blocks(lambda b: int((_run_lengths(keys, ties[b], -1) * _run_lengths(keys, ties[b]+1, 1)).sum()), len(ties)))
     return 2*(sum(positions) - p*(p-1)//2) - tied,p
 
 # %% ../nbs/01_pairs.ipynb #fad984fb
@@ -342,6 +346,12 @@ def count_pairs_of_classes_on_host(
 # %% ../nbs/01_pairs.ipynb #ed348a71
 def _runs_end(changes, n): return np.flatnonzero(np.append(np.concatenate(_blocks(lambda b: changes(slice(b.start, b.stop+1)), n)), True))
 
+def _keep(x, which):
+    "`x[which]`, for ascending positions `which`, in the memory of `x`"
+    if len(which) == len(x): return x
+    _blocks(lambda b: np.copyto(x[b], x[which[b]]), len(which))
+    return x[:len(which)]
+
 def _descending(scores):
     "The order of float32 or float64 scores from the greatest down, ties in the order of rows, the scores in it, and where runs of ties end"
     n = len(scores)
@@ -378,7 +388,7 @@ def _weighted_points(scores, positive, weight):
         fps[b] -= tps[b]
     _blocks(fill, n)
     for o in (tps, fps): np.cumsum(o, out=o)
-    return tuple(o[last] for o in (ordered, tps, fps)) if len(last) < n else (ordered, tps, fps)
+    return tuple(_keep(o, last) for o in (ordered, tps, fps))
 
 # %% ../nbs/01_pairs.ipynb #3ccde3f0
 def points_on_host(
@@ -401,7 +411,7 @@ def points_on_host(
     _blocks(lambda b: np.bitwise_and(keys[b], keys.dtype.type(1), out=tps[b], casting='unsafe'), n)
     np.cumsum(tps, out=tps)
     last = _runs_end(lambda b: (keys[b][1:] ^ keys[b][:-1]) > 1, n)
-    if len(last) < n: keys,tps = keys[last],tps[last]
+    keys,tps = _keep(keys, last),_keep(tps, last)
     return unpack_keys(keys, gap),tps,(last+1).astype(np.int32) - tps
 
 # %% ../nbs/01_pairs.ipynb #a2b71ddf
