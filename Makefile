@@ -4,15 +4,18 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PYVER  := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 READY  := $(VENV)/ready-$(PYVER)
+VENV1  ?= .venv-fastai1
+READY1 := $(VENV1)/ready-$(PYVER)
 
 export MPLBACKEND = Agg
 
-.PHONY: help setup demo test bench notebooks readme clean
+.PHONY: help setup setup-fastai1 demo test test-fastai1 bench notebooks readme clean
 
 help:
 	@echo "make setup      build $(VENV) with everything for development (PYTHON=python3.12 chooses the interpreter)"
 	@echo "make demo       train on the Adult data with an AUROC column, check it, draw roc.png"
-	@echo "make test       style, exported modules, notebooks and all tests"
+	@echo "make test       style, exported modules, notebooks and all tests, those of fastai 1 included"
+	@echo "make test-fastai1  only the tests of fastai 1, in an environment of its own, $(VENV1) (Python 3.10 or 3.11)"
 	@echo "make bench      time and check the scorers beside other libraries, some minutes (BENCH=--quick: one or two); writes benchmarks/results"
 	@echo "make notebooks  run the notebooks and save their outputs"
 	@echo "make readme     write README.md from nbs/index.ipynb"
@@ -26,12 +29,28 @@ $(READY): settings.ini setup.py pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
+ifneq ($(filter 3.10 3.11,$(PYVER)),)
+setup-fastai1: $(READY1)
+
+$(READY1): settings.ini setup.py pyproject.toml
+	@[ "$$($(VENV1)/bin/python -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)" = "$(PYVER)" ] || $(PYTHON) -m venv --clear $(VENV1)
+	$(VENV1)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[fastai1]'
+	@touch $@
+
+test-fastai1: setup-fastai1
+	TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1 $(VENV1)/bin/python -m pytest --confcutdir tests/fastai1 tests/fastai1
+else
+setup-fastai1 test-fastai1:
+	@echo "fastai 1 needs Python 3.10 or 3.11, this is $(PYVER): skipped"
+endif
+
 demo: setup
 	$(BIN)/python examples/adult.py
 
 test: setup
 	$(BIN)/chkstyle
 	$(BIN)/python -m pytest
+	$(MAKE) test-fastai1
 
 bench: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
@@ -39,12 +58,12 @@ bench: setup
 
 notebooks: setup
 	$(BIN)/nbdev-export
-	PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONWARNINGS=ignore $(BIN)/jupyter nbconvert --log-level ERROR --to notebook --execute --inplace nbs/*.ipynb
+	PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONWARNINGS=ignore $(BIN)/jupyter nbconvert --log-level ERROR --to notebook --execute --inplace $(filter-out nbs/06_fastai1.ipynb,$(wildcard nbs/*.ipynb))
 	$(BIN)/nbdev-clean
 
 readme: setup
 	$(BIN)/python docs/readme.py
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info _proc .pytest_cache .hypothesis models roc.png history.csv
+	rm -rf $(VENV) $(VENV1) build dist *.egg-info _proc .pytest_cache .hypothesis models roc.png history.csv
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -7,8 +7,8 @@ Docs: https://fastai-auroc.github.io/fastai_auroc/metric.html.md"""
 # %% auto #0
 __all__ = ['AUROC', 'enable_callback_fns', 'disable_callback_fns']
 
-# %% ../nbs/05_metric.ipynb #10a2d1b8
-import functools, inspect, sys, warnings, torch
+# %% ../nbs/05_metric.ipynb #ea005053
+import functools, inspect, sys, torch
 from functools import partial
 from importlib import import_module
 from weakref import ref
@@ -16,108 +16,24 @@ from fastcore.basics import patch
 from fastcore.foundation import L
 from fastai.callback.core import Callback
 from fastai.learner import Learner, Metric, Recorder
-from .scores import activations, class_rows, ranking_scores
-from .roc import _auroc, _check_options
-from .confidence import _auroc_ci, _reach
+from .epoch import EpochAUROC, _kind_of, _refuse_vocabulary
 
 # %% ../nbs/05_metric.ipynb #fb0613bb
 def _activation_of(loss_func):
     "'softmax' or 'identity', as the activation of `loss_func` asks for; None if it has none"
     while isinstance(loss_func, partial): loss_func = loss_func.func
-    act = getattr(loss_func, 'activation', None)
-    if not callable(act): return None
-    try: total = float(act(torch.tensor([[0., 1., 3.]])).sum())
-    except Exception: return None
-    return 'softmax' if abs(total - 1) < 1e-3 else 'identity'
+    return _kind_of(getattr(loss_func, 'activation', None))
 
-# %% ../nbs/05_metric.ipynb #e96aca4d
-def _refuse_vocabulary(learn):
-    "Raise `ValueError` if `learn` trains a language model"
-    kinds = [c.__name__ for o in (learn, getattr(getattr(learn, 'dls', None), 'train', None)) for c in type(o).__mro__]
-    if 'LMLearner' in kinds or 'LMDataLoader' in kinds:
-        raise ValueError('AUROC is not for language models: it would keep a score for each word of the vocabulary at every token '
-            'and rank words that hardly occur; watch Perplexity() here, and AUROC on the classifier built upon it')
-
-# %% ../nbs/05_metric.ipynb #8ec7127f
-class _Rows:
-    "Rows of tensors, copied into blocks on their device; `narrow` keeps wide integers as int16"
-    least,most,piece = 2**12,2**26,2**16  # Rows of a device's first block, bytes of the largest, rows that are turned at once
-    def __init__(self, narrow=False): self.blocks,self.joined,self.kind,self.used,self.n,self.narrow = [],None,None,0,0,narrow
-    def __len__(self): return self.n
-
-    def _open(self, x):
-        "Start a block that has room for `x`"
-        row,dtype = x.shape[1:],torch.int16 if self.narrow and x.dtype in (torch.int64, torch.int32) else x.dtype
-        if self.kind and row != self.kind[1]:
-            raise ValueError(f'batches must agree in shape, got rows of shape {tuple(row)} after {tuple(self.kind[1])}')
-        self._seal()
-        room = self.most//(max(1, row.numel())*dtype.itemsize)
-        if x.device.type != 'cpu': room = min(room, max(self.n, self.least))
-        self.blocks.append(x.new_empty((max(len(x), room), *row), dtype=dtype))
-        self.kind = x.dtype,row
-
-    def _seal(self):
-        if self.blocks: self.blocks[-1] = self.blocks[-1][:self.used]
-        self.used = 0
-
-    def add(self, x):
-        "Copy the rows of `x`"
-        end = self.used + x.shape[0]
-        if self.kind != (x.dtype, x.shape[1:]) or not self.blocks or end > self.blocks[-1].shape[0]:
-            self._open(x)
-            end = x.shape[0]
-        self.blocks[-1][self.used:end] = x
-        self.n,self.used = self.n+end-self.used,end
-
-    def join(self, f=lambda x: x):
-        "All rows as one tensor, turned by `f`, in place of the blocks"
-        self._seal()
-        if not self.blocks: return self.joined
-        parts = [f(b[:0]) for b in self.blocks] + ([] if self.joined is None else [self.joined])
-        dtype = functools.reduce(torch.promote_types, [o.dtype for o in parts])
-        res,i = parts[0].new_empty((self.n, *parts[0].shape[1:]), dtype=dtype),0
-        if self.joined is not None: self.blocks.insert(0, self.joined)
-        old,self.joined = self.joined,None
-        while self.blocks:
-            block = self.blocks.pop(0)
-            for o in block.split(self.piece):
-                res[i:i+len(o)] = o if block is old else f(o)
-                i += len(o)
-        self.joined = res
-        return res
-
-# %% ../nbs/05_metric.ipynb #bfd91b24
-class AUROC(Metric, Callback):
+# %% ../nbs/05_metric.ipynb #46f694a6
+class AUROC(EpochAUROC, Metric, Callback):
     "AUROC of the whole validation set as a column of the training table, exact and computed once an epoch"
-    order,_learn,_attached = Recorder.order - .5,None,False
+    order,_learn,_attached,_joined = Recorder.order - .5,None,False,()
     _stateattrs = '_scores','_targets','_seen','_failure','_scored','_fit','_warned'
-
-    def __init__(self,
-        average:str='macro', # For K columns: 'macro', 'weighted' or 'micro', for multilabel also 'samples'
-        multi_class:str='ovr', # One-vs-rest ('ovr') or one-vs-one ('ovo')
-        max_fpr:float|None=None, # Standardised partial area up to this false positive rate, in (0, 1]
-        activation:str='auto', # What the loss applies to the outputs: 'softmax', 'sigmoid', 'identity'; 'auto' asks the loss function
-        axis:int|None=None, # Which axis of the outputs holds the classes; None compares shapes and asks the loss function
-        ignore_index:int|None=None, # Label of rows to leave out, such as padding or void pixels
-        ci:bool=False, # Add a column `name`_ci: half the width of the 95% confidence interval; for binary tasks, and only as a callback
-        name:str='auroc', # Name of the column, and of the Learner's attribute when used as a callback
-    ):
-        if average is None:
-            raise ValueError("AUROC is one number a column of the table, so average=None is not for it: auroc_score(..., average=None) gives one a class")
-        _check_options(average, multi_class, max_fpr, 'ovo' if multi_class == 'ovo' else 'multilabel')
-        if multi_class == 'ovo' and max_fpr is not None: raise ValueError("max_fpr has no meaning with multi_class='ovo'")
-        if ci and max_fpr is not None: raise ValueError('ci=True is for the whole area: there is no interval with max_fpr')
-        known = 'auto',*activations[1:]
-        if activation not in known: raise ValueError(f'activation must be one of {known}, got {activation!r}')
-        if not isinstance(name, str) or not name.isidentifier(): raise ValueError(f'name must be a word to name a column and an attribute, got {name!r}')
-        self.average,self.multi_class,self.max_fpr,self.activation = average,multi_class,max_fpr,activation
-        self.axis,self.ignore_index,self.ci,self._name,self._joined = axis,ignore_index,ci,name,[]
-        self._init_state()
 
     def _init_state(self):
         "Start anew, also after unpickling"
-        self._seen,self._fit,self._warned = [],None,False
-        self._clear()
+        self._seen,self._fit = [],None
+        super()._init_state()
 
     def reset(self):
         "Forget all batches; raises `ValueError` where a plain metric should have two columns"
@@ -125,30 +41,21 @@ class AUROC(Metric, Callback):
             raise ValueError('AUROC(ci=True) has two columns, but a metric has one: pass it as cbs= or callback_fns=, not as metrics=')
         self._clear()
 
-    def _clear(self):
-        narrow = self.ignore_index is None or abs(self.ignore_index) < 2**15
-        self._scores,self._targets,self._failure,self._scored = _Rows(),_Rows(narrow),None,None
-
     @property
     def name(self):
         "Name of the column"
         return self._name
 
-    def __repr__(self):
-        options = inspect.signature(AUROC).parameters.values()
-        return f"AUROC({', '.join(f'{o.name}={getattr(self, o.name)!r}' for o in options if getattr(self, o.name) != o.default)})"
+    @property
+    def value(self):
+        "AUROC of all rows since `reset`, a float; NaN where it is undefined"
+        return self._result()[0]
 
-# %% ../nbs/05_metric.ipynb #077c397d
-def _alone(x): return x[0] if isinstance(x, (tuple, list)) and len(x) == 1 else x
-
-def _one_tensor(x, what):
-    x = _alone(x)
-    if not isinstance(x, torch.Tensor): raise TypeError(f'AUROC needs one tensor of {what}, got a {type(x).__name__}' + (f' of {len(x)}' if hasattr(x, '__len__') else ''))
-    return x
-
+# %% ../nbs/05_metric.ipynb #a7afe6e8
 def _is_leftover(learn, seen):
     "Whether `learn.pred` belongs to an earlier batch, since this one was cancelled; `seen` is updated"
-    pred,loss_grad = _alone(getattr(learn, 'pred', None)),getattr(learn, 'loss_grad', None)
+    pred,loss_grad = getattr(learn, 'pred', None),getattr(learn, 'loss_grad', None)
+    if isinstance(pred, (tuple, list)) and len(pred) == 1: pred = pred[0]
     if pred is None: return True
     same = len(seen) > 0 and seen[0]() is pred and seen[1]() is loss_grad
     try: seen[:] = ref(pred),ref(loss_grad)
@@ -167,53 +74,15 @@ def _begin(self:AUROC, learn):
     _refuse_vocabulary(learn)
 
 @patch
-def _activation_for(self:AUROC, targets):
-    "What turns outputs into probabilities, for `targets` of shape (n,) or (n, K)"
-    return self.activation if self.activation != 'auto' else self._loss_activation or ('softmax' if targets.ndim == 1 else 'identity')
-
-@patch
 def accumulate(self:AUROC, learn):
-    "Keep the ranking scores and the targets of a batch, on its device"
+    "Keep the outputs and the targets of a batch, on its device"
     if self._failure or _is_leftover(learn, self._seen): return
     try:
         if not self._scores.n: self._begin(learn)
-        outputs,targets = class_rows(_one_tensor(learn.pred, 'outputs'), _one_tensor(learn.y, 'targets'), self.axis, self._loss_axis)
-        self._scores.add(outputs)
-        self._targets.add(targets)
-    except Exception as e: self._failure = str(e) or type(e).__name__
+        self._keep(learn.pred, learn.y)
+    except Exception as e: self._fail(e)
 
-# %% ../nbs/05_metric.ipynb #0f2d20aa
-@patch
-def _score(self:AUROC):
-    "The value, half the width of its interval, and a sentence to warn with, or None"
-    half = torch.nan
-    if self._failure: return torch.nan,half,f'AUROC is NaN: {self._failure}'
-    if not len(self._scores): return torch.nan,half,None
-    try:
-        targets = self._targets.join()
-        act = self._activation_for(targets)
-        scores = self._scores.join(lambda outputs: ranking_scores(outputs, targets, act))
-        value,note = _auroc(scores, targets, 'identity', self.average, self.multi_class, self.max_fpr, None, self.ignore_index)
-    except Exception as e: return torch.nan,half,f'AUROC is NaN: {str(e) or type(e).__name__}'
-    if self.ci:
-        try:
-            interval,why = _auroc_ci(scores, targets, 'identity', ignore_index=self.ignore_index)
-            half,note = _reach(float(interval.se), .95),note or why
-        except Exception as e: note = note or str(e) or type(e).__name__
-    return float(value),half,note
-
-@patch(as_prop=True)
-def value(self:AUROC):
-    "AUROC of all rows since `reset`, a float; NaN where it is undefined"
-    state = len(self._scores),self._failure
-    if self._scored is None or self._scored[0] != state:
-        value,half,note = self._score()
-        if note and not self._warned:
-            self._warned = True
-            warnings.warn_explicit(f'{self.name}: {note}', UserWarning, 'fastai_auroc', 1)
-        self._scored = state,value,half
-    return self._scored[1]
-
+# %% ../nbs/05_metric.ipynb #a7d1fc9f
 class _HalfWidth(Metric):
     "The second column of an `AUROC(ci=True)`"
     def __init__(self, auroc): self.auroc = auroc
@@ -222,9 +91,7 @@ class _HalfWidth(Metric):
     def name(self): return f'{self.auroc.name}_ci'
 
     @property
-    def value(self):
-        self.auroc.value
-        return self.auroc._scored[2]
+    def value(self): return self.auroc._result()[1]
 
 # %% ../nbs/05_metric.ipynb #54b9856f
 @patch
@@ -244,16 +111,14 @@ def before_validate(self:AUROC):
 def after_fit(self:AUROC):
     "Leave the metrics of the Learner, if joined"
     if self._joined: self.learn.metrics = [m for m in self.learn.metrics if all(m is not o for o in self._joined)]
-    self._joined = []
+    self._joined = ()
 
 # %% ../nbs/05_metric.ipynb #96f6e9ad
 def _get_learn(self): return self._learn
 
 def _set_learn(self, learn):
-    name = self._name
     if learn is None: self.after_fit()
-    elif hasattr(type(learn), name) or not isinstance(vars(learn).get(name, self), AUROC):
-        raise ValueError(f'{name=} would hide an attribute of the {type(learn).__name__}: give the AUROC callback another name')
+    else: self._check_name(learn)
     self._learn,self._attached = learn,True
 
 AUROC.learn = property(_get_learn, _set_learn)

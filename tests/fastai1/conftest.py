@@ -1,0 +1,59 @@
+"Real data and small real Learners of fastai 1, shared by its tests."
+import warnings
+warnings.filterwarnings('ignore', module='fastai|spacy|thinc|torch')
+from pathlib import Path
+import numpy as np, pandas as pd, pytest, torch
+from fastai.basic_data import DatasetType
+from fastai.core import noop
+from fastai.metrics import accuracy
+from fastai.tabular import Categorify, FillMissing, Normalize, TabularList, tabular_learner
+from sklearn.metrics import roc_auc_score
+
+data = Path(__file__).parents[2]/'data'
+
+@pytest.fixture(autouse=True)
+def _seed():
+    np.random.seed(0)
+    torch.manual_seed(0)
+
+@pytest.fixture(scope='session')
+def adult():
+    "Adult census income, all 32,561 rows"
+    return pd.read_csv(data/'adult.csv.gz', index_col=0, skipinitialspace=True)
+
+@pytest.fixture(scope='session')
+def sms():
+    "SMS Spam Collection, all 5,574 messages"
+    return pd.read_csv(data/'sms-spam.csv.gz', index_col=0)
+
+@pytest.fixture
+def adult_data(adult, tmp_path):
+    "Makes a DataBunch of `n` rows of Adult, the last `valid` of them, or those at `valid_idx`, for validation; saves under a temporary path"
+    def make(n=900, valid=300, valid_idx=None, bs=64, df=None):
+        df = adult.sample(n, random_state=0) if df is None else df
+        items = TabularList.from_df(df, path=tmp_path, cat_names=['education','marital-status','occupation'],
+            cont_names=['age','education-num','hours-per-week'], procs=[FillMissing,Categorify,Normalize])
+        valid_idx = range(len(df)-valid, len(df)) if valid_idx is None else valid_idx
+        return items.split_by_idx(valid_idx).label_from_df(cols='income').databunch(bs=bs, num_workers=0)
+    return make
+
+@pytest.fixture
+def adult_learner(adult_data):
+    "Makes a small tabular Learner on Adult; keywords go to `tabular_learner`, `data` may be given"
+    def make(data=None, metrics=accuracy, **kwargs): return tabular_learner(data or adult_data(), layers=[20], metrics=metrics, silent=True, **kwargs)
+    return make
+
+@pytest.fixture
+def sk_auroc():
+    "scikit-learn's AUROC of a Learner's raw outputs on a binary task: two logits are differenced in float64"
+    def score(learn, ds_type=DatasetType.Valid):
+        outputs,targets = learn.get_preds(ds_type, activ=noop)
+        margin = outputs[:,1].double() - outputs[:,0].double() if outputs.ndim == 2 and outputs.shape[1] == 2 else outputs
+        return roc_auc_score(targets.flatten(), margin.flatten())
+    return score
+
+@pytest.fixture
+def column():
+    "The values of a column of a fit's table, one an epoch; take `learn.recorder` before `get_preds` replaces it"
+    def get(recorder, name): return [float(m[recorder.metrics_names.index(name)]) for m in recorder.metrics]
+    return get
