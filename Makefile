@@ -56,9 +56,12 @@ bench: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	$(BIN)/python benchmarks/scorers.py $(BENCH)
 
-notebooks: setup
+RUN := jupyter nbconvert --log-level ERROR --to notebook --execute --inplace
+
+notebooks: setup setup-fastai1
 	$(BIN)/nbdev-export
-	PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONWARNINGS=ignore $(BIN)/jupyter nbconvert --log-level ERROR --to notebook --execute --inplace $(filter-out nbs/06_fastai1.ipynb,$(wildcard nbs/*.ipynb))
+	PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONWARNINGS=ignore $(BIN)/$(RUN) $(filter-out nbs/06_fastai1.ipynb,$(wildcard nbs/*.ipynb))
+	if [ -e $(READY1) ]; then PATH="$(CURDIR)/$(VENV1)/bin:$$PATH" PYTHONWARNINGS=ignore $(VENV1)/bin/$(RUN) nbs/06_fastai1.ipynb; fi
 	$(BIN)/nbdev-clean
 
 readme: setup
