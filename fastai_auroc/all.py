@@ -5,16 +5,16 @@ try: _fastai = version('fastai')
 except PackageNotFoundError as e: raise ImportError('fastai_auroc.all needs fastai: pip install fastai') from e
 
 import sys
-from fastai_auroc.roc import auroc_score, auc
+from fastai_auroc.roc import auroc_score, auc_roc_score, roc_curve, auc
 from fastai_auroc.confidence import auroc_ci, compare_auroc
 
-__all__ = ['auroc_score', 'auc', 'auroc_ci', 'compare_auroc', 'AUROC']
+__all__ = ['AUROC', 'auroc_score', 'auc', 'auroc_ci', 'compare_auroc', 'auc_roc_score', 'roc_curve', 'enable_callback_fns', 'disable_callback_fns']
 
-if _fastai.startswith('1.'): from fastai_auroc.fastai1 import AUROC  # fastai 1 has a roc_curve and an auc_roc_score of its own
+if _fastai.startswith('1.'):
+    from fastai_auroc.fastai1 import AUROC
+    __all__ = __all__[:5]  # fastai 1 has an auc_roc_score and a roc_curve of its own, and its Learners know callback_fns
 else:
-    from fastai_auroc.roc import auc_roc_score, roc_curve
     from fastai_auroc.metric import AUROC, enable_callback_fns, disable_callback_fns
-    __all__ += ['auc_roc_score', 'roc_curve', 'enable_callback_fns', 'disable_callback_fns']
     enable_callback_fns()
     _vision = sys.modules.get('fastai.vision.learner')
     if _vision is not None:
