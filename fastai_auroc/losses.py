@@ -13,41 +13,46 @@ from functools import partial
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from .scores import _log_odds, class_rows, has_float64
-from .pairs import _blocks, pack_keys, unpack_keys
+from .pairs import _block, _blocks, pack_keys, unpack_keys
 
 # %% ../nbs/07_losses.ipynb #16af21df
 def _questions(
     scores, # Scores from `class_rows`, shape (n,) or (n, K)
     targets, # Targets from `class_rows`, shape (n,) or (n, K)
+    pooled=False, # Make one question of all
 ): # Scores and which of them are positive, each of shape (C, n)
     "Questions as rows"
     if scores.ndim == 1: return scores[None],targets[None] > 0
-    if targets.ndim == 2: return scores.T,targets.T > 0
-    return scores.T,targets == torch.arange(scores.shape[1], device=targets.device)[:,None]
+    positive = targets > 0 if targets.ndim == 2 else targets[:,None] == torch.arange(scores.shape[1], device=targets.device)
+    return (scores.reshape(1, -1), positive.reshape(1, -1)) if pooled else (scores.T, positive.T)
 
-def _mean_over(values, defined):
-    "Mean of the `values` that are `defined`, shape (C,); 0 if none is"
-    return torch.where(defined, values, 0).sum()/defined.sum().clamp(min=1)
-
-# %% ../nbs/07_losses.ipynb #6fcd7e49
+# %% ../nbs/07_losses.ipynb #0c28599c
 class _WithGradient(torch.autograd.Function):
-    "`f(columns, positive)` for columns of shape (C, n), where `f` gives values of shape (C,) and their gradients of shape (C, n)"
+    "Mean over columns of `f(columns, positive)`, which gives values of shape (C,) and gradients of shape (C, n) for columns of shape (C, n)"
     @staticmethod
-    def forward(ctx, columns, positive, f):
+    def forward(ctx, columns, positive, f, defined):
         values,gradient = f(columns.detach(), positive)
-        ctx.save_for_backward(gradient)
-        return values.to(columns.dtype)
+        if len(values) > 1:
+            share = (defined/defined.sum().clamp(min=1)).to(values.dtype)
+            values,gradient = torch.where(defined, values, 0)*share,gradient*share[:,None].to(gradient.dtype)
+        ctx.save_for_backward(gradient.to(columns.dtype))
+        return values.sum().to(columns.dtype)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, g): return (g[:,None]*ctx.saved_tensors[0]).to(g.dtype),None,None
+    def backward(ctx, g): return g*ctx.saved_tensors[0],None,None,None
 
 @torch.compiler.disable
-def _measure(f, columns, positive):
-    "Values of `f` for each column, in at least float32, differentiable"
-    return _WithGradient.apply(columns if columns.dtype == torch.float64 else columns.float(), positive, f)
+def _measure(f, columns, positive, defined):
+    "Mean of `f` over the columns that are `defined`, in at least float32, differentiable"
+    return _WithGradient.apply(columns if columns.dtype == torch.float64 else columns.float(), positive, f, defined)
 
 def _wide(x): return x.double() if has_float64(x) else x.float()
+
+# %% ../nbs/07_losses.ipynb #004f53ad
+def _occurs(positive): return positive.any(-1) if len(positive) > 1 else None
+
+def _has_both(positive): return positive.any(-1) & ~positive.all(-1) if len(positive) > 1 else None
 
 # %% ../nbs/07_losses.ipynb #cfeba448
 def _threshold(s, positive):
@@ -84,40 +89,50 @@ def _crossing(keys, p, q):
     while len(keys) > 1:
         mid = len(keys)//2
         keys.partition(mid)
-        mine = int(np.add.reduce(keys[:mid] & one, dtype=np.int64))
+        mine = int(np.add.reduce(keys[:mid] & one, dtype=keys.dtype))
         share = below + mine*q + (mid-mine)*p
         keys,below = (keys[:mid], below) if share >= p*q else (keys[mid:], share)
     return keys
 
+def _threshold_on_host(s, positive, p, q):
+    "Where the rates of one column meet, from arrays"
+    packed = pack_keys(s, positive) if len(s) > 2**12 else None
+    if packed is not None: return unpack_keys(_crossing(packed[0], p, q), packed[1])[0]
+    order = s.argsort()
+    return s[order[np.where(positive[order], q, p).cumsum().searchsorted(p*q)]]
+
 def _aum_on_host(s, positive):
-    "AUM of one column and its subgradient, from arrays; None where scores do not fit into keys"
+    "AUM of one column and its subgradient, from arrays"
     n,p = len(s),int(np.count_nonzero(positive))
-    q,gradient = n-p,np.zeros_like(s)
-    if not p or not q: return 0.,gradient
-    packed = pack_keys(s, positive)
-    if packed is None: return None
-    tau = unpack_keys(_crossing(packed[0], p, q), packed[1])[0]
+    q,gradient = n-p,np.empty_like(s)
+    if not p or not q: return 0.,np.zeros_like(s)
+    tau = _threshold_on_host(s, positive, p, q)
 
     def block(b):
         x,y = s[b],positive[b]
-        below,above = (x < tau) & y,(x > tau) & ~y
-        np.multiply(above, s.dtype.type(1/q), out=gradient[b])
-        gradient[b] -= below * s.dtype.type(1/p)
-        gap = x.astype(np.float64) - tau
-        tied = x == tau
-        return float(gap @ above)/q - float(gap @ below)/p,np.count_nonzero(below),np.count_nonzero(above),np.count_nonzero(tied),np.count_nonzero(tied & y)
-    value,below,above,tied,mine = map(sum, zip(*_blocks(block, n)))
-    lack,room = above/q - below/p,(tied-mine)/q
-    pull = .5*(max(0., lack) + min(mine/p, lack+room))
-    at = np.flatnonzero(s == tau)
-    gradient[at] = np.where(positive[at], -pull/max(1, mine), (pull-lack)/max(1, tied-mine))
-    return value,gradient
+        lower,upper = x < tau,x > tau
+        above,below = np.greater(upper, y),lower & y
+        slope,down,gap = (o.astype(np.float64) for o in (above, below, x))
+        slope *= 1/q
+        down *= 1/p
+        slope -= down
+        gap -= tau
+        gradient[b] = slope
+        return np.einsum('i,i', slope, gap),np.count_nonzero(above),np.count_nonzero(below),np.flatnonzero(lower == upper) + b.start
+    value,above,below,at = zip(*_blocks(block, n))
+    lack,at = sum(above)/q - sum(below)/p,np.concatenate(at)
+    mine = positive[at]
+    weight,room = np.count_nonzero(mine)/p,np.count_nonzero(~mine)/q
+    pull = .5*(max(0., lack) + min(weight, lack+room))
+    gradient[at] = np.where(mine, -pull/max(weight*p, 1), (pull-lack)/max(room*q, 1))
+    return sum(value),gradient
 
+# %% ../nbs/07_losses.ipynb #3dafdcae
 def _aum(columns, positive):
     "AUM of each column and its subgradient"
     if columns.device.type == 'cpu':
-        res = [_aum_on_host(s, y) for s,y in zip(columns.contiguous().numpy(), positive.contiguous().numpy())]
-        if None not in res: return torch.tensor([v for v,_ in res], dtype=torch.float64),torch.from_numpy(np.stack([g for _,g in res]))
+        values,gradients = zip(*(_aum_on_host(s, y) for s,y in zip(columns.contiguous().numpy(), positive.contiguous().numpy())))
+        return torch.tensor(values, dtype=torch.float64),torch.from_numpy(np.stack(gradients))
     return _aum_anywhere(columns, positive)
 
 # %% ../nbs/07_losses.ipynb #922b2b1a
@@ -130,12 +145,11 @@ def aum(
 
     Raises `ValueError` for shapes that do not fit, or an unknown `average`."""
     if average not in ('binary', 'micro', 'macro'): raise ValueError(f"average must be 'binary', 'micro' or 'macro', got {average!r}")
-    scores,targets = class_rows(scores, targets)
+    scores,targets = class_rows(scores, targets, grad=True)
     if average == 'binary' and scores.ndim > 1:
         raise ValueError(f"average='binary' is for one column of scores, got shape {tuple(scores.shape)}: pass average='micro' or 'macro'")
-    columns,positive = _questions(scores, targets)
-    if average == 'micro': columns,positive = columns.reshape(1, -1),positive.reshape(1, -1)
-    return _mean_over(_measure(_aum, columns, positive), positive.any(-1))
+    columns,positive = _questions(scores, targets, average == 'micro')
+    return _measure(_aum, columns, positive, _occurs(positive))
 
 # %% ../nbs/07_losses.ipynb #ec96c95f
 class _LogOdds(torch.autograd.Function):
@@ -175,7 +189,7 @@ class _BatchLoss(nn.Module):
         self.axis,self.multilabel,self.reduction = axis,multilabel,reduction
 
     def _rows(self, outputs, targets):
-        outputs,targets = class_rows(outputs, targets, prefer=self.axis)
+        outputs,targets = class_rows(outputs, targets, prefer=self.axis, grad=True)
         if targets.ndim == 2 and not self.multilabel:
             raise ValueError(f'targets of shape {tuple(targets.shape)}, as the outputs have, are many labels: pass multilabel=True')
         return outputs,targets
@@ -185,12 +199,13 @@ class _BatchLoss(nn.Module):
         outputs,targets = self._rows(outputs, targets)
         columns,positive = self._columns(outputs, targets)
         defined = self._defined(positive)
-        if self.reduction == 'mean': return _mean_over(self._values(columns, positive), defined)
-        parts = torch.where(defined[:,None], self._parts(columns, positive), 0).sum(0)/defined.sum().clamp(min=1)
-        return parts.reshape(-1, len(outputs)).mean(0)
+        if self.reduction == 'mean': return _measure(self._f, columns, positive, defined)
+        parts = self._parts(columns, positive)
+        if defined is not None: parts = torch.where(defined[:,None], parts, 0)/defined.sum().clamp(min=1)
+        return parts.sum(0).reshape(len(outputs), -1).mean(1)
 
     def _columns(self, outputs, targets): return _questions(_margins(outputs, targets), targets)
-    def _defined(self, positive): return positive.any(-1) & ~positive.all(-1)
+    def _defined(self, positive): return _has_both(positive)
 
     def activation(self, x):
         "Probabilities from outputs"
@@ -219,11 +234,10 @@ class AUMLoss(_BatchLoss):
         self.average,self.margins = average,margins
 
     def _columns(self, outputs, targets):
-        columns,positive = _questions((_margins if self.margins else _probabilities)(outputs, targets), targets)
-        return (columns.reshape(1, -1), positive.reshape(1, -1)) if self.average == 'micro' else (columns, positive)
+        return _questions((_margins if self.margins else _probabilities)(outputs, targets), targets, self.average == 'micro')
 
-    def _defined(self, positive): return positive.any(-1)
-    def _values(self, columns, positive): return _measure(_aum, columns, positive)
+    def _defined(self, positive): return _occurs(positive)
+    def _f(self, columns, positive): return _aum(columns, positive)
 
     def _parts(self, columns, positive):
         tau,(up,down) = _threshold(columns.detach(), positive),_shares(positive, columns)
@@ -294,28 +308,38 @@ def _squeeze(x, widest):
     return res
 
 def _on_grid(x, step):
-    "First of four grid points around each of `x`, and its cubic weights on them, shape (4, n)"
-    at = (x - x.min())/step + 1
+    "First of four grid points around each of `x`, which start at 0, and its cubic weights on them, shape (4, n)"
+    at = x/step + 1
     i = at.astype(np.int64)
     t = at-i
-    return i-1,np.stack([-t*(t-1)*(t-2)/6, (t+1)*(t-1)*(t-2)/2, -(t+1)*t*(t-2)/2, (t+1)*t*(t-1)/6])
+    u,v = t*(t-1)/6,(t+1)*(t-2)/2
+    return i-1,np.stack([-u*(t-2), v*(t-1), -v*t, u*(t+1)])
 
 def _soft_on_grid(s, positive, T):
     "Sum of `_sigmoid_of_pairs` over all pairs of one column, and its gradient, from arrays; None if the grid would be too large"
-    step,x = T/16,s-s.min()
+    step,x,n = T/16,s-s.min(),len(s)
     if x.max() > 2**16*step: x = _squeeze(x, 45*T)
     size = int(x.max()/step) + 4
     if size > 2**23: return None
-    i,w = _on_grid(x, step)
-    def spread(mine): return sum(np.bincount(i[mine]+k, w[k][mine], minlength=size) for k in range(4))
+    def each(f): return _blocks(f, n) if size < _block else [f(slice(0, n))]  # the grids of blocks are added up, so they should be small
+    def spread(b):
+        i,w = _on_grid(x[b], step)
+        i += size*positive[b]
+        return sum(np.bincount(i+k, w[k], minlength=2*size) for k in range(4))
+    down,up = sum(each(spread)).reshape(2, size)
+
     length = 1 << (2*size).bit_length()
     away = np.arange(-(length//2), length//2)*step/T
     right = .5 + .5*np.tanh(away/2)
     kernels = [np.fft.rfft(np.fft.ifftshift(o)) for o in (1-right, right*(right-1)/T)]
-    up,down = spread(positive),spread(~positive)
     against = np.fft.rfft(down, length)
     wrong,slope,back = (np.fft.irfft(o, length)[:size] for o in (against*kernels[0], against*kernels[1], np.fft.rfft(up, length)*kernels[1]))
-    gradient = sum(np.where(positive, slope[i+k], -back[i+k])*w[k] for k in range(4))
+    slopes,gradient = np.concatenate([-back, slope]),np.empty(n)
+    def read(b):
+        i,w = _on_grid(x[b], step)
+        i += size*positive[b]
+        gradient[b] = sum(slopes[i+k]*w[k] for k in range(4))
+    each(read)
     return float(up @ wrong),gradient
 
 # %% ../nbs/07_losses.ipynb #08a5d101
@@ -343,8 +367,8 @@ def soft_auroc(
 ) -> Tensor: # 0-d, differentiable; mean over the columns that have both classes, 1 (nothing in wrong order) where none has
     "AUROC with a sigmoid of the margin for each pair, after Yan, Dodier, Mozer & Wolniewicz (2003)"
     if not temperature > 0: raise ValueError(f'temperature must be above 0, got {temperature!r}')
-    columns,positive = _questions(*class_rows(scores, targets))
-    return 1 - _mean_over(_measure(partial(_soft, T=temperature), columns, positive), positive.any(-1) & ~positive.all(-1))
+    columns,positive = _questions(*class_rows(scores, targets, grad=True))
+    return 1 - _measure(partial(_soft, T=temperature), columns, positive, _has_both(positive))
 
 # %% ../nbs/07_losses.ipynb #ea2d4bf3
 class AUROCLoss(_BatchLoss):
@@ -359,7 +383,7 @@ class AUROCLoss(_BatchLoss):
         super().__init__(axis, multilabel, reduction)
         self.temperature = temperature
 
-    def _values(self, columns, positive): return _measure(partial(_soft, T=self.temperature), columns, positive)
+    def _f(self, columns, positive): return _soft(columns, positive, self.temperature)
     def _parts(self, columns, positive): return _pairs_anywhere(columns.detach(), positive, partial(_sigmoid_of_pairs, T=self.temperature))[2]
 
 # %% ../nbs/07_losses.ipynb #369e8ac2
@@ -390,5 +414,5 @@ class SquaredHingeAUCLoss(_BatchLoss):
         super().__init__(axis, multilabel, reduction)
         self.margin = margin
 
-    def _values(self, columns, positive): return _measure(partial(_hinge, margin=self.margin), columns, positive)
+    def _f(self, columns, positive): return _hinge(columns, positive, self.margin)
     def _parts(self, columns, positive): return _pairs_anywhere(columns.detach(), positive, partial(_hinge_of_pairs, margin=self.margin))[2]

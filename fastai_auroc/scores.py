@@ -15,10 +15,11 @@ from torch import Tensor
 def to_tensor(
     x, # A tensor, an array or nested lists of numbers
     name='input', # What to call `x` in an error message
-) -> Tensor: # A plain tensor without gradient, on the device where `x` is
+    grad=False, # Keep the gradient's graph, for losses
+) -> Tensor: # A plain tensor, without gradient if not asked for, on the device where `x` is
     "`x` as a plain tensor; raises `TypeError` if it does not hold numbers"
-    if type(x) is Tensor: return x.detach() if x.requires_grad else x
-    if isinstance(x, Tensor): return x.detach().as_subclass(Tensor)
+    if type(x) is Tensor: return x.detach() if x.requires_grad and not grad else x
+    if isinstance(x, Tensor): return (x if grad else x.detach()).as_subclass(Tensor)
     a = np.asarray(x)
     if a.dtype.kind not in 'biuf': raise TypeError(f'{name} must be a tensor, an array or a list of numbers, got {type(x).__name__} of {a.dtype}')
     return torch.from_numpy(np.require(a, requirements=['C', 'W']))
@@ -47,9 +48,10 @@ def class_rows(
     targets, # Targets, in the shape of `outputs` (binary or multilabel) or without the class axis (class numbers)
     axis:int|None=None, # Which axis of `outputs` holds the classes; None finds it by comparing the shapes
     prefer:int|None=None, # Which axis to try first, where `axis` is None and two would fit
+    grad:bool=False, # Keep the gradient's graph of the outputs, for losses
 ): # Outputs of shape (n,) or (n, K), targets of shape (n,) or (n, K)
     "One row for each item, pixel or token, classes in columns; raises `ValueError` where the shapes do not match"
-    outputs,targets = to_tensor(outputs, 'scores'),to_tensor(targets, 'targets')
+    outputs,targets = to_tensor(outputs, 'scores', grad),to_tensor(targets, 'targets')
     o,t = outputs.shape,targets.shape
     if not o: raise ValueError(f'scores must have at least one axis, got the single number {outputs}')
     if len(o) == 1:
