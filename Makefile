@@ -38,7 +38,7 @@ $(READY1): settings.ini setup.py pyproject.toml
 	@touch $@
 
 test-fastai1: setup-fastai1
-	TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1 $(VENV1)/bin/python -m pytest --confcutdir tests/fastai1 tests/fastai1
+	TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1 $(VENV1)/bin/python -m pytest --disable-warnings --confcutdir tests/fastai1 tests/fastai1
 else
 setup-fastai1 test-fastai1:
 	@echo "fastai 1 needs Python 3.10 or 3.11, this is $(PYVER): skipped"

@@ -125,7 +125,8 @@ class _Options:
 
     def _check_name(self, learn):
         "Raise `ValueError` if an attribute of `learn` would be hidden by this callback"
-        if hasattr(type(learn), self._name) or not isinstance(vars(learn).get(self._name, self), _Options):
+        own = hasattr(type(learn), self._name) or self._name in ('opt', 'recorder')  # which a Learner has once it has trained
+        if own or not isinstance(vars(learn).get(self._name, self), _Options):
             raise ValueError(f'name={self._name!r} would hide an attribute of the {type(learn).__name__}: give the AUROC callback another name')
 
 # %% ../nbs/04b_epoch.ipynb #f2f702f0

@@ -7,7 +7,8 @@ Docs: https://fastai-auroc.github.io/fastai_auroc/fastai1.html.md"""
 # %% auto #0
 __all__ = ['AUROC']
 
-# %% ../nbs/06_fastai1.ipynb #d391b221
+# %% ../nbs/06_fastai1.ipynb #142b0d68
+import torch
 from fastai.basic_train import LearnerCallback, _loss_func2activ
 from fastai.core import listify, noop
 from fastai.torch_core import add_metrics
@@ -17,6 +18,7 @@ from .epoch import EpochAUROC, _kind_of, _refuse_vocabulary
 def _activation_of(loss_func):
     "'softmax' or 'identity', as the activation of `loss_func` asks for; None if it has none"
     act = getattr(loss_func, 'activation', None) or _loss_func2activ(loss_func)
+    if act is torch.exp: return 'softmax'  # of log-probabilities, which are logits of their own
     return None if act is noop else _kind_of(act)
 
 # %% ../nbs/06_fastai1.ipynb #f0d181e1
@@ -27,8 +29,9 @@ class _Column(EpochAUROC, LearnerCallback):
     def __init__(self, learn=None, average='macro', multi_class='ovr', max_fpr=None, activation='auto', axis=None, ignore_index=None, ci=False, name='auroc'):
         EpochAUROC.__init__(self, average, multi_class, max_fpr, activation, axis, ignore_index, ci, name)
         if learn is None: return
+        if not hasattr(learn, 'callback_fns'): raise TypeError(f"AUROC's first argument is the Learner, got {learn!r}: pass options by name")
         self._check_name(learn)
-        if self._name in vars(learn): self._last = vars(learn)[self._name]._last
+        if self._name in vars(learn): self._last = vars(learn)[self._name]._last  # one list, filled in place
         LearnerCallback.__init__(self, learn)
 
     def __getattr__(self, k): raise AttributeError(f'{type(self).__name__!r} object has no attribute {k!r}')
@@ -46,7 +49,7 @@ class _Column(EpochAUROC, LearnerCallback):
 
     def _init_state(self):
         super()._init_state()
-        self._last = (float('nan'),)*2
+        self._last = [float('nan')]*2
 
     def get_state(self, minimal=True):
         "The options, which is all that `export` and `purge` keep"
@@ -58,7 +61,7 @@ class _Column(EpochAUROC, LearnerCallback):
 # %% ../nbs/06_fastai1.ipynb #132fa9e7
 class AUROC(_Column):
     "AUROC of the whole validation set as a column of fastai 1's training table, exact and computed once an epoch; the options are those of fastai 2's"
-    _order,_open = -11,False
+    _order,_open,_outer = -11,False,()
 
     def on_train_begin(self, metrics=None, pbar=None, **kwargs):
         "Tell the Recorder the column's name; raises `ValueError` for a language model, and where it could have no column"
@@ -70,27 +73,31 @@ class AUROC(_Column):
         if learn is not None: _refuse_vocabulary(learn)
         if pbar is not None and not as_metric: learn.recorder.add_metric_names([self.name, f'{self.name}_ci'][:1+self.ci])
 
-    def on_epoch_begin(self, **kwargs):
-        "Forget the batches of the last epoch"
+    def on_epoch_begin(self, pbar=None, **kwargs):
+        "Start an epoch; one that `validate` begins inside another puts that aside"
+        self._outer = [*self._outer, (self._scores, self._targets, self._failure)] if self._open and pbar is None else []
         loss_func = getattr(self.learn, 'loss_func', None)
         self._loss_axis,self._loss_activation = getattr(loss_func, 'axis', None),loss_func and _activation_of(loss_func)
         self._clear()
         self._open = True
 
-    def on_batch_end(self, last_output, last_target, train, **kwargs):
-        "Keep the outputs and the targets of a validation batch, on its device"
-        if train or not self._open or self._failure: return
+    def on_batch_end(self, last_output, last_target, train, n_epochs=None, **kwargs):
+        "Keep the outputs and the targets of a validation batch, on its device; `get_preds` has no `n_epochs`"
+        if train or n_epochs is None or not self._open or self._failure: return
         try: self._keep(last_output, last_target)
         except Exception as e: self._fail(e)
 
     def on_epoch_end(self, last_metrics, **kwargs):
         "Score the epoch, and hand the number to the Recorder"
-        validated = self._open and last_metrics[0] is not None
-        self._last = self._result() if validated else (float('nan'),)*2
-        self.on_train_end()
-        return add_metrics(last_metrics, list(self._last[:1+self.ci])) if validated else None
+        if not self._open: return
+        validated = last_metrics[0] is not None
+        self._last[:] = self._result() if validated else [float('nan')]*2
+        self._clear()
+        self._open = len(self._outer) > 0
+        if self._open: *self._outer,(self._scores,self._targets,self._failure) = self._outer
+        return add_metrics(last_metrics, self._last[:1+self.ci]) if validated else None
 
     def on_train_end(self, **kwargs):
         "Let go of the batches, also after an interrupt"
-        self._open = False
+        self._open,self._outer = False,()
         self._clear()

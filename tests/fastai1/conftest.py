@@ -11,6 +11,11 @@ from sklearn.metrics import roc_auc_score
 
 data = Path(__file__).parents[2]/'data'
 
+@pytest.fixture(autouse=True, scope='session')
+def _one_thread():
+    "Models this small only wait for other threads, for minutes where the machine has other work"
+    torch.set_num_threads(1)
+
 @pytest.fixture(autouse=True)
 def _seed():
     np.random.seed(0)
