@@ -33,7 +33,7 @@ class _WithGradient(torch.autograd.Function):
     def forward(ctx, columns, positive, f, defined):
         values,gradient = f(columns.detach(), positive)
         if len(values) > 1:
-            share = (defined/defined.sum().clamp(min=1)).to(values.dtype)
+            share = defined.to(values.dtype)/defined.sum().clamp(min=1)
             values,gradient = torch.where(defined, values, 0)*share,gradient*share[:,None].to(gradient.dtype)
         ctx.save_for_backward(gradient.to(columns.dtype))
         return values.sum().to(columns.dtype)
@@ -183,13 +183,14 @@ def _probabilities(outputs, targets):
 # %% ../nbs/07_losses.ipynb #398269b0
 class _BatchLoss(nn.Module):
     "A loss of a whole batch, as fastai and PyTorch expect one"
+    y_int = True  # fastai's MixUp mixes losses then, not targets
     def __init__(self, axis=1, multilabel=False, reduction='mean'):
         super().__init__()
         if reduction not in ('mean', 'none'): raise ValueError(f"reduction must be 'mean' or 'none', got {reduction!r}: a loss of a whole batch is no sum over rows")
         self.axis,self.multilabel,self.reduction = axis,multilabel,reduction
 
     def _rows(self, outputs, targets):
-        outputs,targets = class_rows(outputs, targets, prefer=self.axis, grad=True)
+        outputs,targets = class_rows(outputs, targets, self.axis, grad=True)
         if targets.ndim == 2 and not self.multilabel:
             raise ValueError(f'targets of shape {tuple(targets.shape)}, as the outputs have, are many labels: pass multilabel=True')
         return outputs,targets
@@ -199,21 +200,24 @@ class _BatchLoss(nn.Module):
         outputs,targets = self._rows(outputs, targets)
         columns,positive = self._columns(outputs, targets)
         defined = self._defined(positive)
-        if self.reduction == 'mean': return _measure(self._f, columns, positive, defined)
-        parts = self._parts(columns, positive)
+        loss = _measure(self._f, columns, positive, defined)
+        if self.reduction == 'mean': return loss
+        parts = self._parts(columns.detach(), positive)*columns.shape[-1]
         if defined is not None: parts = torch.where(defined[:,None], parts, 0)/defined.sum().clamp(min=1)
-        return parts.sum(0).reshape(len(outputs), -1).mean(1)
+        return parts.sum(0).reshape(len(outputs), -1).mean(1).to(loss.dtype) + (loss - loss.detach())
 
     def _columns(self, outputs, targets): return _questions(_margins(outputs, targets), targets)
     def _defined(self, positive): return _has_both(positive)
 
+    def _alone(self, x): return self.multilabel or x.ndim == 1 or x.shape[self.axis] == 1
+
     def activation(self, x):
         "Probabilities from outputs"
-        return x.sigmoid() if self.multilabel or x.ndim <= self.axis or x.shape[self.axis] == 1 else x.softmax(self.axis)
+        return x.sigmoid() if self._alone(x) else x.softmax(self.axis)
 
     def decodes(self, x):
         "Class numbers, or labels, from probabilities"
-        return x > .5 if self.multilabel or x.ndim <= self.axis or x.shape[self.axis] == 1 else x.argmax(self.axis)
+        return x > .5 if self._alone(x) else x.argmax(self.axis)
 
     def extra_repr(self): return ', '.join(f'{k}={v!r}' for k,v in vars(self).items() if k[0] != '_' and k != 'training')
 
@@ -240,8 +244,8 @@ class AUMLoss(_BatchLoss):
     def _f(self, columns, positive): return _aum(columns, positive)
 
     def _parts(self, columns, positive):
-        tau,(up,down) = _threshold(columns.detach(), positive),_shares(positive, columns)
-        return torch.where(positive, up*(tau-columns).relu(), down*(columns-tau).relu())*columns.shape[-1]
+        tau,(up,down) = _threshold(columns, positive),_shares(positive, columns)
+        return torch.where(positive, up*(tau-columns).relu(), down*(columns-tau).relu())
 
 # %% ../nbs/07_losses.ipynb #d9a6c6c3
 class SoftDiceLoss(_BatchLoss):
@@ -251,13 +255,14 @@ class SoftDiceLoss(_BatchLoss):
     def __init__(self,
         smooth:float=1., # Added to numerator and denominator; with 0, a class that neither occurs nor is predicted has dice 0
         square:bool=True, # Squares in the denominator
-        weight=None, # Weight of each class in the mean, K numbers
+        weight=None, # Weight of each column in the mean: K numbers for K > 2 classes or K labels
         axis:int=1, # Which axis of the outputs holds the classes
         multilabel:bool=False, # Whether targets have the shape of K columns of outputs, each with a sigmoid of its own
         reduction:str='mean', # 'mean', or 'none': the loss once for each row
     ):
         super().__init__(axis, multilabel, reduction)
         self.smooth,self.square,self.weight = smooth,square,weight
+        if weight is not None: self.register_buffer('_w', torch.as_tensor(weight, dtype=torch.float32), persistent=False)
 
     def forward(self, outputs, targets):
         "Loss of a batch: 0-d; with `reduction='none'` once for each row"
@@ -265,7 +270,7 @@ class SoftDiceLoss(_BatchLoss):
         p,t = _questions(_probabilities(outputs, targets), targets)
         total = (p.square() if self.square else p).sum(-1) + t.sum(-1)
         dice = (2*(p*t).sum(-1) + self.smooth)/(total + self.smooth).clamp(min=torch.finfo(p.dtype).tiny)
-        w = torch.ones_like(dice) if self.weight is None else torch.as_tensor(self.weight, dtype=dice.dtype, device=dice.device)
+        w = torch.ones_like(dice) if self.weight is None else self._w.to(dice)
         if len(w) != len(dice): raise ValueError(f'weight must hold one number for each of the {len(dice)} columns, got {len(w)}')
         loss = ((1-dice)*w).sum()/w.sum()
         return loss if self.reduction == 'mean' else loss.expand(len(outputs))
@@ -292,11 +297,11 @@ def _in_tiles(s, positive, f):
     return [torch.cat(o) for o in zip(*(tile(*x) for x in zip(*(o.split(size) for o in (s, positive, sign)))))]
 
 def _pairs_anywhere(columns, positive, f):
-    "Mean of `f(margin)` over the pairs of each column, its gradient, and the parts of the rows, whose mean it is"
+    "Mean of `f(margin)` over the pairs of each column, its gradient, and the parts of the rows, whose sum it is"
     s = _wide(columns)
     up,down = _shares(positive, s)
     loss,slope = map(torch.stack, zip(*(_in_tiles(x, y, f) for x,y in zip(s, positive))))
-    return .5*(loss.sum(-1, keepdim=True)*up*down)[:,0],slope*up*down,.5*loss*up*down*s.shape[-1]
+    return .5*(loss.sum(-1, keepdim=True)*up*down)[:,0],slope*up*down,.5*loss*up*down
 
 # %% ../nbs/07_losses.ipynb #d3143e7e
 def _squeeze(x, widest):
@@ -348,7 +353,7 @@ def _soft_on_host(s, positive, T):
     p = int(np.count_nonzero(positive))
     q,s = len(s)-p,s.astype(np.float64)
     if not p or not q: return 0.,np.zeros_like(s)
-    res = _soft_on_grid(s, positive, T) if p*q > 2**20 and np.isfinite(s).all() else None
+    res = _soft_on_grid(s, positive, T) if len(s) > 2**11 and np.isfinite(s).all() else None
     if res is None:
         loss,slope = _in_tiles(torch.from_numpy(s), torch.from_numpy(positive), partial(_sigmoid_of_pairs, T=T))
         res = loss.sum().item()/2,slope.numpy()
@@ -384,7 +389,7 @@ class AUROCLoss(_BatchLoss):
         self.temperature = temperature
 
     def _f(self, columns, positive): return _soft(columns, positive, self.temperature)
-    def _parts(self, columns, positive): return _pairs_anywhere(columns.detach(), positive, partial(_sigmoid_of_pairs, T=self.temperature))[2]
+    def _parts(self, columns, positive): return _pairs_anywhere(columns, positive, partial(_sigmoid_of_pairs, T=self.temperature))[2]
 
 # %% ../nbs/07_losses.ipynb #369e8ac2
 def _hinge(columns, positive, margin):
@@ -394,8 +399,9 @@ def _hinge(columns, positive, margin):
     up,down = _shares(positive, s)
     raised = torch.where(positive, s, s+margin)
     x,order = raised.sort(-1)
+    x = x - x[:,x.shape[-1]//2:][:,:1]  # around the median, lest squares of an outlier's offset cancel
     mine = positive.gather(-1, order)
-    def above(o): return o.sum(-1, keepdim=True) - o.cumsum(-1)
+    def above(o): return o.flip(-1).cumsum(-1).flip(-1)
     count,first,second = (above(torch.where(mine, 0, o)) for o in (torch.ones_like(x), x, x*x))
     below,total = (torch.where(mine, o, 0).cumsum(-1) for o in (torch.ones_like(x), x))
     loss = torch.where(mine, count*x*x - 2*x*first + second, 0).sum(-1).clamp(min=0)
@@ -415,4 +421,4 @@ class SquaredHingeAUCLoss(_BatchLoss):
         self.margin = margin
 
     def _f(self, columns, positive): return _hinge(columns, positive, self.margin)
-    def _parts(self, columns, positive): return _pairs_anywhere(columns.detach(), positive, partial(_hinge_of_pairs, margin=self.margin))[2]
+    def _parts(self, columns, positive): return _pairs_anywhere(columns, positive, partial(_hinge_of_pairs, margin=self.margin))[2]
