@@ -55,6 +55,7 @@ test: setup
 bench: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	$(BIN)/python benchmarks/scorers.py $(BENCH)
+	$(BIN)/python benchmarks/losses.py
 
 RUN := jupyter nbconvert --log-level ERROR --to notebook --execute --inplace
 
