@@ -23,20 +23,25 @@ def _questions(
 ): # Scores and which of them are positive, each of shape (C, n)
     "Questions as rows"
     if scores.ndim == 1: return scores[None],targets[None] > 0
-    positive = targets > 0 if targets.ndim == 2 else targets[:,None] == torch.arange(scores.shape[1], device=targets.device)
-    return (scores.reshape(1, -1), positive.reshape(1, -1)) if pooled else (scores.T, positive.T)
+    positive = targets.T > 0 if targets.ndim == 2 else torch.arange(scores.shape[1], device=targets.device)[:,None] == targets
+    return (scores.reshape(1, -1), positive.T.reshape(1, -1)) if pooled else (scores.T, positive)
 
-# %% ../nbs/07_losses.ipynb #0c28599c
+# %% ../nbs/07_losses.ipynb #acd228da
+def _mean(f, columns, positive, defined, rows=False):
+    "Mean over the columns that are `defined` of `f`, its gradient and the parts of the rows (None unless asked for), both of shape (C, n)"
+    values,gradient,parts = f(columns if columns.dtype == torch.float64 else columns.float(), positive, rows)
+    if len(values) == 1: return values[0],gradient,parts
+    share = defined.to(values.dtype)/defined.sum().clamp(min=1)
+    gradient,parts = (None if o is None else torch.where(defined[:,None], o, 0)*share[:,None].to(o.dtype) for o in (gradient, parts))
+    return torch.where(defined, values, 0) @ share,gradient,parts
+
 class _WithGradient(torch.autograd.Function):
-    "Mean over columns of `f(columns, positive)`, which gives values of shape (C,) and gradients of shape (C, n) for columns of shape (C, n)"
+    "`_mean` of columns of shape (C, n), differentiable"
     @staticmethod
     def forward(ctx, columns, positive, f, defined):
-        values,gradient = f(columns.detach(), positive)
-        if len(values) > 1:
-            share = defined.to(values.dtype)/defined.sum().clamp(min=1)
-            values,gradient = torch.where(defined, values, 0)*share,gradient*share[:,None].to(gradient.dtype)
+        value,gradient,_ = _mean(f, columns.detach(), positive, defined)
         ctx.save_for_backward(gradient.to(columns.dtype))
-        return values.sum().to(columns.dtype)
+        return value.to(columns.dtype)
 
     @staticmethod
     @once_differentiable
@@ -44,7 +49,7 @@ class _WithGradient(torch.autograd.Function):
 
 @torch.compiler.disable
 def _measure(f, columns, positive, defined):
-    "Mean of `f` over the columns that are `defined`, in at least float32, differentiable"
+    "`_mean`, in at least float32, differentiable"
     return _WithGradient.apply(columns if columns.dtype == torch.float64 else columns.float(), positive, f, defined)
 
 def _wide(x): return x.double() if has_float64(x) else x.float()
@@ -71,7 +76,7 @@ def _shares(positive, s):
     return torch.where(both, 1/p.clamp(min=1).to(s.dtype), 0),torch.where(both, 1/q.clamp(min=1).to(s.dtype), 0)
 
 def _aum_anywhere(columns, positive):
-    "AUM of each column and its subgradient, on any device, without a look at the numbers"
+    "AUM of each column, its subgradient and the threshold, on any device, without a look at the numbers"
     s = _wide(columns)
     tau,(up,down) = _threshold(s, positive),_shares(positive, s)
     below,above,mine,other = positive & (s < tau),~positive & (s > tau),positive & (s == tau),~positive & (s == tau)
@@ -80,7 +85,7 @@ def _aum_anywhere(columns, positive):
     gradient = above*down - below*up
     value = (gradient*(s-tau)).sum(-1)
     at = other*((pull-lack)/other.sum(-1, keepdim=True).clamp(min=1)) - mine*(pull/mine.sum(-1, keepdim=True).clamp(min=1))
-    return value,gradient + at
+    return value,gradient + at,tau
 
 # %% ../nbs/07_losses.ipynb #c4b7960c
 def _crossing(keys, p, q):
@@ -101,39 +106,48 @@ def _threshold_on_host(s, positive, p, q):
     order = s.argsort()
     return s[order[np.where(positive[order], q, p).cumsum().searchsorted(p*q)]]
 
-def _aum_on_host(s, positive):
-    "AUM of one column and its subgradient, from arrays"
+def _aum_on_host(s, positive, gradient):
+    "AUM of one column and the threshold; its subgradient is written into `gradient`; all are arrays"
     n,p = len(s),int(np.count_nonzero(positive))
-    q,gradient = n-p,np.empty_like(s)
-    if not p or not q: return 0.,np.zeros_like(s)
+    q,kind = n-p,gradient.dtype.type
+    if not p or not q:
+        gradient[:] = 0
+        return 0.,0.
     tau = _threshold_on_host(s, positive, p, q)
 
     def block(b):
-        x,y = s[b],positive[b]
-        lower,upper = x < tau,x > tau
-        above,below = np.greater(upper, y),lower & y
-        slope,down,gap = (o.astype(np.float64) for o in (above, below, x))
-        slope *= 1/q
-        down *= 1/p
-        slope -= down
+        x,y,g = s[b],positive[b],gradient[b]
+        above,below = x > tau,x < tau
+        at = np.flatnonzero(above == below) + b.start
+        above,below = np.greater(above, y, out=above),np.logical_and(below, y, out=below)
+        np.multiply(above, kind(p), out=g)
+        g -= below*kind(q)
+        gap = x.astype(np.float64)
         gap -= tau
-        gradient[b] = slope
-        return np.einsum('i,i', slope, gap),np.count_nonzero(above),np.count_nonzero(below),np.flatnonzero(lower == upper) + b.start
+        return gap @ g,np.count_nonzero(above),np.count_nonzero(below),at
     value,above,below,at = zip(*_blocks(block, n))
-    lack,at = sum(above)/q - sum(below)/p,np.concatenate(at)
+    gradient *= kind(1/(p*q))
+    at,lack = np.concatenate(at),sum(above)/q - sum(below)/p
     mine = positive[at]
-    weight,room = np.count_nonzero(mine)/p,np.count_nonzero(~mine)/q
+    ties = np.count_nonzero(mine)
+    weight,room = ties/p,(len(at)-ties)/q
     pull = .5*(max(0., lack) + min(weight, lack+room))
-    gradient[at] = np.where(mine, -pull/max(weight*p, 1), (pull-lack)/max(room*q, 1))
-    return sum(value),gradient
+    gradient[at] = np.where(mine, -pull/max(ties, 1), (pull-lack)/max(len(at)-ties, 1))
+    return sum(value)/(p*q),tau
 
-# %% ../nbs/07_losses.ipynb #3dafdcae
-def _aum(columns, positive):
-    "AUM of each column and its subgradient"
+# %% ../nbs/07_losses.ipynb #a9ac9e29
+def _aum(columns, positive, rows=False):
+    "AUM of each column, its subgradient, and the hinges of the rows if asked for"
     if columns.device.type == 'cpu':
-        values,gradients = zip(*(_aum_on_host(s, y) for s,y in zip(columns.contiguous().numpy(), positive.contiguous().numpy())))
-        return torch.tensor(values, dtype=torch.float64),torch.from_numpy(np.stack(gradients))
-    return _aum_anywhere(columns, positive)
+        s = columns.contiguous().numpy()
+        gradient = np.empty_like(s)
+        values,tau = zip(*(_aum_on_host(*o) for o in zip(s, positive.contiguous().numpy(), gradient)))
+        values,gradient = torch.tensor(values, dtype=torch.float64),torch.from_numpy(gradient)
+        tau = torch.tensor(tau, dtype=columns.dtype)[:,None] if rows else None
+    else: values,gradient,tau = _aum_anywhere(columns, positive)
+    if not rows: return values,gradient,None
+    up,down = _shares(positive, columns)
+    return values,gradient,torch.where(positive, up*(tau-columns).relu(), down*(columns-tau).relu())
 
 # %% ../nbs/07_losses.ipynb #922b2b1a
 def aum(
@@ -200,10 +214,10 @@ class _BatchLoss(nn.Module):
         outputs,targets = self._rows(outputs, targets)
         columns,positive = self._columns(outputs, targets)
         defined = self._defined(positive)
-        loss = _measure(self._f, columns, positive, defined)
+        loss = _measure(self._f(), columns, positive, defined)
         if self.reduction == 'mean': return loss
-        parts = self._parts(columns.detach(), positive)*columns.shape[-1]
-        if defined is not None: parts = torch.where(defined[:,None], parts, 0)/defined.sum().clamp(min=1)
+        if not len(outputs): return loss.expand(0)
+        parts = _mean(self._f(), columns.detach(), positive, defined, rows=True)[2]*columns.shape[-1]
         return parts.sum(0).reshape(len(outputs), -1).mean(1).to(loss.dtype) + (loss - loss.detach())
 
     def _columns(self, outputs, targets): return _questions(_margins(outputs, targets), targets)
@@ -241,11 +255,7 @@ class AUMLoss(_BatchLoss):
         return _questions((_margins if self.margins else _probabilities)(outputs, targets), targets, self.average == 'micro')
 
     def _defined(self, positive): return _occurs(positive)
-    def _f(self, columns, positive): return _aum(columns, positive)
-
-    def _parts(self, columns, positive):
-        tau,(up,down) = _threshold(columns, positive),_shares(positive, columns)
-        return torch.where(positive, up*(tau-columns).relu(), down*(columns-tau).relu())
+    def _f(self): return _aum
 
 # %% ../nbs/07_losses.ipynb #d9a6c6c3
 class SoftDiceLoss(_BatchLoss):
@@ -281,27 +291,30 @@ def _sigmoid_of_pairs(gap, T):
     wrong = (-gap/T).sigmoid()
     return wrong,wrong*(wrong-1)/T
 
-def _hinge_of_pairs(gap, margin):
-    lack = (margin-gap).relu()
-    return lack.square(),-2*lack
+_tile = 2**22  # Pairs judged at once
 
-# %% ../nbs/07_losses.ipynb #0770ef9d
-def _in_tiles(s, positive, f):
+def _pairs_on_host(s, positive, f):
     "For each row of one column, the sums of `f(margin)` and of its derivative over its pairs, shape (n,)"
+    up,down = s[positive],s[~positive]
+    loss,slope = torch.zeros_like(s),torch.zeros_like(s)
+    below,pull,mine = torch.zeros_like(down),torch.zeros_like(down),[]
+    for x in up.split(max(1, _tile//max(1, len(down)))):
+        wrong,way = f(x[:,None]-down)
+        mine.append((wrong.sum(1), way.sum(1)))
+        below += wrong.sum(0)
+        pull -= way.sum(0)
+    for o,a,b in zip((loss, slope), map(torch.cat, zip(*mine)), (below, pull)): o[positive],o[~positive] = a,b
+    return loss,slope
+
+def _pairs_anywhere(s, positive, f):
+    "The same on any device, without a look at the numbers"
     sign = torch.where(positive, 1., -1.).to(s.dtype)
     def tile(x, mine, way):
         loss,slope = f((x[:,None]-s)*way[:,None])
         other = mine[:,None] != positive
         return torch.where(other, loss, 0).sum(-1),torch.where(other, slope, 0).sum(-1)*way
-    size = max(1, 2**22//max(1, len(s)))
+    size = max(1, _tile//max(1, len(s)))
     return [torch.cat(o) for o in zip(*(tile(*x) for x in zip(*(o.split(size) for o in (s, positive, sign)))))]
-
-def _pairs_anywhere(columns, positive, f):
-    "Mean of `f(margin)` over the pairs of each column, its gradient, and the parts of the rows, whose sum it is"
-    s = _wide(columns)
-    up,down = _shares(positive, s)
-    loss,slope = map(torch.stack, zip(*(_in_tiles(x, y, f) for x,y in zip(s, positive))))
-    return .5*(loss.sum(-1, keepdim=True)*up*down)[:,0],slope*up*down,.5*loss*up*down
 
 # %% ../nbs/07_losses.ipynb #d3143e7e
 def _squeeze(x, widest):
@@ -320,8 +333,8 @@ def _on_grid(x, step):
     u,v = t*(t-1)/6,(t+1)*(t-2)/2
     return i-1,np.stack([-u*(t-2), v*(t-1), -v*t, u*(t+1)])
 
-def _soft_on_grid(s, positive, T):
-    "Sum of `_sigmoid_of_pairs` over all pairs of one column, and its gradient, from arrays; None if the grid would be too large"
+def _soft_on_grid(s, positive, T, rows=False):
+    "For one column the sum of `_sigmoid_of_pairs` over all pairs, its gradient, and if asked the sums of the rows, from arrays; None if the grid would be too large"
     step,x,n = T/16,s-s.min(),len(s)
     if x.max() > 2**16*step: x = _squeeze(x, 45*T)
     size = int(x.max()/step) + 4
@@ -337,33 +350,43 @@ def _soft_on_grid(s, positive, T):
     away = np.arange(-(length//2), length//2)*step/T
     right = .5 + .5*np.tanh(away/2)
     kernels = [np.fft.rfft(np.fft.ifftshift(o)) for o in (1-right, right*(right-1)/T)]
-    against = np.fft.rfft(down, length)
-    wrong,slope,back = (np.fft.irfft(o, length)[:size] for o in (against*kernels[0], against*kernels[1], np.fft.rfft(up, length)*kernels[1]))
-    slopes,gradient = np.concatenate([-back, slope]),np.empty(n)
-    def read(b):
-        i,w = _on_grid(x[b], step)
-        i += size*positive[b]
-        gradient[b] = sum(slopes[i+k]*w[k] for k in range(4))
-    each(read)
-    return float(up @ wrong),gradient
+    against,behind = np.fft.rfft(down, length),np.fft.rfft(up, length)
+    def folded(x, kernel): return np.fft.irfft(x*kernel, length)[:size]
+    def read(of_negatives, of_positives):
+        both,res = np.concatenate([of_negatives, of_positives]),np.empty(n)
+        def block(b):
+            i,w = _on_grid(x[b], step)
+            i += size*positive[b]
+            res[b] = sum(both[i+k]*w[k] for k in range(4))
+        each(block)
+        return res
+    wrong = folded(against, kernels[0])
+    gradient = read(-folded(behind, kernels[1]), folded(against, kernels[1]))
+    return float(up @ wrong),gradient,read(up.sum() - folded(behind, kernels[0]), wrong) if rows else None
 
-# %% ../nbs/07_losses.ipynb #08a5d101
-def _soft_on_host(s, positive, T):
-    "Mean of `_sigmoid_of_pairs` over the pairs of one column, and its gradient, from arrays"
+# %% ../nbs/07_losses.ipynb #cebdb14e
+def _soft_on_host(s, positive, T, rows):
+    "For one column the mean of `_sigmoid_of_pairs` over its pairs, its gradient, and the parts of the rows if asked for, from arrays"
     p = int(np.count_nonzero(positive))
     q,s = len(s)-p,s.astype(np.float64)
-    if not p or not q: return 0.,np.zeros_like(s)
-    res = _soft_on_grid(s, positive, T) if len(s) > 2**11 and np.isfinite(s).all() else None
+    if not p or not q: return 0.,np.zeros_like(s),np.zeros_like(s)
+    res = _soft_on_grid(s, positive, T, rows) if len(s) > 2**11 and np.isfinite(s).all() else None
     if res is None:
-        loss,slope = _in_tiles(torch.from_numpy(s), torch.from_numpy(positive), partial(_sigmoid_of_pairs, T=T))
-        res = loss.sum().item()/2,slope.numpy()
-    return res[0]/(p*q),res[1]/(p*q)
+        loss,slope = (o.numpy() for o in _pairs_on_host(torch.from_numpy(s), torch.from_numpy(positive), partial(_sigmoid_of_pairs, T=T)))
+        res = loss.sum()/2,slope,loss
+    return res[0]/(p*q),res[1]/(p*q),.5/(p*q)*res[2] if rows else None
 
-def _soft(columns, positive, T):
-    "One minus the smooth AUROC of each column, and its gradient"
-    if columns.device.type != 'cpu': return _pairs_anywhere(columns, positive, partial(_sigmoid_of_pairs, T=T))[:2]
-    values,gradients = zip(*(_soft_on_host(s, y, T) for s,y in zip(columns.contiguous().numpy(), positive.contiguous().numpy())))
-    return torch.tensor(values, dtype=torch.float64),torch.from_numpy(np.stack(gradients))
+def _soft(columns, positive, rows=False, T=1.):
+    "One minus the smooth AUROC of each column, its gradient, and the parts of the rows if asked for"
+    if columns.device.type == 'cpu':
+        values,*parts = zip(*(_soft_on_host(s, y, T, rows) for s,y in zip(columns.contiguous().numpy(), positive.contiguous().numpy())))
+        gradient,parts = (torch.from_numpy(np.stack(o)) if o[0] is not None else None for o in parts)
+        return torch.tensor(values, dtype=torch.float64),gradient,parts
+    s = _wide(columns)
+    up,down = _shares(positive, s)
+    loss,slope = map(torch.stack, zip(*(_pairs_anywhere(*o, partial(_sigmoid_of_pairs, T=T)) for o in zip(s, positive))))
+    parts = .5*loss*up*down
+    return parts.sum(-1),slope*up*down,parts
 
 def soft_auroc(
     scores, # Margins, shape (n,), or of K columns, shape (n, K)
@@ -388,25 +411,27 @@ class AUROCLoss(_BatchLoss):
         super().__init__(axis, multilabel, reduction)
         self.temperature = temperature
 
-    def _f(self, columns, positive): return _soft(columns, positive, self.temperature)
-    def _parts(self, columns, positive): return _pairs_anywhere(columns, positive, partial(_sigmoid_of_pairs, T=self.temperature))[2]
+    def _f(self): return partial(_soft, T=self.temperature)
 
-# %% ../nbs/07_losses.ipynb #369e8ac2
-def _hinge(columns, positive, margin):
-    "Mean squared hinge over the pairs of each column, and its gradient, on any device"
+# %% ../nbs/07_losses.ipynb #a3ba3588
+def _hinge(columns, positive, rows=False, margin=1.):
+    "Mean squared hinge over the pairs of each column, its gradient, and the parts of the rows if asked for, on any device"
     s = _wide(columns)
     s = s - s.mean(-1, keepdim=True)
     up,down = _shares(positive, s)
     raised = torch.where(positive, s, s+margin)
     x,order = raised.sort(-1)
     x = x - x[:,x.shape[-1]//2:][:,:1]  # around the median, lest squares of an outlier's offset cancel
-    mine = positive.gather(-1, order)
-    def above(o): return o.flip(-1).cumsum(-1).flip(-1)
-    count,first,second = (above(torch.where(mine, 0, o)) for o in (torch.ones_like(x), x, x*x))
-    below,total = (torch.where(mine, o, 0).cumsum(-1) for o in (torch.ones_like(x), x))
-    loss = torch.where(mine, count*x*x - 2*x*first + second, 0).sum(-1).clamp(min=0)
-    slope = torch.where(mine, count*x - first, below*x - total)*2
-    return loss*(up*down)[:,0],torch.empty_like(slope).scatter_(-1, order, slope)*up*down
+    mine,one = positive.gather(-1, order),torch.ones_like(x)
+    def above(o): return torch.where(mine, 0, o).flip(-1).cumsum(-1).flip(-1)
+    def below(o): return torch.where(mine, o, 0).cumsum(-1)
+    def unsorted(o): return torch.empty_like(o).scatter_(-1, order, o)
+    count,first,second,under,total = above(one),above(x),above(x*x),below(one),below(x)
+    loss = torch.where(mine, count*x*x - 2*x*first + second, 0).clamp(min=0)
+    slope = torch.where(mine, count*x - first, under*x - total)*2
+    value,gradient,share = loss.sum(-1)*(up*down)[:,0],unsorted(slope)*up*down,.5*up*down
+    if not rows: return value,gradient,None
+    return value,gradient,unsorted(torch.where(mine, loss, under*x*x - 2*x*total + below(x*x)).clamp(min=0))*share
 
 class SquaredHingeAUCLoss(_BatchLoss):
     "Mean over pairs of the squared lack of a margin, after Rust & Hocking (2023), on margins; for K columns the mean over those that have both classes"
@@ -420,5 +445,4 @@ class SquaredHingeAUCLoss(_BatchLoss):
         super().__init__(axis, multilabel, reduction)
         self.margin = margin
 
-    def _f(self, columns, positive): return _hinge(columns, positive, self.margin)
-    def _parts(self, columns, positive): return _pairs_anywhere(columns, positive, partial(_hinge_of_pairs, margin=self.margin))[2]
+    def _f(self): return partial(_hinge, margin=self.margin)

@@ -14,7 +14,7 @@ from torch.testing import assert_close
 from torch.utils._pytree import tree_flatten
 from fastai_auroc import losses, scores
 from fastai_auroc.losses import AUMLoss, AUROCLoss, SoftDiceLoss, SquaredHingeAUCLoss, aum, soft_auroc
-from fastai_auroc.losses import _aum, _aum_anywhere, _LogOdds, _soft_on_grid
+from fastai_auroc.losses import _aum, _aum_anywhere, _LogOdds, _pairs_anywhere, _pairs_on_host, _sigmoid_of_pairs, _soft_on_grid
 
 steady = settings(max_examples=80, deadline=None, derandomize=True)
 nan = float('nan')
@@ -227,7 +227,7 @@ def test_aum_is_its_definition(problem, average):
 def test_host_is_the_kernel(problem):
     "Keys and partitions find what sorting finds"
     s,positive = problem[0].T,torch.stack([o[1] for o in questions(*problem)])
-    (value,gradient),(want,want_gradient) = _aum(s, positive),_aum_anywhere(s, positive)
+    (value,gradient,_),(want,want_gradient,_) = _aum(s, positive),_aum_anywhere(s, positive)
     assert_close(value, want, rtol=1e-12, atol=1e-13*scale_of(s))
     assert_close(gradient.double(), want_gradient, rtol=0, atol=2*torch.finfo(s.dtype).eps)
 
@@ -394,7 +394,7 @@ def test_scores_too_spread_out_for_a_grid():
 
 def test_million_rows(monkeypatch):
     "Never by pairs, in memory that grows as the rows do; copies of a set weigh nothing"
-    monkeypatch.setattr(losses, '_in_tiles', None)
+    monkeypatch.setattr(losses, '_pairs_on_host', None)
     s,y = some['normal'](1000)
     want,gradient = all_pairs(s, y, .1)
     peaks = []
@@ -482,6 +482,31 @@ def test_rows_are_told_apart(name, k):
     right = torch.tensor(9. if k == 1 else [-9., 9., *[-9.]*(k-2)], dtype=z.dtype)
     good,bad = (loss(torch.cat([z[:4], o[None], z[5:]]), y)[4] for o in (right, -right))
     assert bad > good and good < .1
+
+@pytest.mark.parametrize('make,f', [(partial(AUROCLoss, .3), lambda gap: expit(-gap/.3)), (SquaredHingeAUCLoss, lambda gap: np.maximum(0, 1-gap)**2)],
+    ids=['auroc','hinge'])
+@pytest.mark.parametrize('kind,n', [('normal', 60), ('tied', 60), ('normal', 5000), ('rare', 5000), ('tied', 5000), ('heavy', 5000)])
+def test_rows_of_pairs(make, f, kind, n):
+    "Half of each pair's loss goes to each of its rows, though with many rows no pair is looked at"
+    s,y = some[kind](n)
+    lost = f(s[y].numpy()[:,None] - s[~y].numpy())
+    want = torch.empty_like(s)
+    want[y],want[~y] = (torch.from_numpy(.5*n*lost.sum(axis)/lost.size) for axis in (1, 0))
+    assert_close(make(reduction='none')(s, y), want, rtol=1e-6, atol=1e-6*want.mean().item())
+
+def test_pairs_on_the_host_are_those_of_a_device(monkeypatch):
+    monkeypatch.setattr(losses, '_tile', 300)
+    s,y = some['tied'](100)
+    host,device = (f(s, y, partial(_sigmoid_of_pairs, T=.5)) for f in (_pairs_on_host, _pairs_anywhere))
+    for a,b in zip(host, device): assert_close(a, b, rtol=1e-12, atol=1e-12)
+
+@every_loss
+@pytest.mark.parametrize('shape,y_shape', [((0,), (0,)), ((0,2), (0,)), ((0,3), (0,)), ((0,3,4,5), (0,4,5))])
+def test_empty_batch(name, shape, y_shape):
+    "Nothing is lost, and no row has a number"
+    z,y = outputs_of(*shape).requires_grad_(),classes_of(*y_shape)
+    makers[name]()(z, y).backward()
+    assert z.grad.shape == z.shape and makers[name](reduction='none')(z, y).shape == (0,)
 
 @every_loss
 def test_pixels_keep_their_image(name):
