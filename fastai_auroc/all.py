@@ -7,12 +7,14 @@ except PackageNotFoundError as e: raise ImportError('fastai_auroc.all needs fast
 import sys
 from fastai_auroc.roc import auroc_score, auc_roc_score, roc_curve, auc
 from fastai_auroc.confidence import auroc_ci, compare_auroc
+from fastai_auroc.losses import aum, AUMLineSearch, AUMLoss, AUROCLoss, soft_auroc, SoftDiceLoss, SquaredHingeAUCLoss, StratifiedBatchSampler
 
-__all__ = ['AUROC', 'auroc_score', 'auc', 'auroc_ci', 'compare_auroc', 'auc_roc_score', 'roc_curve', 'enable_callback_fns', 'disable_callback_fns']
+__all__ = ['AUROC', 'auroc_score', 'auc', 'auroc_ci', 'compare_auroc', 'aum', 'soft_auroc', 'AUMLoss', 'SoftDiceLoss', 'AUROCLoss', 'SquaredHingeAUCLoss',
+    'StratifiedBatchSampler', 'AUMLineSearch', 'auc_roc_score', 'roc_curve', 'enable_callback_fns', 'disable_callback_fns']
 
 if _fastai.startswith('1.'):
     from fastai_auroc.fastai1 import AUROC
-    __all__ = __all__[:5]  # fastai 1 has an auc_roc_score and a roc_curve of its own, and its Learners know callback_fns
+    __all__ = __all__[:-4]  # fastai 1 has an auc_roc_score and a roc_curve of its own, and its Learners know callback_fns
 else:
     from fastai_auroc.metric import AUROC, enable_callback_fns, disable_callback_fns
     enable_callback_fns()

@@ -7,12 +7,23 @@ Docs: https://fastai-auroc.github.io/fastai_auroc/fastai1.html.md"""
 # %% auto #0
 __all__ = ['AUROC']
 
-# %% ../nbs/06_fastai1.ipynb #142b0d68
-import torch
-from fastai.basic_train import LearnerCallback, _loss_func2activ
+# %% ../nbs/06_fastai1.ipynb #cc200b94
+import functools, sys, torch
+from fastai import basic_train
+from fastai.basic_train import LearnerCallback
 from fastai.core import listify, noop
 from fastai.torch_core import add_metrics
 from .epoch import EpochAUROC, _kind_of, _refuse_vocabulary
+from .losses import _BatchLoss
+
+# %% ../nbs/06_fastai1.ipynb #8666e557
+_by_name = getattr(basic_train._loss_func2activ, '__wrapped__', basic_train._loss_func2activ)
+
+@functools.wraps(_by_name)
+def _loss_func2activ(loss_func): return loss_func.activation if isinstance(loss_func, _BatchLoss) else _by_name(loss_func)
+
+for _name in ('fastai.basic_train', 'fastai.vision.tta'):
+    if _name in sys.modules: sys.modules[_name]._loss_func2activ = _loss_func2activ
 
 # %% ../nbs/06_fastai1.ipynb #8abe7ce6
 def _activation_of(loss_func):
