@@ -20,7 +20,9 @@ from .losses import _BatchLoss
 _by_name = getattr(basic_train._loss_func2activ, '__wrapped__', basic_train._loss_func2activ)
 
 @functools.wraps(_by_name)
-def _loss_func2activ(loss_func): return loss_func.activation if isinstance(loss_func, _BatchLoss) else _by_name(loss_func)
+def _loss_func2activ(loss_func):
+    own = getattr(loss_func, 'crit', loss_func)  # of fastai's MixUpLoss
+    return own.activation if isinstance(own, _BatchLoss) else _by_name(loss_func)
 
 for _name in ('fastai.basic_train', 'fastai.vision.tta'):
     if _name in sys.modules: sys.modules[_name]._loss_func2activ = _loss_func2activ

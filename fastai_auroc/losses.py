@@ -235,7 +235,9 @@ class _BatchLoss(nn.Module):
         "Class numbers, or labels, from probabilities"
         return x > .5 if self._alone(x) else x.argmax(self.axis)
 
-    def extra_repr(self): return ', '.join(f'{k}={v!r}' for k,v in vars(self).items() if k[0] != '_' and k != 'training')
+    def extra_repr(self):
+        options = {k:v for k,v in vars(self).items() if k[0] != '_' and k != 'training'} | {k:v.tolist() for k,v in self.named_buffers()}
+        return ', '.join(f'{k}={v!r}' for k,v in options.items())
 
 # %% ../nbs/07_losses.ipynb #a0fd3a29
 class AUMLoss(_BatchLoss):
@@ -273,8 +275,8 @@ class SoftDiceLoss(_BatchLoss):
         reduction:str='mean', # 'mean', or 'none': the loss once for each row
     ):
         super().__init__(axis, multilabel, reduction)
-        self.smooth,self.square,self.weight = smooth,square,weight
-        if weight is not None: self.register_buffer('_w', torch.as_tensor(weight, dtype=torch.float32), persistent=False)
+        self.smooth,self.square = smooth,square
+        self.register_buffer('weight', None if weight is None else torch.as_tensor(weight, dtype=torch.float32), persistent=False)
 
     def forward(self, outputs, targets):
         "Loss of a batch: 0-d; with `reduction='none'` once for each row"
@@ -282,7 +284,7 @@ class SoftDiceLoss(_BatchLoss):
         p,t = _questions(_probabilities(outputs, targets), targets)
         total = (p.square() if self.square else p).sum(-1) + t.sum(-1)
         dice = (2*(p*t).sum(-1) + self.smooth)/(total + self.smooth).clamp(min=torch.finfo(p.dtype).tiny)
-        w = torch.ones_like(dice) if self.weight is None else self._w.to(dice)
+        w = torch.ones_like(dice) if self.weight is None else self.weight.to(dice)
         if len(w) != len(dice): raise ValueError(f'weight must hold one number for each of the {len(dice)} columns, got {len(w)}')
         loss = ((1-dice)*w).sum()/w.sum()
         return loss if self.reduction == 'mean' else loss.expand(len(outputs))
@@ -371,7 +373,7 @@ def _soft_on_host(s, positive, T, rows):
     "For one column the mean of `_sigmoid_of_pairs` over its pairs, its gradient, and the parts of the rows if asked for, from arrays"
     p = int(np.count_nonzero(positive))
     q,s = len(s)-p,s.astype(np.float64)
-    if not p or not q: return 0.,np.zeros_like(s),np.zeros_like(s)
+    if not p or not q: return 0.,np.zeros_like(s),np.zeros_like(s) if rows else None
     res = _soft_on_grid(s, positive, T, rows) if len(s) > 2**11 and np.isfinite(s).all() else None
     if res is None:
         loss,slope = (o.numpy() for o in _pairs_on_host(torch.from_numpy(s), torch.from_numpy(positive), partial(_sigmoid_of_pairs, T=T)))
@@ -476,30 +478,31 @@ class StratifiedBatchSampler:
         rows,self._left[c] = np.split(self._left[c], [n])
         return rows
 
-    def _shares(self):
-        "How many rows of each class each batch of an epoch has, shape (batches, K)"
-        k,n,i = len(self.classes),len(self),np.arange(len(self)+1)[:,None]
-        share = np.full(k, 1/k) if self.balanced else self.counts/self.counts.sum()
-        ends = np.floor(i*share*self.batch_size + self._rng.random(k)).astype(int)
-        res = np.maximum(1, np.diff(ends, axis=0))
-        for row in res:
-            while row.sum() != self.batch_size:
-                spare = row - share*self.batch_size
-                if row.sum() > self.batch_size: row[np.where(row > 1, spare, -np.inf).argmax()] -= 1
-                else: row[spare.argmin()] += 1
-        return res
+    def _shares(self, sizes):
+        "How many rows of each class batches of these sizes have; what one owes a class, the next ones give"
+        k = len(self.classes)
+        part,owed = np.full(k, 1/k) if self.balanced else self.counts/self.counts.sum(),self._rng.random(k)
+        owed -= owed.mean()
+        for size in sizes:
+            share,least = part*size,int(size >= k)
+            owed += share
+            rows = np.maximum(least, np.floor(share)).astype(int)
+            while rows.sum() < size: rows[np.where(rows <= share, owed-rows, -np.inf).argmax()] += 1
+            while rows.sum() > size: rows[np.where(rows > least, rows-owed, -np.inf).argmax()] -= 1
+            owed -= rows
+            owed[share < least] = 0
+            yield rows
+
+    def _batches(self, sizes):
+        for shares in self._shares(sizes): yield np.concatenate([self._take(c, m) for c,m in enumerate(shares)]).tolist()
 
     def __len__(self): return self.counts.sum()//self.batch_size
-
-    def __iter__(self):
-        for shares in self._shares():
-            rows = [self._take(c, m) for c,m in enumerate(shares)]
-            yield [*(int(o[0]) for o in rows), *np.concatenate([o[1:] for o in rows]).tolist()]
+    def __iter__(self): return self._batches([self.batch_size]*len(self))
 
     def get_idxs(self):
-        "The rows of an epoch, as many as there are targets, batch after batch; what the last, smaller batch has room for"
-        rows = [i for batch in self for i in batch]
-        return rows + next(iter(self))[:self.counts.sum()-len(rows)]
+        "The rows of an epoch, as many as there are targets, batch after batch; the last one may be smaller"
+        n = self.counts.sum()
+        return [i for batch in self._batches([self.batch_size]*len(self) + [n % self.batch_size]) for i in batch]
 
     @property
     def rows(self):
@@ -519,14 +522,13 @@ class _Rows:
 # %% ../nbs/07_losses.ipynb #fc1a86a6
 def _least(look, tolerance=1e-12, most=100):
     "Where a convex function made of straight pieces is least, from 0 on, its value there, and what `look(x)` says besides value and slope on the rising side"
-    low,(f,g,_),high = 0.,look(0.),1.
-    while (end := look(high))[1] < 0:
-        low,(f,g,_),high = high,end,2*high
-        if high > 2**100: return low,f,None  # it falls for ever
+    low,(f,g,more),high = 0.,look(0.),1.
+    if g >= 0: return low,f,more
+    while (end := look(high))[1] < 0 and high < 2**100: low,(f,g,_),high = high,end,2*high
     best = min((f, low), (end[0], high))
     for _ in range(most):
-        x = low + (end[0] - f - end[1]*(high-low))/(g-end[1]) if g < 0 else .5*(low+high)
-        if not low < x < high or g < 0 and f + g*(x-low) >= best[0] - tolerance*abs(best[0]): break
+        x = low + (end[0] - f - end[1]*(high-low))/(g-end[1])
+        if not low < x < high or f + g*(x-low) >= best[0] - tolerance*abs(best[0]): break
         value,slope,more = look(x)
         best = min(best, (value, x))
         if slope < 0: low,f,g = x,value,slope
@@ -542,9 +544,14 @@ def _shortest(a, b):
 class _LinearScores(torch.optim.Optimizer):
     "What is asked of a model whose scores are linear in its parameters"
     def __init__(self, params, average):
-        super().__init__(params, {})
         if average not in ('binary', 'micro', 'macro'): raise ValueError(f"average must be 'binary', 'micro' or 'macro', got {average!r}")
-        self.average,self._params = average,[p for group in self.param_groups for p in group['params']]
+        super().__init__(params, dict(average=average))
+
+    @property
+    def average(self): return self.defaults['average']
+
+    @property
+    def _params(self): return [p for group in self.param_groups for p in group['params']]
 
     def _columns(self, closure, vector=None):
         "Scores of each question and which are positive, with the graph or for the parameters in `vector`"
@@ -572,7 +579,9 @@ class AUMLineSearch(_LinearScores):
         average:str='binary', # For the closure's scores: 'binary', 'micro' or 'macro', as in `aum`
     ):
         super().__init__(params, average)
-        self.size = None
+
+    @property
+    def size(self): return self.state[self._params[0]].get('size')
 
     @torch.no_grad()
     def step(self,
@@ -580,6 +589,7 @@ class AUMLineSearch(_LinearScores):
     ) -> float: # AUM after the step
         "Take one step; raises `ValueError` if the scores are not linear in the parameters, or all the same"
         w,state = parameters_to_vector(self._params),self.state[self._params[0]]
+        if not all(p.requires_grad for p in self._params): raise ValueError('AUMLineSearch moves all parameters it was given: give it those with requires_grad=True only')
         columns,positive = self._columns(closure)
         s = columns.detach().double()
         def at(scores): return _mean(_aum, scores, positive, _occurs(positive))
@@ -589,20 +599,21 @@ class AUMLineSearch(_LinearScores):
         wider = self._slope(columns, s - s.mean(-1, keepdim=True))
         def turn(slope): return slope - (slope @ w)/(wider @ w)*wider
         here,beyond = turn(self._slope(columns, slope)),state.get('beyond')
-        pull = here if beyond is None else _shortest(turn(state['pull']), turn(self._slope(columns, beyond)))
+        same = beyond is not None and beyond.shape == columns.shape  # another batch may have other rows
+        pull = _shortest(turn(state['pull']), turn(self._slope(columns, beyond))) if same else here
         if pull.norm() <= 1e-6*here.norm(): pull = here
         try:
             d = (wider @ pull)/(wider @ w)*w - pull
             along = self._columns(closure, d)[0].double()
-            if self.size is None and (self._columns(closure, w+d)[0].double() - s - along).abs().max() > 1e-4*(s.abs().max() + along.abs().max()):
+            if 'size' not in state and (self._columns(closure, w+d)[0].double() - s - along).abs().max() > 1e-4*(s.abs().max() + along.abs().max()):
                 raise ValueError('AUMLineSearch needs scores that are linear in the parameters it was given, and zero where they are: '
                     'give it all parameters of a linear model, and let the closure give the outputs as they are')
             def look(x):
                 value,slope,_ = at(s + x*along)
                 return value.item(),(slope*along).sum().item(),slope
-            self.size,value,beyond = _least(look)
-            state.update(pull=pull, beyond=beyond)
-            scale = (spread/_spread(s + self.size*along)).item()
-            w = (w + self.size*d)*scale
+            size,value,beyond = _least(look)
+            state.update(size=size, pull=pull, beyond=beyond)
+            scale = (spread/_spread(s + size*along)).item()
+            w = (w + size*d)*scale
         finally: vector_to_parameters(w, self._params)
         return value*scale
