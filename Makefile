@@ -9,7 +9,7 @@ READY1 := $(VENV1)/ready-$(PYVER)
 
 export MPLBACKEND = Agg
 
-.PHONY: help setup setup-fastai1 demo test test-fastai1 bench notebooks readme clean
+.PHONY: help setup setup-fastai1 demo test test-fastai1 bench recipes notebooks readme clean
 
 help:
 	@echo "make setup      build $(VENV) with everything for development (PYTHON=python3.12 chooses the interpreter)"
@@ -17,6 +17,7 @@ help:
 	@echo "make test       style, exported modules, notebooks and all tests, those of fastai 1 included"
 	@echo "make test-fastai1  only the tests of fastai 1, in an environment of its own, $(VENV1) (Python 3.10 or 3.11)"
 	@echo "make bench      time and check the scorers beside other libraries, some minutes (BENCH=--quick: one or two); writes benchmarks/results"
+	@echo "make recipes    train with each loss and recipe on two tasks, a quarter of an hour; goes on where it stopped"
 	@echo "make notebooks  run the notebooks and save their outputs"
 	@echo "make readme     write README.md from nbs/index.ipynb"
 	@echo "make clean      remove $(VENV) and whatever else was built"
@@ -59,9 +60,13 @@ bench: setup
 
 RUN := jupyter nbconvert --log-level ERROR --to notebook --execute --inplace
 
+recipes: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	$(BIN)/python benchmarks/recipes.py
+
 notebooks: setup setup-fastai1
 	$(BIN)/nbdev-export
-	PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONWARNINGS=ignore $(BIN)/$(RUN) $(filter-out nbs/06_fastai1.ipynb,$(wildcard nbs/*.ipynb))
+	PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONWARNINGS=ignore $(BIN)/$(RUN) $(filter-out nbs/06_fastai1.ipynb,$(wildcard nbs/*.ipynb nbs/tutorials/*.ipynb))
 	if [ -e $(READY1) ]; then PATH="$(CURDIR)/$(VENV1)/bin:$$PATH" PYTHONWARNINGS=ignore $(VENV1)/bin/$(RUN) nbs/06_fastai1.ipynb; fi
 	$(BIN)/nbdev-clean
 

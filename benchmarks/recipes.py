@@ -134,7 +134,7 @@ def main():
     tasks = {'Adult':adult, 'SMS':sms}
     done = run(tasks, args.seeds, args.out/'recipes.csv')
     about = '\n'.join(f'- {o}' for o in [*machine(), f'{date.today()}, `python benchmarks/recipes.py`'])
-    tables = '\n\n'.join(f'## {where}: {make.__doc__}\n\n{table(["loss", *recipes], summary(done, where))}' for where,make in tasks.items())
+    tables = '\n\n'.join(f'## {make.__doc__}\n\n{table(["loss", *recipes], summary(done, where))}' for where,make in tasks.items())
     text = f"""# What each loss does to AUROC
 
 {about}

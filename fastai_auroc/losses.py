@@ -25,8 +25,9 @@ def _questions(
 ): # Scores and which of them are positive, each of shape (C, n)
     "Questions as rows"
     if scores.ndim == 1: return scores[None],targets[None] > 0
-    positive = targets.T > 0 if targets.ndim == 2 else torch.arange(scores.shape[1], device=targets.device)[:,None] == targets
-    return (scores.reshape(1, -1), positive.T.reshape(1, -1)) if pooled else (scores.T, positive)
+    classes = torch.arange(scores.shape[1], device=targets.device)
+    if pooled: return scores.reshape(1, -1),(targets > 0 if targets.ndim == 2 else targets[:,None] == classes).reshape(1, -1)
+    return scores.T,targets.T > 0 if targets.ndim == 2 else classes[:,None] == targets
 
 # %% ../nbs/07_losses.ipynb #acd228da
 def _mean(f, columns, positive, defined, rows=False):
