@@ -123,20 +123,19 @@ def _aum_on_host(s, positive, gradient):
         above,below = x > tau,x < tau
         at = np.flatnonzero(above == below) + b.start
         above,below = np.greater(above, y, out=above),np.logical_and(below, y, out=below)
-        np.multiply(above, kind(p), out=g)
-        g -= below*kind(q)
+        np.multiply(above, kind(1/q), out=g)
+        g -= below*kind(1/p)
         gap = x.astype(np.float64)
         gap -= tau
         return gap @ g,np.count_nonzero(above),np.count_nonzero(below),at
     value,above,below,at = zip(*_blocks(block, n))
-    gradient *= kind(1/(p*q))
     at,lack = np.concatenate(at),sum(above)/q - sum(below)/p
     mine = positive[at]
     ties = np.count_nonzero(mine)
     weight,room = ties/p,(len(at)-ties)/q
     pull = .5*(max(0., lack) + min(weight, lack+room))
     gradient[at] = np.where(mine, -pull/max(ties, 1), (pull-lack)/max(len(at)-ties, 1))
-    return sum(value)/(p*q),tau
+    return sum(value),tau
 
 # %% ../nbs/07_losses.ipynb #a9ac9e29
 def _aum(columns, positive, rows=False):
