@@ -7,10 +7,12 @@ except PackageNotFoundError as e: raise ImportError('fastai_auroc.all needs fast
 import sys
 from fastai_auroc.roc import auroc_score, auc_roc_score, roc_curve, auc
 from fastai_auroc.confidence import auroc_ci, compare_auroc
+from fastai_auroc.processes import gather_rows
+from fastai_auroc.streaming import quantile_thresholds, StreamingAUC
 from fastai_auroc.losses import aum, AUMLineSearch, AUMLoss, AUROCLoss, soft_auroc, SoftDiceLoss, SquaredHingeAUCLoss, StratifiedBatchSampler
 
 __all__ = ['AUROC', 'auroc_score', 'auc', 'auroc_ci', 'compare_auroc', 'aum', 'soft_auroc', 'AUMLoss', 'SoftDiceLoss', 'AUROCLoss', 'SquaredHingeAUCLoss',
-    'StratifiedBatchSampler', 'AUMLineSearch', 'auc_roc_score', 'roc_curve', 'enable_callback_fns', 'disable_callback_fns']
+    'StratifiedBatchSampler', 'AUMLineSearch', 'StreamingAUC', 'quantile_thresholds', 'gather_rows', 'auc_roc_score', 'roc_curve', 'enable_callback_fns', 'disable_callback_fns']
 
 if _fastai.startswith('1.'):
     from fastai_auroc.fastai1 import AUROC

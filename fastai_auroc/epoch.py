@@ -7,17 +7,19 @@ Docs: https://fastai-auroc.github.io/fastai_auroc/epoch.html.md"""
 # %% auto #0
 __all__ = ['EpochAUROC']
 
-# %% ../nbs/04b_epoch.ipynb #1f6db055
-import functools, inspect, warnings, torch
+# %% ../nbs/04b_epoch.ipynb #14d9a2dd
+import functools, inspect, warnings, numpy as np, torch
 from .scores import activations, class_rows, ranking_scores
-from .roc import _auroc, _check_options
+from .roc import _area, _auroc, _check_options, _mean, _missing
 from .confidence import _auroc_ci, _reach
+from .processes import add_up, gather_rows
+from .streaming import Buckets, bucket_wins, spaced_thresholds
 
-# %% ../nbs/04b_epoch.ipynb #50869b57
-class _Rows:
+# %% ../nbs/04b_epoch.ipynb #71c94329
+class _Blocks:
     "Rows of tensors, copied into blocks on their device; `narrow` keeps wide integers as int16"
-    least,most,piece = 2**12,2**26,2**16  # Rows of a device's first block, bytes of the largest, rows that are turned at once
-    def __init__(self, narrow=False): self.blocks,self.joined,self.kind,self.used,self.n,self.narrow = [],None,None,0,0,narrow
+    least,most = 2**12,2**26  # Rows of a device's first block, bytes of the largest
+    def __init__(self, narrow=False): self.blocks,self.joined,self.kind,self.used,self.n,self.narrow,self.on_host = [],None,None,0,0,narrow,False
     def __len__(self): return self.n
 
     def _open(self, x):
@@ -28,12 +30,22 @@ class _Rows:
         self._seal()
         room = self.most//(max(1, row.numel())*dtype.itemsize)
         if x.device.type != 'cpu': room = min(room, max(self.n, self.least))
-        self.blocks.append(x.new_empty((max(len(x), room), *row), dtype=dtype))
+        size = max(len(x), room),*row
+        try: block = x.new_empty(size, dtype=dtype, device='cpu' if self.on_host else None)
+        except torch.OutOfMemoryError:
+            self.to_host()
+            block = x.new_empty(size, dtype=dtype, device='cpu')
+        self.blocks.append(block)
         self.kind = x.dtype,row
 
     def _seal(self):
         if self.blocks: self.blocks[-1] = self.blocks[-1][:self.used]
         self.used = 0
+
+    def to_host(self):
+        "Go on in the host's memory"
+        self._seal()
+        self.blocks,self.joined,self.on_host = [o.cpu() for o in self.blocks],None if self.joined is None else self.joined.cpu(),True
 
     def add(self, x):
         "Copy the rows of `x`"
@@ -44,13 +56,22 @@ class _Rows:
         self.blocks[-1][self.used:end] = x
         self.n,self.used = self.n+end-self.used,end
 
+# %% ../nbs/04b_epoch.ipynb #4904a8f3
+class _Rows(_Blocks):
+    "Rows of an epoch"
+    piece = 2**16  # Rows that are turned at once
+
     def join(self, f=lambda x: x):
         "All rows as one tensor, turned by `f`, in place of the blocks"
         self._seal()
         if not self.blocks: return self.joined
         parts = [f(b[:0]) for b in self.blocks] + ([] if self.joined is None else [self.joined])
         dtype = functools.reduce(torch.promote_types, [o.dtype for o in parts])
-        res,i = parts[0].new_empty((self.n, *parts[0].shape[1:]), dtype=dtype),0
+        size,i = (self.n, *parts[0].shape[1:]),0
+        try: res = parts[0].new_empty(size, dtype=dtype)
+        except torch.OutOfMemoryError:
+            self.to_host()
+            res = torch.empty(size, dtype=dtype)
         if self.joined is not None: self.blocks.insert(0, self.joined)
         old,self.joined = self.joined,None
         while self.blocks:
@@ -95,6 +116,7 @@ class _Options:
         activation:str='auto', # What the loss applies to the outputs: 'softmax', 'sigmoid', 'identity'; 'auto' asks the loss function
         axis:int|None=None, # Which axis of the outputs holds the classes; None compares shapes and asks the loss function
         ignore_index:int|None=None, # Label of rows to leave out, such as padding or void pixels
+        thresholds=None, # Count between thresholds, in constant memory: how many from 0 to 1, 'logit', or probabilities; None: keep all, exact
         ci:bool=False, # Add a column `name`_ci: half the width of the 95% confidence interval; for binary tasks, and only as a callback
         name:str='auroc', # Name of the column, and of the Learner's attribute when used as a callback
     ):
@@ -102,12 +124,16 @@ class _Options:
             raise ValueError("AUROC is one number a column of the table, so average=None is not for it: auroc_score(..., average=None) gives one a class")
         _check_options(average, multi_class, max_fpr, 'ovo' if multi_class == 'ovo' else 'multilabel')
         if multi_class == 'ovo' and max_fpr is not None: raise ValueError("max_fpr has no meaning with multi_class='ovo'")
+        if thresholds is not None and (ci or max_fpr is not None or multi_class == 'ovo' or average == 'samples'):
+            raise ValueError("with thresholds there are only counts, so no ci, max_fpr, multi_class='ovo' or average='samples': leave thresholds away for these")
         if ci and max_fpr is not None: raise ValueError('ci=True is for the whole area: there is no interval with max_fpr')
         known = 'auto',*activations[1:]
         if activation not in known: raise ValueError(f'activation must be one of {known}, got {activation!r}')
         if not isinstance(name, str) or not name.isidentifier(): raise ValueError(f'name must be a word to name a column and an attribute, got {name!r}')
         self.average,self.multi_class,self.max_fpr,self.activation = average,multi_class,max_fpr,activation
-        self.axis,self.ignore_index,self.ci,self._name = axis,ignore_index,ci,name
+        self.axis,self.ignore_index,self.thresholds,self.ci,self._name = axis,ignore_index,thresholds,ci,name
+        if thresholds is None: self._cuts = None
+        else: self._cuts = spaced_thresholds(thresholds) if isinstance(thresholds, (int, np.integer)) else spaced_thresholds(200, thresholds)
         self._init_state()
 
     def _init_state(self): "Start anew; for subclasses"
@@ -129,9 +155,12 @@ class _Options:
         if own or not isinstance(vars(learn).get(self._name, self), _Options):
             raise ValueError(f'name={self._name!r} would hide an attribute of the {type(learn).__name__}: give the AUROC callback another name')
 
-# %% ../nbs/04b_epoch.ipynb #f2f702f0
-class EpochAUROC(_Options):
-    "The batches of an epoch and their AUROC, for the columns of both generations of fastai"
+# %% ../nbs/04b_epoch.ipynb #f1542d24
+_no_room = ('the device had no room for the validation outputs, so they are kept and scored in the host\'s memory, which takes longer; '
+    "AUROC(thresholds='logit') counts instead of keeping")
+
+class _Kept(_Options):
+    "The batches of an epoch"
     _loss_axis = _loss_activation = None
 
     def _init_state(self):
@@ -142,44 +171,107 @@ class EpochAUROC(_Options):
     def _clear(self):
         narrow = self.ignore_index is None or abs(self.ignore_index) < 2**15
         self._scores,self._targets,self._failure,self._scored = _Rows(),_Rows(narrow),None,None
+        self._n,self._shared,self._buckets = 0,False,None if self._cuts is None else self._new_buckets()
+
+    def _new_buckets(self):
+        "On the scale of probabilities where outputs are, else on that of logits, which does not saturate"
+        if self.activation == 'identity': return Buckets(self._cuts)
+        p = self._cuts[1:-1]
+        with np.errstate(divide='ignore'): return Buckets(np.concatenate([[-np.inf], np.log(p) - np.log1p(-p), [np.inf]]), -np.inf, np.inf)
 
     def _activation_for(self, targets):
         "What turns outputs into probabilities, for `targets` of shape (n,) or (n, K)"
         return self.activation if self.activation != 'auto' else self._loss_activation or ('softmax' if targets.ndim == 1 else 'identity')
 
     def _keep(self, outputs, targets):
-        "Copy a batch, on its device"
+        "Copy a batch, on its device, or count it"
         outputs,targets = class_rows(_one_tensor(outputs, 'outputs'), _one_tensor(targets, 'targets'), self.axis, self._loss_axis)
-        self._scores.add(outputs)
-        self._targets.add(targets)
+        if self._buckets is not None:
+            for batch in zip(outputs.split(_Rows.piece), targets.split(_Rows.piece)): self._count(*batch)
+        else:
+            self._scores.add(outputs)
+            self._targets.add(targets)
+        self._n += len(outputs)
+
+    def _count(self, outputs, targets):
+        "Count a batch between thresholds; a label above zero is positive"
+        scores = ranking_scores(outputs, targets, self._activation_for(targets))
+        if scores.ndim == targets.ndim: positive = targets > 0
+        else:
+            targets = targets[:,None]
+            positive = targets == torch.arange(scores.shape[1], device=targets.device)
+        keep = None if self.ignore_index is None else (targets != self.ignore_index).expand_as(scores)
+        self._buckets.add(scores.clamp(min=torch.finfo(scores.dtype).min), positive, keep)
 
     def _fail(self, e): self._failure = str(e) or type(e).__name__
 
+# %% ../nbs/04b_epoch.ipynb #db82436c
+class _Together(_Kept):
+    "What all processes kept"
+    def _own(self):
+        "Scores and targets of this process, or counts and how many scores are NaN; None if there are none"
+        if self._failure or not self._n: return None,None
+        if self._buckets is not None: return self._buckets.counts,self._buckets.improper
+        targets = self._targets.join()
+        act = self._activation_for(targets)
+        scores = self._scores.join(lambda outputs: ranking_scores(outputs, targets, act))
+        return scores,targets.to(scores.device)
+
+    def _all(self):
+        "The same of all processes; raises `RuntimeError` if one of them has ended"
+        own = None,None
+        try: own = self._own()
+        except Exception as e: self._fail(e)
+        if not self._shared: return own
+        try: res = (gather_rows if self._buckets is None else add_up)(*own, failed=self._failure is not None)
+        except ValueError as e: return self._fail(e) or (None, None)
+        if res[0] is None and self._n and not self._failure: self._failure = 'another process could not keep its part of the validation set'
+        return res
+
+    def _of_counts(self, counts, improper):
+        "The value by thresholds, and a sentence to warn with, or None"
+        if improper: return torch.nan,f'AUROC is NaN: {improper.item()} scores are NaN' + (' or no probabilities' if self.activation == 'identity' else '')
+        if self.average == 'micro' and counts.ndim > 2: counts = counts.sum(0)
+        won,p,q = (o.reshape(-1).tolist() for o in bucket_wins(counts.cpu()))
+        value = _mean([_area(*o, False, None) for o in zip(won, p, q)], p if self.average == 'weighted' else None)
+        if all(p) and all(q): return value,None
+        what = 'is NaN' if np.isnan(value) else f'leaves columns out of the {self.average} average'
+        return value,f"AUROC {what}: {_missing(p, q, 'binary' if len(p) == 1 else 'multiclass')}"
+
+# %% ../nbs/04b_epoch.ipynb #a00ee4b4
+class EpochAUROC(_Together):
+    "The batches of an epoch and their AUROC, for the columns of both generations of fastai"
+    def _of_rows(self, scores, targets):
+        "The exact value, half the width of its interval, and a sentence to warn with, or None"
+        options = self.average,self.multi_class,self.max_fpr,None,self.ignore_index
+        try: value,note = _auroc(scores, targets, 'identity', *options)
+        except torch.OutOfMemoryError:
+            scores,targets,self._scores.on_host = scores.cpu(),targets.cpu(),True
+            value,note = _auroc(scores, targets, 'identity', *options)
+        if not self.ci: return value,torch.nan,note
+        try:
+            interval,why = _auroc_ci(scores, targets, 'identity', ignore_index=self.ignore_index)
+            return value,_reach(float(interval.se), .95),note or why
+        except Exception as e: return value,torch.nan,note or str(e) or type(e).__name__
+
     def _score(self):
         "The value, half the width of its interval, and a sentence to warn with, or None"
-        half = torch.nan
-        if self._failure: return torch.nan,half,f'AUROC is NaN: {self._failure}'
-        if not len(self._scores): return torch.nan,half,None
+        own = self._all()
+        if self._failure: return torch.nan,torch.nan,f'AUROC is NaN: {self._failure}'
+        if own[0] is None: return torch.nan,torch.nan,None
         try:
-            targets = self._targets.join()
-            act = self._activation_for(targets)
-            scores = self._scores.join(lambda outputs: ranking_scores(outputs, targets, act))
-            value,note = _auroc(scores, targets, 'identity', self.average, self.multi_class, self.max_fpr, None, self.ignore_index)
-        except Exception as e: return torch.nan,half,f'AUROC is NaN: {str(e) or type(e).__name__}'
-        if self.ci:
-            try:
-                interval,why = _auroc_ci(scores, targets, 'identity', ignore_index=self.ignore_index)
-                half,note = _reach(float(interval.se), .95),note or why
-            except Exception as e: note = note or str(e) or type(e).__name__
+            if self._buckets is None: value,half,note = self._of_rows(*own)
+            else: (value,note),half = self._of_counts(*own),torch.nan
+        except Exception as e: return torch.nan,torch.nan,f'AUROC is NaN: {str(e) or type(e).__name__}'
+        if self._scores.on_host or self._targets.on_host: note = note or _no_room
         return float(value),half,note
 
     def _result(self):
         "The value and half the width of its interval, floats, computed once; NaN where they are undefined, with one warning"
-        state = len(self._scores),self._failure
-        if self._scored is None or self._scored[0] != state:
+        if self._scored is None or self._scored[0] != (self._n, self._failure):
             value,half,note = self._score()
             if note and not self._warned:
                 self._warned = True
                 warnings.warn_explicit(f'{self.name}: {note}', UserWarning, 'fastai_auroc', 1)
-            self._scored = state,value,half
+            self._scored = (self._n, self._failure),value,half
         return self._scored[1:]

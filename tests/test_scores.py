@@ -304,7 +304,7 @@ def test_partial_area_is_scikit_learns_before_it_is_standardised(max_fpr):
 def run(code): return subprocess.run([sys.executable, '-W', 'ignore', '-c', code], capture_output=True, text=True, check=True).stdout.split()
 
 def test_only_torch_and_numpy_are_loaded():
-    code = "import sys, fastai_auroc.scores, fastai_auroc.pairs, fastai_auroc.roc, fastai_auroc.confidence, fastai_auroc.losses; print(*{m.split('.')[0] for m in sys.modules})"
+    code = "import sys, fastai_auroc.scores, fastai_auroc.pairs, fastai_auroc.roc, fastai_auroc.confidence, fastai_auroc.streaming, fastai_auroc.losses; print(*{m.split('.')[0] for m in sys.modules})"
     assert not set(run(code)) & {'fastai', 'fastcore', 'sklearn', 'scipy', 'pandas', 'matplotlib'}
 
 def test_star_import_hides_two_names_of_fastai_only():

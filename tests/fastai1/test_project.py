@@ -32,7 +32,7 @@ def test_notebook_runs(copy):
 
 def test_numbers_need_no_fastai():
     "Only the columns do"
-    modules = ['fastai_auroc', *(f'fastai_auroc.{o}' for o in ('scores', 'pairs', 'roc', 'confidence', 'losses', 'epoch'))]
+    modules = ['fastai_auroc', *(f'fastai_auroc.{o}' for o in ('scores', 'pairs', 'roc', 'confidence', 'processes', 'streaming', 'losses', 'epoch'))]
     code = f"import importlib, sys\nfor o in {modules}: importlib.import_module(o); print(o, 'fastai' in sys.modules)"
     assert _python(code).split() == [o for name in modules for o in (name, 'False')]
 
@@ -46,7 +46,8 @@ def test_star_import():
     lines = ['from fastai.tabular import *', 'before = dict(globals())', 'from fastai_auroc.all import *', 'import fastai_auroc.all as ours',
         'print(AUROC.__module__, *sorted(o for o in ours.__all__ if o in before), *sorted(set(globals()) - set(before) - {"before", "ours"}))']
     assert _python('\n'.join(lines)).split() == ['fastai_auroc.fastai1','AUROC','AUMLineSearch','AUMLoss','AUROCLoss','SoftDiceLoss',
-        'SquaredHingeAUCLoss','StratifiedBatchSampler','auc','aum','auroc_ci','auroc_score','compare_auroc','soft_auroc']
+        'SquaredHingeAUCLoss','StratifiedBatchSampler','StreamingAUC','auc','aum','auroc_ci','auroc_score','compare_auroc','gather_rows',
+        'quantile_thresholds','soft_auroc']
 
 def test_star_import_without_fastai():
     code = '''import importlib.metadata as metadata, sys
