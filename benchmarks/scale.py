@@ -1,0 +1,141 @@
+"Exact scores and buckets against the number of rows: time, memory, accuracy, and the cost of two processes. Run: python benchmarks/scale.py"
+import argparse, gc, json, os, subprocess, sys, tempfile, time
+from datetime import date
+from pathlib import Path
+import torch, torch.distributed as dist
+from fastai_auroc.epoch import EpochAUROC
+from fastai_auroc.processes import add_up, gather_rows
+from fastai_auroc.roc import auroc_score
+from fastai_auroc.streaming import StreamingAUC
+from scorers import _status, machine, seconds, table, use_threads
+
+piece,modes = 2**16,{'exact':dict(), 'buckets':dict(thresholds='logit')}
+
+def two_logits(n, seed, share=.2):
+    "Outputs and targets of `n` rows"
+    rng = torch.Generator().manual_seed(seed)
+    y = (torch.rand(n, generator=rng) < share).long()
+    z = torch.randn(n, 2, generator=rng)
+    z[:,1] += y
+    return z,y
+
+def one(mode, n):
+    "Seconds to keep and to score `n` rows that come in pieces, most bytes held, and the value"
+    use_threads(1)
+    warm = EpochAUROC(**modes[mode])
+    warm._keep(*two_logits(1000, 0))
+    warm._result()
+    epoch,kept = EpochAUROC(**modes[mode]),0.
+    gc.collect()
+    two_logits(piece, 0)
+    Path('/proc/self/clear_refs').write_text('5')  # VmHWM starts anew
+    before = _status('VmRSS:')
+    for i in range(0, n, piece):
+        batch = two_logits(min(piece, n-i), i)
+        start = time.perf_counter()
+        epoch._keep(*batch)
+        kept += time.perf_counter()-start
+    start = time.perf_counter()
+    value = epoch._result()[0]
+    return dict(keep=kept, score=time.perf_counter()-start, peak=_status('VmHWM:')-before, value=value)
+
+def pair(rank, n, meeting):
+    "What one of two processes, each with half of the rows, needs to bring them together and to score all, and to add up counts"
+    use_threads(1)
+    dist.init_process_group('gloo', init_method=f'file://{meeting}', rank=rank, world_size=2)
+    z,y = two_logits(n//2, rank)
+    s,auc = z[:,1].double() - z[:,0].double(),StreamingAUC(thresholds='logit', from_logits=True)
+    auc.update_state(y, s)
+    took = {}
+    for name,f in dict(gather=lambda: gather_rows(s, y.short()), add=lambda: add_up(auc._buckets.counts)).items():
+        best = []
+        for _ in range(5):
+            dist.barrier()
+            start = time.perf_counter()
+            res = f()
+            best.append(time.perf_counter()-start)
+        took[name] = sorted(best)[2]
+        if name == 'gather': rows = res
+    start = time.perf_counter()
+    auroc_score(*rows, activation='identity')
+    took['score'] = time.perf_counter()-start
+    dist.destroy_process_group()
+    return took
+
+def call(*args):
+    "What this file, started anew, says"
+    env = {**os.environ, 'GLOO_SOCKET_IFNAME':'lo', 'OMP_NUM_THREADS':'1'}
+    return subprocess.Popen([sys.executable, '-W', 'ignore', __file__, '--call', *map(str, args)], env=env, stdout=subprocess.PIPE, text=True)
+
+def answer(started): return json.loads(started.communicate()[0].splitlines()[-1])
+
+def time_and_memory(sizes):
+    rows = []
+    for n in sizes:
+        got = {mode: answer(call('one', mode, n)) for mode in modes}
+        exact,buckets = got['exact'],got['buckets']
+        rows.append([f'{n:,}', *(o for mode in modes for o in (seconds(got[mode]['keep']), seconds(got[mode]['score']), f"{got[mode]['peak']/2**20:,.0f} MB")),
+            f"{abs(exact['value']-buckets['value']):.0e}"])
+        print(rows[-1], flush=True)
+    return table(['rows', *(f'{mode}, {what}' for mode in modes for what in ('keep', 'score', 'memory')), 'difference'], rows)
+
+def accuracy():
+    rows = []
+    for share,shift in ((.2, 0.), (.001, -7.)):
+        z,y = two_logits(10**6, 42, share)
+        p = (z[:,1].double() - z[:,0].double() + shift).sigmoid()
+        exact = auroc_score(p, y).item()
+        for t in (50, 200, 1_000, 10_000):
+            cells = []
+            for kind in (None, 'logit'):
+                auc = StreamingAUC(t, thresholds=kind)
+                auc.update_state(y, p)
+                low,high = auc.result_bounds()
+                cells += [f'{abs(auc.result()-exact):.0e}', f'{high-low:.0e}']
+            rows.append([f'{share:.1%}', f'{t:,}', *cells])
+    return table(['positives', 'thresholds', 'evenly: error', 'bounds apart', 'logit: error', 'bounds apart'], rows)
+
+def two_processes(sizes):
+    rows = []
+    for n in sizes:
+        with tempfile.TemporaryDirectory() as folder: took = [answer(o) for o in [call('pair', rank, n, f'{folder}/meeting') for rank in range(2)]]
+        worst = {k: max(o[k] for o in took) for k in took[0]}
+        rows.append([f'{n:,}', seconds(worst['gather']), seconds(worst['score']), seconds(worst['add'])])
+        print(rows[-1], flush=True)
+    return table(['rows', 'gather scores and labels', 'score all, in each', 'add up 200 thresholds'], rows)
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--out', type=Path, default=Path(__file__).resolve().parent/'results', help='folder for scale.md (benchmarks/results)')
+    parser.add_argument('--most', type=int, default=10**8, help='rows of the largest set (100,000,000)')
+    parser.add_argument('--call', nargs='+', help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.call: return print(json.dumps(one(args.call[1], int(args.call[2])) if args.call[0] == 'one' else pair(*map(int, args.call[1:3]), args.call[3])))
+    use_threads(1)
+    sizes = [n for n in (10**5, 10**6, 10**7, 10**8) if n <= args.most]
+    about = '\n'.join(f'- {o}' for o in [*machine(), f'{date.today()}, `python benchmarks/scale.py`'])
+    text = f"""# Scale
+
+{about}
+
+## Time and memory
+
+A binary task, two float32 logits a row, in pieces of 65,536, one thread. Exact: all outputs are kept, and scored at the end. Buckets: `AUROC(thresholds='logit')`, 200
+thresholds. Keep: all batches together; memory: what the process grew by at the most, a batch of rows included; difference: between both values.
+
+{time_and_memory(sizes)}
+## Accuracy of buckets
+
+10⁶ rows: distance of `StreamingAUC` from the exact AUROC, and how far its bounds are apart. Rare events have small probabilities, and even spacing has few thresholds there.
+
+{accuracy()}
+## Two processes
+
+`gather_rows` of float64 scores and int16 labels, half of them in each of two processes on this machine (gloo over its own network), the score of all rows in each
+process while the other does the same, and `add_up` of the counts. Medians of five, the slower process.
+
+{two_processes([n for n in sizes if n <= 10**7])}"""
+    args.out.mkdir(parents=True, exist_ok=True)
+    (args.out/'scale.md').write_text(text, encoding='utf-8')
+
+if __name__ == '__main__': main()
