@@ -9,13 +9,14 @@ READY1 := $(VENV1)/ready-$(PYVER)
 
 export MPLBACKEND = Agg
 
-.PHONY: help setup setup-fastai1 demo test test-fastai1 bench recipes notebooks readme clean
+.PHONY: help setup setup-fastai1 demo test test-fastai1 test-slow bench recipes notebooks readme clean
 
 help:
 	@echo "make setup      build $(VENV) with everything for development (PYTHON=python3.12 chooses the interpreter)"
 	@echo "make demo       train on the Adult data with an AUROC column, check it, draw roc.png"
 	@echo "make test       style, exported modules, notebooks and all tests, those of fastai 1 included"
 	@echo "make test-fastai1  only the tests of fastai 1, in an environment of its own, $(VENV1) (Python 3.10 or 3.11)"
+	@echo "make test-slow  the tests that take minutes, for a release"
 	@echo "make bench      time and check the scorers beside other libraries, some minutes (BENCH=--quick: one or two); writes benchmarks/results"
 	@echo "make recipes    train with each loss and recipe on two tasks, a quarter of an hour; goes on where it stopped"
 	@echo "make notebooks  run the notebooks and save their outputs"
@@ -39,7 +40,7 @@ $(READY1): settings.ini setup.py pyproject.toml
 	@touch $@
 
 test-fastai1: setup-fastai1
-	TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1 $(VENV1)/bin/python -m pytest --disable-warnings --confcutdir tests/fastai1 tests/fastai1
+	OMP_NUM_THREADS=1 TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1 $(VENV1)/bin/python -m pytest -n auto --dist loadfile --disable-warnings --confcutdir tests/fastai1 tests/fastai1
 else
 setup-fastai1 test-fastai1:
 	@echo "fastai 1 needs Python 3.10 or 3.11, this is $(PYVER): skipped"
@@ -50,13 +51,17 @@ demo: setup
 
 test: setup
 	$(BIN)/chkstyle
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 	$(MAKE) test-fastai1
+
+test-slow: setup
+	$(BIN)/python -m pytest -m slow
 
 bench: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	$(BIN)/python benchmarks/scorers.py $(BENCH)
 	$(BIN)/python benchmarks/losses.py
+	$(BIN)/python benchmarks/scale.py
 
 RUN := jupyter nbconvert --log-level ERROR --to notebook --execute --inplace
 
