@@ -7,9 +7,9 @@ Docs: https://fastai-auroc.github.io/fastai_auroc/epoch.html.md"""
 # %% auto #0
 __all__ = ['EpochAUROC']
 
-# %% ../nbs/04b_epoch.ipynb #14d9a2dd
-import functools, inspect, warnings, numpy as np, torch
-from .scores import activations, class_rows, ranking_scores
+# %% ../nbs/04b_epoch.ipynb #b306ca5f
+import functools, inspect, reprlib, warnings, numpy as np, torch
+from .scores import activations, class_rows, ranking_scores, to_tensor
 from .roc import _area, _auroc, _check_options, _mean, _missing
 from .confidence import _auroc_ci, _reach
 from .processes import add_up, gather_rows
@@ -43,8 +43,7 @@ class _Blocks:
         self.used = 0
 
     def to_host(self):
-        "Go on in the host's memory"
-        self._seal()
+        "Go on in the host's memory; for sealed blocks"
         self.blocks,self.joined,self.on_host = [o.cpu() for o in self.blocks],None if self.joined is None else self.joined.cpu(),True
 
     def add(self, x):
@@ -131,9 +130,11 @@ class _Options:
         if activation not in known: raise ValueError(f'activation must be one of {known}, got {activation!r}')
         if not isinstance(name, str) or not name.isidentifier(): raise ValueError(f'name must be a word to name a column and an attribute, got {name!r}')
         self.average,self.multi_class,self.max_fpr,self.activation = average,multi_class,max_fpr,activation
-        self.axis,self.ignore_index,self.thresholds,self.ci,self._name = axis,ignore_index,thresholds,ci,name
+        self.axis,self.ignore_index,self.ci,self._name = axis,ignore_index,ci,name
+        self.thresholds = thresholds if thresholds is None or isinstance(thresholds, (int, str)) else to_tensor(thresholds, 'thresholds').tolist()
         if thresholds is None: self._cuts = None
-        else: self._cuts = spaced_thresholds(thresholds) if isinstance(thresholds, (int, np.integer)) else spaced_thresholds(200, thresholds)
+        else: self._cuts = spaced_thresholds(self.thresholds) if isinstance(self.thresholds, int) else spaced_thresholds(200, self.thresholds)
+        if self._cuts is not None and len(self._cuts) < 3: raise ValueError(f'thresholds must leave two buckets or more, got {thresholds!r}: 3 is the least number')
         self._init_state()
 
     def _init_state(self): "Start anew; for subclasses"
@@ -146,7 +147,7 @@ class _Options:
     def _options(self): return {name:getattr(self, name) for name in inspect.signature(_Options).parameters}
 
     def __repr__(self):
-        changed = [f'{name}={getattr(self, name)!r}' for name,o in inspect.signature(_Options).parameters.items() if getattr(self, name) != o.default]
+        changed = [f'{name}={reprlib.repr(getattr(self, name))}' for name,o in inspect.signature(_Options).parameters.items() if getattr(self, name) != o.default]
         return f"{type(self).__name__}({', '.join(changed)})"
 
     def _check_name(self, learn):
@@ -159,9 +160,11 @@ class _Options:
 _no_room = ('the device had no room for the validation outputs, so they are kept and scored in the host\'s memory, which takes longer; '
     "AUROC(thresholds='logit') counts instead of keeping")
 
+_as_probabilities = "all outputs lie between 0 and 1, but thresholds take them for logits: if they are probabilities, pass activation='identity'"
+
 class _Kept(_Options):
     "The batches of an epoch"
-    _loss_axis = _loss_activation = None
+    _loss_axis = _loss_activation = _buckets = None
 
     def _init_state(self):
         "Start anew, also after unpickling"
@@ -171,10 +174,11 @@ class _Kept(_Options):
     def _clear(self):
         narrow = self.ignore_index is None or abs(self.ignore_index) < 2**15
         self._scores,self._targets,self._failure,self._scored = _Rows(),_Rows(narrow),None,None
-        self._n,self._shared,self._buckets = 0,False,None if self._cuts is None else self._new_buckets()
+        self._n,self._shared,self._logits,self._buckets = 0,False,0,None if self._cuts is None else self._new_buckets()
 
     def _new_buckets(self):
         "On the scale of probabilities where outputs are, else on that of logits, which does not saturate"
+        if self._buckets is not None: return Buckets(self._buckets.cuts, self._buckets.low, self._buckets.high)  # cuts stay on their device
         if self.activation == 'identity': return Buckets(self._cuts)
         p = self._cuts[1:-1]
         with np.errstate(divide='ignore'): return Buckets(np.concatenate([[-np.inf], np.log(p) - np.log1p(-p), [np.inf]]), -np.inf, np.inf)
@@ -201,7 +205,9 @@ class _Kept(_Options):
             targets = targets[:,None]
             positive = targets == torch.arange(scores.shape[1], device=targets.device)
         keep = None if self.ignore_index is None else (targets != self.ignore_index).expand_as(scores)
+        if keep is not None: scores = scores.where(keep, 0)
         self._buckets.add(scores.clamp(min=torch.finfo(scores.dtype).min), positive, keep)
+        if self.activation == 'auto' and scores.shape == outputs.shape: self._logits = self._logits + ((scores < 0) | (scores > 1)).sum()
 
     def _fail(self, e): self._failure = str(e) or type(e).__name__
 
@@ -215,7 +221,7 @@ class _Together(_Kept):
         targets = self._targets.join()
         act = self._activation_for(targets)
         scores = self._scores.join(lambda outputs: ranking_scores(outputs, targets, act))
-        return scores,targets.to(scores.device)
+        return (scores, targets) if scores.device == targets.device else (scores.cpu(), targets.cpu())
 
     def _all(self):
         "The same of all processes; raises `RuntimeError` if one of them has ended"
@@ -234,7 +240,8 @@ class _Together(_Kept):
         if self.average == 'micro' and counts.ndim > 2: counts = counts.sum(0)
         won,p,q = (o.reshape(-1).tolist() for o in bucket_wins(counts.cpu()))
         value = _mean([_area(*o, False, None) for o in zip(won, p, q)], p if self.average == 'weighted' else None)
-        if all(p) and all(q): return value,None
+        probabilities = isinstance(self._logits, torch.Tensor) and not self._logits
+        if all(p) and all(q): return value,_as_probabilities if probabilities else None
         what = 'is NaN' if np.isnan(value) else f'leaves columns out of the {self.average} average'
         return value,f"AUROC {what}: {_missing(p, q, 'binary' if len(p) == 1 else 'multiclass')}"
 

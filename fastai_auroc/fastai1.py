@@ -89,7 +89,7 @@ class AUROC(_Column):
 
     def on_epoch_begin(self, pbar=None, **kwargs):
         "Start an epoch; one that `validate` begins inside another puts that aside"
-        self._outer = [*self._outer, (self._scores, self._targets, self._buckets, self._n, self._failure)] if self._open and pbar is None else []
+        self._outer = [*self._outer, (self._scores, self._targets, self._buckets, self._logits, self._n, self._failure)] if self._open and pbar is None else []
         loss_func = getattr(self.learn, 'loss_func', None)
         self._loss_axis,self._loss_activation = getattr(loss_func, 'axis', None),loss_func and _activation_of(loss_func)
         self._clear()
@@ -108,7 +108,7 @@ class AUROC(_Column):
         self._last[:] = self._result() if validated else [float('nan')]*2
         self._clear()
         self._open = len(self._outer) > 0
-        if self._open: *self._outer,(self._scores,self._targets,self._buckets,self._n,self._failure) = self._outer
+        if self._open: *self._outer,(self._scores,self._targets,self._buckets,self._logits,self._n,self._failure) = self._outer
         return add_metrics(last_metrics, self._last[:1+self.ci]) if validated else None
 
     def on_train_end(self, **kwargs):

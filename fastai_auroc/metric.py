@@ -16,6 +16,7 @@ from fastcore.basics import patch
 from fastcore.foundation import L
 from fastai.callback.core import Callback
 from fastai.learner import Learner, Metric, Recorder
+from fastai.torch_core import find_bs
 from .epoch import EpochAUROC, _kind_of, _one_tensor, _refuse_vocabulary
 
 # %% ../nbs/05_metric.ipynb #fb0613bb
@@ -28,7 +29,7 @@ def _activation_of(loss_func):
 class AUROC(EpochAUROC, Metric, Callback):
     "AUROC of the whole validation set as a column of the training table, exact and computed once an epoch"
     order,_learn,_attached,_joined = Recorder.order - .5,None,False,()
-    _stateattrs = '_scores','_targets','_buckets','_n','_shared','_seen','_failure','_scored','_fit','_warned'
+    _stateattrs = '_scores','_targets','_buckets','_logits','_n','_shared','_seen','_failure','_scored','_fit','_warned'
 
     def _init_state(self):
         "Start anew, also after unpickling"
@@ -63,11 +64,11 @@ def _is_leftover(learn, seen):
     if same or getattr(pred, 'grad_fn', None) is None or torch.is_grad_enabled(): return same
     return getattr(getattr(learn, 'loss', None), 'grad_fn', None) is not None and not getattr(learn, 'training', True)
 
-# %% ../nbs/05_metric.ipynb #c6f7e365
-def _without_padding(x, dl):
-    "The items of a batch of a `DistributedDL` that are not repeated to fill up its last rounds"
+# %% ../nbs/05_metric.ipynb #fb6d0df0
+def _without_padding(x, dl, items):
+    "Of a batch of so many items of a `DistributedDL` the rows of those that are not repeated to fill up its last rounds"
     x,share = _one_tensor(x, 'outputs and targets'),dl.n_padded//dl.world_size
-    return x[:max(0, dl.n - dl.rank*share - (dl.i - len(x)))]
+    return x[:max(0, dl.n - dl.rank*share - (dl.i-items))*(len(x)//items)]
 
 @patch
 def _begin(self:AUROC, learn):
@@ -87,7 +88,7 @@ def accumulate(self:AUROC, learn):
     try:
         if not self._n: self._begin(learn)
         pred,y = learn.pred,learn.y
-        if spread: pred,y = (_without_padding(o, learn.dl) for o in (pred, y))
+        if spread: pred,y = (_without_padding(o, learn.dl, find_bs(learn.xb)) for o in (pred, y))
         if not spread or len(y): self._keep(pred, y)
     except Exception as e: self._fail(e)
 

@@ -20,7 +20,7 @@ def _call(f, *args, group):
     try: f(*args, group=group)
     except RuntimeError as e:
         raise RuntimeError('could not bring the validation sets of all processes together: one of them has ended, or did not get here within the '
-            f'time-out of the process group (init_process_group(timeout=...)): {e}') from e
+            f'time-out of the process group (init_process_group(timeout=...)), or the backend refused: {e}') from e
 
 # %% ../nbs/03b_processes.ipynb #939449a9
 _dtypes = torch.float64,torch.float32,torch.float16,torch.bfloat16,torch.int64,torch.int32,torch.int16,torch.int8,torch.uint8,torch.bool
@@ -32,15 +32,19 @@ def _describe(x):
     "What a process has, as numbers: rows, number of the dtype, axes of a row, shape of a row"
     if x is None: return [0, -1, 0] + [0]*_most_axes
     row = x.shape[1:]
+    if not x.ndim or len(row) > _most_axes or x.dtype not in _dtypes: raise ValueError(f'cannot bring together tensors of shape {tuple(x.shape)} and {x.dtype}')
     return [len(x), _dtypes.index(x.dtype), len(row), *row] + [0]*(_most_axes-len(row))
 
 def _survey(tensors, failed, group):
-    "What each process has of each tensor, and whether one has failed"
-    mine = torch.tensor([int(failed)] + [o for x in tensors for o in _describe(x)], device=_device(group))
+    "What each process has of each tensor, and whether one has failed; one that cannot say so fails, after it told the others"
+    width,error = 3 + _most_axes,None
+    try: own = [o for x in tensors for o in _describe(x)]
+    except ValueError as e: own,error = [0]*(width*len(tensors)),e
+    mine = torch.tensor([int(failed or error is not None), *own], device=_device(group))
     everyone = [torch.empty_like(mine) for _ in range(process_count(group))]
     _call(dist.all_gather, everyone, mine, group=group)
+    if error: raise error
     everyone = torch.stack(everyone).tolist()
-    width = 3 + _most_axes
     return [[o[1+i*width:1+(i+1)*width] for o in everyone] for i in range(len(tensors))],any(o[0] for o in everyone)
 
 # %% ../nbs/03b_processes.ipynb #a5e70e13
@@ -58,6 +62,7 @@ def _gather(x, descriptions, group):
     if dtype is None: return None
     lengths,device = [o[0] for o in descriptions],_device(group)
     home = device if x is None else x.device
+    if not math.prod(row): return torch.zeros((sum(lengths), *row), dtype=dtype, device=home)
     x = torch.zeros((0, *row), dtype=dtype) if x is None else x.to(dtype)
     flat = x.detach().reshape(len(x), math.prod(row)).contiguous().to(device).view(torch.uint8)
     padded = flat.new_zeros(max(lengths), flat.shape[1])
@@ -89,11 +94,13 @@ def add_up(
     Raises `ValueError` if shapes differ, and `RuntimeError` if a process has ended or does not answer."""
     if process_count(group) == 1: return (None,)*len(tensors) if failed else tensors
     descriptions,someone_failed = _survey([None if x is None else x[None] for x in tensors], failed, group)
-    kinds = [_common(o) for o in descriptions]
-    if someone_failed or not any(dtype for dtype,_ in kinds): return (None,)*len(tensors)
-    dtype,device = functools.reduce(torch.promote_types, [o for o,_ in kinds if o]),_device(group)
-    parts = [torch.zeros(shape if own else 0, dtype=dtype, device=device) if x is None else x.to(device, dtype) for x,(own,shape) in zip(tensors, kinds)]
-    total = torch.cat([o.reshape(-1) for o in parts])
-    _call(dist.all_reduce, total, group=group)
-    sums = [o.reshape(part.shape) for o,part in zip(total.split([part.numel() for part in parts]), parts)]
-    return tuple(o.to(device if x is None else x.device, own) if own else None for o,x,(own,_) in zip(sums, tensors, kinds))
+    if someone_failed: return (None,)*len(tensors)
+    kinds,device,res = [_common(o) for o in descriptions],_device(group),[None]*len(tensors)
+    for dtype in {o:None for o,_ in kinds if o}:
+        which,wide = [i for i,(o,_) in enumerate(kinds) if o == dtype],torch.promote_types(dtype, torch.int32)  # backends cannot add narrow integers
+        parts = [torch.zeros(kinds[i][1], dtype=wide, device=device) if tensors[i] is None else tensors[i].to(device, wide) for i in which]
+        total = torch.cat([o.reshape(-1) for o in parts])
+        _call(dist.all_reduce, total, group=group)
+        for i,o,part in zip(which, total.split([part.numel() for part in parts]), parts):
+            res[i] = o.reshape(part.shape).to(device if tensors[i] is None else tensors[i].device, dtype)
+    return tuple(res)

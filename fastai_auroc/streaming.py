@@ -17,17 +17,19 @@ from .processes import add_up
 # %% ../nbs/04_streaming.ipynb #01578996
 _reach = 16.
 
+def _check_number(n):
+    if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 2: raise ValueError(f'num_thresholds must be a whole number above 1, got {n!r}')
+
 def spaced_thresholds(
     num_thresholds:int=200, # How many, the two outermost included
     thresholds=None, # None: evenly from 0 to 1; 'logit': evenly in log-odds; or the ones between the two outermost, numbers from 0 to 1
 ): # Ascending, a float64 array of at least two
     "Thresholds on the scale of probabilities, the first below 0 and the last above 1; raises `ValueError` for what is none"
     if thresholds is None or isinstance(thresholds, str):
-        if isinstance(num_thresholds, bool) or not isinstance(num_thresholds, (int, np.integer)) or num_thresholds < 2:
-            raise ValueError(f'num_thresholds must be a whole number above 1, got {num_thresholds!r}')
+        _check_number(num_thresholds)
         if thresholds not in (None, 'logit'): raise ValueError(f"thresholds must be None, 'logit' or numbers from 0 to 1, got {thresholds!r}")
         if thresholds is None: inner = np.arange(1, num_thresholds-1)/(num_thresholds-1)
-        else: inner = 1/(1 + np.exp(-np.linspace(-_reach, _reach, num_thresholds-2)))
+        else: inner = 1/(1 + np.exp(-np.linspace(-_reach, _reach, num_thresholds-2))) if num_thresholds != 3 else np.array([.5])
     else:
         inner = np.sort(to_tensor(thresholds, 'thresholds').double().cpu().numpy().reshape(-1))
         if not ((inner >= 0) & (inner <= 1)).all(): raise ValueError(f'thresholds must be from 0 to 1, got {inner.tolist()}')
@@ -37,7 +39,8 @@ def quantile_thresholds(
     scores, # A sample of probabilities, any shape, say those of a first epoch
     num_thresholds:int=200, # How many thresholds a `StreamingAUC` shall have, its two outermost included
 ) -> list: # For its `thresholds`, ascending, without repetitions
-    "Thresholds that divide a sample of scores into parts of one size"
+    "Thresholds that divide a sample of scores into parts of one size; raises `ValueError` for scores that are no probabilities"
+    _check_number(num_thresholds)
     scores = to_tensor(scores, 'scores').double().cpu().numpy().reshape(-1)
     if not len(scores) or not ((scores >= 0) & (scores <= 1)).all(): raise ValueError('scores must be probabilities, one or more, from 0 to 1')
     return np.unique(np.quantile(scores, np.arange(1, num_thresholds-1)/(num_thresholds-1), method='lower')).tolist()
@@ -51,7 +54,7 @@ def count_buckets(
 ) -> Tensor: # For negatives and positives the count, with weights their sum, of scores above just as many thresholds: shape (2, T+1), or (L, 2, T+1)
     "Histogram of scores between thresholds, for each class; a score at a threshold is not above it"
     size,shape = 1 + len(thresholds),scores.shape[1:]
-    index = torch.bucketize(scores, thresholds.to(scores.dtype)) + size*positive
+    index = torch.bucketize(scores.contiguous(), thresholds.to(scores.dtype)) + size*positive
     if shape: index = index + 2*size*torch.arange(shape[0], device=scores.device)
     index,total = index.reshape(-1),2*size*(shape[0] if shape else 1)
     if weight is not None: weight = weight.to(torch.float64 if has_float64(scores) else torch.float32).reshape(-1)
@@ -102,18 +105,18 @@ def _area(counts, curve, method):
 def bucket_wins(
     counts:Tensor, # From `count_buckets`, shape (..., 2, T+1)
 ): # Twice the pairs won and once the tied ones, positives, negatives: each of shape (...)
-    "What the AUROC of buckets is made of"
-    neg,pos = counts.unbind(-2)
+    "What the AUROC of buckets is made of; beyond what int64 holds it is float64"
+    neg,pos = (counts if counts.sum().item()**2 < 2**62 else counts.double()).unbind(-2)
     return (pos*(2*neg.cumsum(-1) - neg)).sum(-1),pos.sum(-1),neg.sum(-1)
 
 # %% ../nbs/04_streaming.ipynb #557f9202
 class Buckets:
     "Counts of scores between fixed thresholds, on the device of the first scores"
     def __init__(self,
-        thresholds, # All thresholds, ascending, float64 array
+        thresholds, # All thresholds, ascending, float64, an array or a tensor
         low=0., high=1., # Range of scores; what is outside spoils the result
     ):
-        self.cuts,self.low,self.high = torch.from_numpy(thresholds),low,high
+        self.cuts,self.low,self.high = torch.as_tensor(thresholds),low,high
         self.reset()
 
     def reset(self):
@@ -129,6 +132,7 @@ class Buckets:
         if not has_float64(scores): scores,positive,weight = (None if o is None else o.cpu() for o in (scores, positive, weight))
         if scores.dtype not in (torch.float32, torch.float64): scores = scores.float()
         if self.cuts.device != scores.device: self.cuts = self.cuts.to(scores.device)
+        if self.counts is not None: self.counts,self.improper = (o.to(scores.device) for o in (self.counts, self.improper))
         self.merge(count_buckets(scores, positive, self.cuts, weight), (~((scores >= self.low) & (scores <= self.high))).sum())
 
     def merge(self, counts, improper):
@@ -142,6 +146,7 @@ AUCBounds = namedtuple('AUCBounds', 'low high')
 
 def _aligned(x, like, name):
     "`x` on the device of `like`, in its shape; axes of length one may be missing or too many, and a weight a row serves all columns"
+    if name == 'sample_weight' and x.ndim == 0 and x.device.type == 'cpu': return torch.full_like(like, x.item(), dtype=torch.float64 if has_float64(like) else torch.float32)
     x = x.to(like.device)
     if x.shape == like.shape: return x
     if [o for o in x.shape if o != 1] == [o for o in like.shape if o != 1]: return x.reshape(like.shape)
@@ -165,11 +170,12 @@ class _Settings:
         from_logits:bool=False, # Scores are logits, to be turned into probabilities by a sigmoid
     ):
         if curve not in ('ROC', 'PR', 'PRGAIN'): raise ValueError(f"curve must be 'ROC', 'PR' or 'PRGAIN', got {curve!r}")
+        if num_labels is not None and not multi_label: raise ValueError(f'num_labels is for multi_label=True, got {num_labels!r} without it')
         if summation_method not in _heights: raise ValueError(f'summation_method must be one of {list(_heights)}, got {summation_method!r}')
         self._buckets = Buckets(spaced_thresholds(num_thresholds, thresholds))
         self.num_thresholds,self.curve,self.summation_method,self.name = len(self._buckets.cuts),curve,summation_method,name
         self.multi_label,self.num_labels,self.from_logits,self._given = multi_label,num_labels,from_logits,thresholds
-        self.label_weights = None if label_weights is None else to_tensor(label_weights, 'label_weights').double().cpu()
+        self.label_weights = self._weights = None if label_weights is None else to_tensor(label_weights, 'label_weights').double().cpu()
         if self.label_weights is not None and (self.label_weights.ndim != 1 or not (self.label_weights >= 0).all()):
             raise ValueError(f'label_weights must be a list of numbers, none below 0, got {label_weights!r}')
 
@@ -197,12 +203,12 @@ class _Settings:
 # %% ../nbs/04_streaming.ipynb #1849da65
 class _Updates(_Settings):
     "Counts of batches"
-    _warned = False
+    _warned = ()
 
     def reset_state(self):
         "Forget all updates"
         self._buckets.reset()
-        self._warned = False
+        self._warned = ()
 
     def reset_states(self):
         "Forget all updates, by Keras's older name"
@@ -222,7 +228,9 @@ class _Updates(_Settings):
         if columns and self.num_labels not in (None, p.shape[1]): raise ValueError(f'num_labels={self.num_labels}, but y_pred has {p.shape[1]} columns')
         if self.label_weights is not None:
             if len(self.label_weights) != p.shape[1]: raise ValueError(f'label_weights are {len(self.label_weights)}, but y_pred has {p.shape[1]} columns')
-            if not self.multi_label: w = self.label_weights.to(p.device)*(torch.ones_like(p) if w is None else w)
+            if not self.multi_label:
+                if self._weights.device != p.device: self._weights = self._weights.to(p.device, torch.float64 if has_float64(p) else torch.float32)
+                w = self._weights.expand_as(p) if w is None else self._weights*w
         if self.from_logits: p = (p.double() if has_float64(p) else p.cpu().double()).sigmoid()
         if not self.multi_label: p,y,w = (None if o is None else o.reshape(-1) for o in (p, y, w))
         self._buckets.add(p, y, w)
@@ -237,8 +245,10 @@ class _Parts(_Updates):
         for o in metrics:
             if not torch.equal(o._buckets.cuts.cpu(), self._buckets.cuts.cpu()): raise ValueError(f'only counts between the same thresholds can be merged: got {o!r} for {self!r}')
             if o.multi_label != self.multi_label: raise ValueError(f'multi_label must be the same to be merged: got {o!r} for {self!r}')
-        for o in metrics:
-            if o._buckets.counts is not None: self._buckets.merge(o._buckets.counts, o._buckets.improper)
+        parts = [o._buckets for o in metrics if o._buckets.counts is not None]
+        shapes = {tuple(o.counts.shape) for o in [self._buckets, *parts] if o.counts is not None}
+        if len(shapes) > 1: raise ValueError(f'only counts of as many columns can be merged, got shapes {sorted(shapes)}')
+        for o in parts: self._buckets.merge(o.counts, o.improper)
 
     def across_processes(self,
         group=None, # Process group, None for all processes
@@ -257,8 +267,13 @@ class _Parts(_Updates):
         "Take over what `state_dict` gave; raises `ValueError` if its thresholds are others"
         if not torch.equal(state_dict['thresholds'].cpu(), self._buckets.cuts.cpu()):
             raise ValueError(f'the stored state has other thresholds, {len(state_dict["thresholds"])} of them, than {self!r}')
+        counts = state_dict['counts']
+        columns = None if counts is None or counts.ndim == 2 else len(counts)
+        if counts is not None and ((columns is not None) != self.multi_label or self.num_labels not in (None, columns)
+            or self.multi_label and self.label_weights is not None and len(self.label_weights) != columns):
+            raise ValueError(f"the stored state has counts of {'one' if columns is None else columns} column(s), which is not what {self!r} counts")
         self.reset_state()
-        if state_dict['counts'] is not None: self._buckets.merge(state_dict['counts'].clone(), state_dict['improper'].clone())
+        if counts is not None: self._buckets.merge(counts.clone(), state_dict['improper'].clone())
 
 # %% ../nbs/04_streaming.ipynb #afdc4d8e
 class StreamingAUC(_Parts):
@@ -268,11 +283,11 @@ class StreamingAUC(_Parts):
     def _mean_of(self, method):
         if self._buckets.counts is None: return torch.zeros((), dtype=torch.float64)
         counts,improper = (o.cpu() for o in (self._buckets.counts, self._buckets.improper))
-        note = f'{improper} of the scores are not in [0, 1]; logits need from_logits=True' if improper else None
-        if not note and (counts.sum(-1) == 0).any(): note = 'a column has no positives or no negatives, which counts as an area of 0, as in Keras'
-        if note and not self._warned:
-            self._warned = True
-            warnings.warn(f'{self.name}: {note}', UserWarning, stacklevel=3)
+        notes = [f'{improper} of the scores are not in [0, 1], so the area is NaN; logits need from_logits=True'] if improper else []
+        if (counts.sum(-1) == 0).any(): notes.append('a column has no positives or no negatives, and what would be divided by zero counts as zero, as in Keras')
+        for kind,note in zip((True, False) if improper else (False,), notes):
+            if kind not in self._warned: warnings.warn(f'{self.name}: {note}', UserWarning, stacklevel=3)
+            self._warned = {*self._warned, kind}
         areas = _area(counts, self.curve, method)*(torch.nan if improper else 1)
         if not self.multi_label: return areas
         return areas.mean() if self.label_weights is None else _over((areas*self.label_weights).sum(), self.label_weights.sum())
@@ -289,4 +304,4 @@ class StreamingAUC(_Parts):
     def __call__(self, y_true, y_pred, sample_weight=None):
         "Count a batch; the result of all so far"
         self.update_state(y_true, y_pred, sample_weight)
-        return self.result()
+        return self._mean_of(self.summation_method)

@@ -1,0 +1,128 @@
+"Several real processes, joined by gloo: rows and counts come together, and each process sees the AUROC of the whole validation set."
+import importlib.util, json, os, socket, subprocess, sys
+from pathlib import Path
+import numpy as np, pytest
+
+if importlib.util.find_spec('accelerate') is None:
+    pytest.skip('fastai trains in several processes through accelerate, which is not installed', allow_module_level=True)
+
+from processes_worker import cases, jobs
+
+here = Path(__file__).parent
+worker,limit = here/'processes_worker.py',120
+env = {**os.environ, 'OMP_NUM_THREADS':'1', 'PYTHONWARNINGS':'ignore', 'CUDA_VISIBLE_DEVICES':''}
+if Path('/sys/class/net/lo').exists(): env['GLOO_SOCKET_IFNAME'] = 'lo'
+
+def start(*args): return subprocess.run([sys.executable, *map(str, args)], env=env, timeout=limit, capture_output=True, text=True, cwd=here.parent)
+
+def lines(path): return [json.loads(o) for o in path.read_text().splitlines()] if path.exists() else []
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(('127.0.0.1', 0))
+        return s.getsockname()[1]
+
+@pytest.fixture(scope='module')
+def torchrun(tmp_path_factory):
+    "What each process of a world that torchrun starts wrote down"
+    known = {}
+    def get(world):
+        if world not in known:
+            folder = tmp_path_factory.mktemp(f'torchrun{world}')
+            at = '--master_addr', '127.0.0.1', '--master_port', free_port()
+            res = start('-m', 'torch.distributed.run', '--nproc_per_node', world, *at, worker, folder)
+            known[world] = [lines(folder/f'{world}-cases-{rank}.jsonl') for rank in range(world)],res
+        return known[world]
+    return get
+
+sizes = dict(late=2, **{o:2 for o in jobs if o.startswith('odd')}, **{o:3 for o in jobs if o.startswith('dies')})
+
+@pytest.fixture(scope='module')
+def forked(tmp_path_factory):
+    "The same of worlds that one process forks, and how their processes ended"
+    folder = tmp_path_factory.mktemp('forked')
+    res = start(worker, folder, '3:cases', '4:cases', *(f'{n}:{job}' for job,n in sizes.items()))
+    def get(world, job='cases'):
+        codes = folder/f'{world}-{job}-codes.json'
+        assert codes.exists(), res.stderr
+        return [lines(folder/f'{world}-{job}-{rank}.jsonl') for rank in range(world)],json.loads(codes.read_text())
+    return get
+
+def check(name, ranks):
+    "Each process got what it wanted, all the same, and warned only where it should"
+    seen = [o for r in ranks for o in r if o['case'] == name]
+    assert len(seen) == len(ranks)
+    for o in seen:
+        assert o['want'] is not None, o['got']
+        if all(isinstance(v, (int, float)) for v in o['want']): np.testing.assert_allclose(o['got'], o['want'], rtol=0, atol=1e-12)
+        else: assert o['got'] == o['want']
+        assert [m.split(': ')[:2] for m in o['said']] == [['auroc', 'AUROC is NaN']]*('spoilt' in name or 'differ between' in name)
+    if name != 'subgroup': assert len({json.dumps(o['got']) for o in seen}) == 1
+
+def of_worlds(*worlds):
+    return [pytest.param(w, name, id=f'{w}-{name}', marks=marks) for w,marks in worlds for name,(_,fits) in cases.items() if w in fits]
+
+@pytest.mark.parametrize('world, name', of_worlds((2, ()), (3, pytest.mark.slow)))
+def test_torchrun(torchrun, world, name):
+    ranks,res = torchrun(world)
+    assert res.returncode == 0, res.stderr
+    check(name, ranks)
+
+@pytest.mark.parametrize('world, name', of_worlds((3, ()), (4, ())))
+def test_forked(forked, world, name):
+    ranks,codes = forked(world)
+    assert codes == [0]*world
+    check(name, ranks)
+
+ours = 'could not bring the validation sets of all processes together: one of them has ended, or did not get here'
+
+@pytest.mark.parametrize('job, says', [('dies', ours), ('dies_counting', ours), ('dies_early', 'Connection')])
+def test_death(forked, job, says):
+    "A process ends in mid-validation: the others do with an error, by themselves, ours or, if they still bring together losses, gloo's"
+    ranks,codes = forked(3, job)
+    assert codes == [0, 1, 0] and not ranks[1]
+    for rank in (0, 2):
+        (kind,message), = [o['error'] for o in ranks[rank]]
+        assert kind == 'RuntimeError' and says in message
+
+def test_late(forked):
+    "A process that comes later than the time-out: the other has ended with an error, and it does, too"
+    ranks,codes = forked(2, 'late')
+    assert codes == [0, 0]
+    for r in ranks: assert [o['error'][0] for o in r] == ['RuntimeError'] and ours in r[0]['error'][1]
+
+@pytest.mark.parametrize('job', [o for o in jobs if o.startswith('odd')])
+def test_odd_tensor(forked, job):
+    "What cannot be sent from one process leaves no other waiting: the next call gives its own rows"
+    ranks,codes = forked(2, job)
+    assert codes == [0, 0]
+    for r in ranks: assert r == [dict(got=[['torch.int64', [2], [0, 1]]])]
+
+alone = """
+import sys
+sys.modules['accelerate'] = None
+import torch
+from fastai.callback import progress
+from fastai.data.core import DataLoaders, TfmdDL
+from fastai.learner import Learner
+from sklearn.datasets import load_breast_cancer
+from sklearn.metrics import roc_auc_score
+from torch import nn
+from fastai_auroc.all import AUROC, auroc_score, gather_rows
+x,y = (torch.tensor(o) for o in load_breast_cancer(return_X_y=True))
+rows = list(zip(((x-x.mean(0))/x.std(0)).float(), y))
+learn = Learner(DataLoaders(*(TfmdDL(o, bs=64, num_workers=0) for o in (rows[:300], rows[300:]))), nn.Linear(30, 2), loss_func=nn.CrossEntropyLoss(),
+    metrics=AUROC(), cbs=AUROC(thresholds='logit', name='counted'))
+with learn.no_bar(), learn.no_logging():
+    learn.fit(1)
+    z,y = learn.get_preds(act=lambda x: x)
+score = roc_auc_score(y, z[:,1].double() - z[:,0].double())
+assert all(abs(o - score) < tol for o,tol in zip(learn.recorder.values[-1][-2:], (1e-12, 1e-2), strict=True)), (learn.recorder.values, score)
+assert abs(auroc_score(*gather_rows(z[:,1].double() - z[:,0].double(), y)) - score) < 1e-12
+try: import accelerate
+except ImportError: print('trained without accelerate')
+"""
+
+def test_without_accelerate():
+    res = start('-c', alone)
+    assert res.returncode == 0 and 'trained without accelerate' in res.stdout, res.stderr
