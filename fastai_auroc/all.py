@@ -9,14 +9,16 @@ from fastai_auroc.roc import auroc_score, auc_roc_score, roc_curve, auc
 from fastai_auroc.confidence import auroc_ci, compare_auroc
 from fastai_auroc.processes import gather_rows
 from fastai_auroc.streaming import quantile_thresholds, StreamingAUC
+from fastai_auroc.plots import plot_roc, plot_aum, ROCInterpretation, ShowROCCallback
 from fastai_auroc.losses import aum, AUMLineSearch, AUMLoss, AUROCLoss, soft_auroc, SoftDiceLoss, SquaredHingeAUCLoss, StratifiedBatchSampler
 
 __all__ = ['AUROC', 'auroc_score', 'auc', 'auroc_ci', 'compare_auroc', 'aum', 'soft_auroc', 'AUMLoss', 'SoftDiceLoss', 'AUROCLoss', 'SquaredHingeAUCLoss',
-    'StratifiedBatchSampler', 'AUMLineSearch', 'StreamingAUC', 'quantile_thresholds', 'gather_rows', 'auc_roc_score', 'roc_curve', 'enable_callback_fns', 'disable_callback_fns']
+    'StratifiedBatchSampler', 'AUMLineSearch', 'StreamingAUC', 'quantile_thresholds', 'gather_rows', 'plot_roc', 'plot_aum',
+    'ROCInterpretation', 'auc_roc_score', 'roc_curve', 'enable_callback_fns', 'disable_callback_fns', 'ShowROCCallback']
 
 if _fastai.startswith('1.'):
     from fastai_auroc.fastai1 import AUROC
-    __all__ = __all__[:-4]  # fastai 1 has an auc_roc_score and a roc_curve of its own, and its Learners know callback_fns
+    __all__ = __all__[:-5]  # fastai 1 has an auc_roc_score and a roc_curve of its own, and its Learners know callback_fns
 else:
     from fastai_auroc.metric import AUROC, enable_callback_fns, disable_callback_fns
     enable_callback_fns()

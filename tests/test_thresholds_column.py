@@ -356,7 +356,8 @@ def test_probabilities_taken_for_logits():
     "A model that gives probabilities is told how to say so, and told right when it does"
     x,y = torch.rand(200, 1),(torch.rand(200) < .5).float()
     for activation,warnings_ in (('auto', 1), ('identity', 0)):
-        learn = Learner(as_dls(x, y[:,None], 16), nn.Sequential(nn.Linear(1, 1), nn.Sigmoid()), loss_func=nn.BCELoss(), metrics=AUROC(thresholds=50, activation=activation), lr=0.)
+        column = AUROC(thresholds=50, activation=activation)
+        learn = Learner(as_dls(x, y[:,None], 16), nn.Sequential(nn.Linear(1, 1), nn.Sigmoid()), loss_func=nn.BCELoss(), metrics=column)
         with warnings.catch_warnings(record=True) as said, learn.no_bar(), learn.no_logging():
             warnings.simplefilter('always')
             learn.validate()
