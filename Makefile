@@ -9,7 +9,7 @@ READY1 := $(VENV1)/ready-$(PYVER)
 
 export MPLBACKEND = Agg
 
-.PHONY: help setup setup-fastai1 demo test test-fastai1 test-slow bench recipes notebooks readme clean
+.PHONY: help setup setup-fastai1 demo test test-fastai1 test-slow bench recipes notebooks readme dist clean
 
 help:
 	@echo "make setup      build $(VENV) with everything for development (PYTHON=python3.12 chooses the interpreter)"
@@ -21,6 +21,7 @@ help:
 	@echo "make recipes    train with each loss and recipe on two tasks, a quarter of an hour; goes on where it stopped"
 	@echo "make notebooks  run the notebooks and save their outputs"
 	@echo "make readme     write README.md from nbs/index.ipynb"
+	@echo "make dist       build wheel and source distribution into dist/"
 	@echo "make clean      remove $(VENV) and whatever else was built"
 
 setup: $(READY)
@@ -77,6 +78,10 @@ notebooks: setup setup-fastai1
 
 readme: setup
 	$(BIN)/python docs/readme.py
+
+dist: setup
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist .
 
 clean:
 	rm -rf $(VENV) $(VENV1) build dist *.egg-info _proc .pytest_cache .hypothesis models roc.png history.csv

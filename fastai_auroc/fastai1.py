@@ -57,7 +57,7 @@ class _Column(EpochAUROC, LearnerCallback):
     def learn(self): return self._learn and self._learn()
 
     @property
-    def value(self):
+    def value(self) -> float:
         "AUROC of the last epoch, a float; NaN where it is undefined"
         return self._last[0]
 

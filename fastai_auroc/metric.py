@@ -48,7 +48,7 @@ class AUROC(EpochAUROC, Metric, Callback):
         return self._name
 
     @property
-    def value(self):
+    def value(self) -> float:
         "AUROC of all rows since `reset`, a float; NaN where it is undefined"
         return self._result()[0]
 

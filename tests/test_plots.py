@@ -1,0 +1,469 @@
+"Pictures and reports: their numbers, curves and thresholds against scikit-learn and brute force."
+import warnings, matplotlib, numpy as np, pytest, torch
+from fastai.learner import Learner
+from fastai.losses import BCEWithLogitsLossFlat, CrossEntropyLossFlat, MSELossFlat
+from fastai.tabular.all import Categorify, CategoryBlock, FillMissing, Normalize, TabularDataLoaders, tabular_learner
+from fastai.torch_core import noop, set_seed
+from matplotlib import pyplot as plt
+from scipy.special import expit, softmax
+from sklearn import metrics as sk
+from torch import nn
+from test_losses import aum_def
+from test_training_with_losses import as_dls, blobs, quietly
+from fastai_auroc.confidence import auroc_ci
+from fastai_auroc.metric import AUROC
+from fastai_auroc.plots import ROCInterpretation, ShowROCCallback, plot_aum, plot_roc
+
+matplotlib.use('agg')
+
+@pytest.fixture(autouse=True)
+def _close():
+    yield
+    plt.close('all')
+
+@pytest.fixture(scope='module', autouse=True)
+def _one_thread():
+    "More threads only get into each other's way on inputs this small"
+    n = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(n)
+
+def noisy(n=80, seed=0, digits=1):
+    "Scores with ties, and labels of which they know something"
+    rng = np.random.default_rng(seed)
+    y = (rng.random(n) < .3).astype(int)
+    return np.round(rng.normal(size=n)+y, digits),y
+
+def classes(n=90, k=3, seed=0):
+    "Softmax probabilities of k classes, and class numbers"
+    rng = np.random.default_rng(seed)
+    y = rng.permutation(np.arange(n) % k)
+    return softmax(rng.normal(size=(n,k)) + np.eye(k)[y], axis=1),y
+
+def tags(n=90, k=3):
+    p,y = classes(n, k)
+    return expit(8*p-4),(p + np.random.default_rng(1).random((n,k))/2 > .5).astype(int)
+
+def legend(ax): return [o.get_text() for o in ax.get_legend().get_texts()]
+def number(v, low=None, high=None): return f'AUROC {v:.3f}' + ('' if low is None else f' ({low:.3f}–{high:.3f})')
+def with_ci(s, y, level=.95): return number(sk.roc_auc_score(y, s), *map(float, auroc_ci(s, y, level=level)[1:3]))
+def points(line): return np.stack(line.get_data())
+def curves(ax): return [o for o in ax.lines if len(o.get_xdata()) and not is_diagonal(o)]
+def is_diagonal(line): return line.get_linestyle() == ':' and np.array_equal(points(line), [[0, 1], [0, 1]])
+def same_curve(line, y, s): return np.allclose(points(line), sk.roc_curve(y, s)[:2], rtol=0, atol=1e-12)
+
+# plot_roc
+
+@pytest.mark.parametrize('n', [10, 80, 500])
+def test_one_curve(n):
+    "scikit-learn's points and number, over the diagonal, on equal axes"
+    s,y = noisy(n)
+    ax = plot_roc(s, y)
+    assert legend(ax) == [with_ci(s, y)]
+    line, = curves(ax)
+    assert same_curve(line, y, s)
+    assert sum(map(is_diagonal, ax.lines)) == 1 and ax.get_aspect() == 1
+    assert ax.get_xlim() == ax.get_ylim() and ax.get_xlim()[0] <= 0 and ax.get_xlim()[1] >= 1
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ('false positive rate', 'true positive rate')
+
+def test_interval_in_the_legend():
+    s,y = noisy()
+    one,wide,none = (legend(plot_roc(s, y, **o))[0] for o in ({}, dict(level=.999), dict(ci=False)))
+    assert one == with_ci(s, y) and wide == with_ci(s, y, .999) and none == number(sk.roc_auc_score(y, s))
+    assert len({one, wide, none}) == 3
+
+def test_two_logits():
+    "Two logits are ranked by their difference, also where the softmax saturates"
+    s,y = noisy()
+    z = np.stack([np.zeros_like(s), 100+s], 1)
+    ax = plot_roc(torch.tensor(z), torch.tensor(y), activation='softmax')
+    assert legend(ax) == [with_ci(s, y)]
+    assert same_curve(*curves(ax), y, s)
+
+def test_axes_and_line_style():
+    s,y = noisy()
+    _,(left,right) = plt.subplots(1, 2)
+    assert plot_roc(s, y, ax=right, color='tomato', lw=3, alpha=.5) is right
+    line, = curves(right)
+    assert (line.get_color(), line.get_linewidth(), line.get_alpha()) == ('tomato', 3, .5)
+    assert not left.lines and len(plt.get_fignums()) == 1
+
+def test_several_models():
+    "A curve for each, on the same rows, in their order"
+    s,y = noisy()
+    models = dict(before=np.random.default_rng(1).normal(size=len(y)), after=s)
+    ax = plot_roc(models, y)
+    assert legend(ax) == [f'{name}: {with_ci(o, y)}' for name,o in models.items()]
+    assert all(same_curve(line, y, o) for line,o in zip(curves(ax), models.values())) and len(curves(ax)) == 2
+    assert sum(map(is_diagonal, ax.lines)) == 1
+
+def test_several_models_of_many_classes():
+    "The macro average of each, or each class of each"
+    (p,y),(q,_) = classes(),classes(seed=1)
+    a,b = (sk.roc_auc_score(y, o, multi_class='ovr') for o in (p, q))
+    assert legend(plot_roc(dict(p=p, q=q), y)) == [f'p: {number(a)}', f'q: {number(b)}']
+    texts = legend(plot_roc(dict(p=p, q=q), y, average=None, names='abc'))
+    assert texts == [f'{m} {c}: {with_ci(o[:,i], y == i)}' for m,o in (('p', p), ('q', q)) for i,c in enumerate('abc')]
+
+def averages(p, y, names='012'):
+    "Legend entries by scikit-learn, and curves of micro and of each class"
+    onehot = y if y.ndim == 2 else np.eye(p.shape[1])[y]
+    micro,macro = (sk.roc_auc_score(onehot, p, average=o) for o in ('micro', 'macro'))
+    each = [(f'{name}: {with_ci(p[:,c], onehot[:,c])}', onehot[:,c], p[:,c]) for c,name in enumerate(names)]
+    return (f'micro: {number(micro)}', onehot.ravel(), p.ravel()),f'macro: {number(macro)}',each
+
+@pytest.mark.parametrize('make', [classes, tags])
+@pytest.mark.parametrize('names', [None, ['cat', 'dog', 'owl']])
+def test_many_classes(make, names):
+    "Of class numbers or of many labels: each class, micro and macro, all or one of them"
+    p,y = make()
+    (micro,*pooled),macro,each = averages(p, y, names or '012')
+    ax = plot_roc(p, y, names=names)
+    assert sorted(legend(ax)) == sorted([micro, macro, *(o[0] for o in each)])
+    by_label = {o.get_label(): o for o in curves(ax)}
+    assert same_curve(by_label[micro], *pooled) and all(same_curve(by_label[label], *o) for label,*o in each)
+    area = sk.auc(*points(by_label[macro]))
+    assert number(area) in macro
+    for average,want in (('micro', [micro]), ('macro', [macro]), (None, [o[0] for o in each])):
+        ax = plot_roc(p, y, names=names, average=average)
+        assert legend(ax) == want and len(curves(ax)) == len(want)
+
+def test_more_classes_than_a_legend_holds(recwarn):
+    "Each has its curve, none its entry"
+    p,y = classes(200, 20)
+    assert len(curves(plot_roc(p, y))) == 22
+    ax = plot_roc(p, y, average=None)
+    assert len(curves(ax)) == 20 and all(same_curve(line, y == c, p[:,c]) for c,line in enumerate(curves(ax)))
+    assert not recwarn.list
+
+def test_million_rows():
+    "The curve is thinned, the number is not"
+    rng = np.random.default_rng(0)
+    y = rng.random(10**6) < .1
+    s = rng.normal(size=10**6) + y
+    ax = plot_roc(s, y, ci=False)
+    want = sk.roc_auc_score(y, s)
+    assert legend(ax) == [number(want)]
+    x,t = points(*curves(ax))
+    assert len(x) < 5000 and abs(sk.auc(x, t) - want) < 1e-3
+    assert (x[0], t[0], x[-1], t[-1]) == (0, 0, 1, 1) and (np.diff(x) >= 0).all() and (np.diff(t) >= 0).all()
+
+@pytest.mark.parametrize('n', [3000, 200_000])
+def test_thinned_points_are_points_of_the_curve(n):
+    s,y = noisy(n, digits=12)
+    exact = set(zip(*(np.round(o, 12) for o in sk.roc_curve(y, s, drop_intermediate=False)[:2])))
+    assert set(zip(*np.round(points(*curves(plot_roc(s, y, ci=False))), 12))) <= exact
+
+@pytest.mark.parametrize('label', [0, 1])
+def test_one_class(label, recwarn):
+    s,_ = noisy()
+    ax = plot_roc(s, np.full(len(s), label))
+    assert legend(ax) == ['AUROC undefined'] and not curves(ax) and not recwarn.list
+
+def test_absent_class(recwarn):
+    "Is undefined, and left out of the macro average; the others have their curves"
+    p,y = classes()
+    y = np.where(y == 2, 0, y)
+    ax = plot_roc(p, y)
+    texts = legend(ax)
+    each = [sk.roc_auc_score(y == c, p[:,c]) for c in (0, 1)]
+    assert '2: AUROC undefined' in texts and f'macro: {number(np.mean(each))}' in texts and not recwarn.list
+    assert len(curves(ax)) == 4 and '2: AUROC undefined' not in [o.get_label() for o in curves(ax)]
+
+def test_faults_of_plot_roc():
+    s,y = noisy()
+    with pytest.raises(ValueError, match="average.*'weighted'"): plot_roc(s, y, average='weighted')
+    with pytest.raises(ValueError, match=r'\(80,\).*\(79,\)'): plot_roc(s, y[1:])
+    with pytest.raises(ValueError, match='NaN'): plot_roc(np.where(s > 1, np.nan, s), y)
+    with pytest.raises(ValueError, match='level.*2'): plot_roc(s, y, level=2)
+
+# plot_aum
+
+def shaded(ax):
+    "Area of the shaded polygon, by the shoelace formula"
+    x,y = ax.collections[0].get_paths()[0].vertices.T
+    return abs((x*np.roll(y, -1) - y*np.roll(x, -1)).sum())/2
+
+@pytest.mark.parametrize('n', [10, 80, 500])
+@pytest.mark.parametrize('logits', [False, True])
+def test_plot_aum(n, logits):
+    "The legend and the shaded area are the AUM by definition"
+    s,y = noisy(n)
+    want = aum_def(torch.tensor(s), torch.tensor(y) > 0).item()
+    ax = plot_aum(np.stack([-s/2, s/2], 1), y, activation='softmax') if logits else plot_aum(s, y)
+    assert want > 0 and f'AUM {want:.4f}' in legend(ax)
+    assert shaded(ax) == pytest.approx(want, rel=1e-9)
+    assert {'false positive rate', 'false negative rate'} < set(legend(ax))
+
+def test_rates_of_plot_aum():
+    "Each rate, at a threshold between two scores"
+    s,y = noisy()
+    rates = {o.get_label(): o for o in plot_aum(s, y).lines}
+    for t in (-1.05, .05, .55, 1.25):
+        for name,want in (('false positive rate', (s[y == 0] > t).mean()), ('false negative rate', (s[y == 1] <= t).mean())):
+            x,r = points(rates[name])
+            assert r[np.searchsorted(x, t, 'right')-1] == pytest.approx(want, abs=1e-12)
+
+def test_plot_aum_on_given_axes():
+    s,y = noisy()
+    _,(left,right) = plt.subplots(1, 2)
+    assert plot_aum(s, y, ax=right) is right and not left.lines and len(plt.get_fignums()) == 1
+
+def test_faults_of_plot_aum():
+    s,y = noisy()
+    with pytest.raises(ValueError, match=r'binary.*\(90, 3\)'): plot_aum(*classes())
+    with pytest.raises(ValueError, match='positives only'): plot_aum(s, np.ones(80))
+    with pytest.raises(ValueError, match='no positives'): plot_aum(s, np.zeros(80))
+    with pytest.raises(ValueError, match='no positives'): plot_aum(s[:0], y[:0])
+    with pytest.raises(ValueError, match=r'\(80,\).*\(79,\)'): plot_aum(s, y[1:])
+    assert not plt.get_fignums()
+
+# ROCInterpretation
+
+def adult_rows(adult, path, y_names='income'):
+    names = [o for o in ('education', 'marital-status', 'occupation') if o != y_names]
+    return TabularDataLoaders.from_df(adult.sample(900, random_state=0), path=path, procs=[Categorify, FillMissing, Normalize], cat_names=names,
+        cont_names=['age', 'education-num', 'hours-per-week'], y_names=y_names, y_block=CategoryBlock(), valid_idx=list(range(500, 900)), bs=64)
+
+def labelled(): return blobs(96, 3)[0][:,0],(torch.rand(96, 3) > .5).float()
+def floats(x, y): return x,y.float()
+
+# Task -> data, model, loss; the last has neither an activation nor class numbers
+tasks = dict(three=(lambda: blobs(200, k=3), lambda: nn.Linear(1, 3), CrossEntropyLossFlat),
+    masks=(lambda: blobs(12, 8, 8), lambda: nn.Conv2d(1, 2, 3, padding=1), lambda: CrossEntropyLossFlat(axis=1)),
+    three_masks=(lambda: blobs(12, 8, 8, k=3), lambda: nn.Conv2d(1, 3, 3, padding=1), lambda: CrossEntropyLossFlat(axis=1)),
+    one_output=(lambda: floats(*blobs(200)), lambda: nn.Linear(1, 1), BCEWithLogitsLossFlat),
+    regression=(lambda: floats(*blobs(200)), lambda: nn.Linear(1, 1), MSELossFlat),
+    labels=(labelled, lambda: nn.Linear(3, 3), BCEWithLogitsLossFlat), plain_labels=(labelled, lambda: nn.Linear(3, 3), nn.BCEWithLogitsLoss))
+
+@pytest.fixture(scope='module')
+def trained(adult, tmp_path_factory):
+    "A Learner of a task after two epochs, made once"
+    done = {}
+    def get(task):
+        if task in done: return done[task]
+        set_seed(0)
+        if task == 'adult': learn = tabular_learner(adult_rows(adult, tmp_path_factory.mktemp('adult')), layers=[20], metrics=AUROC())
+        else:
+            data,model,loss = tasks[task]
+            learn = Learner(as_dls(*data()), model(), loss_func=loss(), metrics=AUROC())
+        quietly(learn, 'fit', 2, lr=.02)
+        return done.setdefault(task, learn)
+    return get
+
+def raw_rows(learn):
+    "Raw outputs and targets, one row an item or a pixel; margins of two classes"
+    z,y = quietly(learn, 'get_preds', act=noop)
+    z,y = z.double().numpy(),y.numpy()
+    z = np.moveaxis(z, 1, -1).reshape(-1, z.shape[1])
+    if z.shape[1] == 2: return z[:,1]-z[:,0],y.ravel()
+    return (z.ravel(), y.ravel()) if z.shape[1] == 1 else (z, y if y.shape == z.shape else y.ravel())
+
+def sk_score(z, y): return sk.roc_auc_score(y, z if z.ndim == 1 or y.ndim == 2 else softmax(z, axis=1), multi_class='ovr')
+
+@pytest.mark.parametrize('task', ['adult', *tasks])
+def test_auroc_of_a_learner(task, trained, column):
+    "That of scikit-learn on the raw outputs, and of the column; the curve too"
+    learn = trained(task)
+    interp,(z,y) = ROCInterpretation.from_learner(learn),raw_rows(learn)
+    want = sk_score(z, y)
+    assert float(interp.auroc()) == pytest.approx(want, abs=1e-9) == pytest.approx(column(learn, 'auroc')[-1], abs=1e-9)
+    ax = interp.plot_roc()
+    if z.ndim == 1: assert legend(ax) == [with_ci(z, y)] and sk.auc(*points(*curves(ax))) == pytest.approx(want, abs=1e-3)
+    else: assert f'macro: {number(want)}' in legend(ax) and len(curves(ax)) == 5
+
+def test_other_sets_of_a_learner(trained, adult, sk_auroc):
+    "The training set, and a DataLoader of other rows"
+    learn = trained('adult')
+    z,y = quietly(learn, 'get_preds', ds_idx=0, act=noop)
+    want = sk.roc_auc_score(y, z[:,1].double()-z[:,0].double())
+    assert float(ROCInterpretation.from_learner(learn, ds_idx=0).auroc()) == pytest.approx(want, abs=.02) != sk_auroc(learn)
+    dl = learn.dls.test_dl(adult.iloc[:200], with_labels=True)
+    interp = ROCInterpretation.from_learner(learn, dl=dl)
+    assert len(interp.targets) == 200 and float(interp.auroc()) == pytest.approx(sk_auroc(learn, dl=dl), abs=1e-12)
+
+def test_names_of_a_learner(adult, tmp_path):
+    "Its vocabulary names the classes in legend, report and operating point"
+    learn = tabular_learner(adult_rows(adult, tmp_path, 'relationship'), layers=[20])
+    quietly(learn, 'fit', 1)
+    interp = ROCInterpretation.from_learner(learn)
+    assert interp.names == list(learn.dls.vocab) and 'Husband' in interp.names
+    assert {o.split(':')[0] for o in legend(interp.plot_roc())} == {'micro', 'macro', *interp.names}
+    z,y = raw_rows(learn)
+    c = interp.names.index('Husband')
+    fpr,tpr,_ = sk.roc_curve(y == c, softmax(z, axis=1)[:,c])
+    assert interp.operating_point(which='Husband') == interp.operating_point(which=c)
+    best = interp.operating_point(which='Husband')
+    assert best.tpr-best.fpr == pytest.approx((tpr-fpr).max())
+
+def every_point(s, y):
+    "Rates of each threshold, by brute force"
+    over = s >= np.append(np.unique(s), np.inf)[:,None]
+    return over[:,y == 0].mean(1),over[:,y == 1].mean(1)
+
+asked = [{}, *(dict(max_fpr=o) for o in (0, .01, .05, .1, .3, .5, .9, 1)), *(dict(cost_ratio=o) for o in (.01, .3, 1, 4, 50))]
+
+def check_best(point, s, y, max_fpr=None, cost_ratio=None):
+    "No threshold would do better"
+    fpr,tpr = every_point(s, y)
+    p,q = (y == 1).sum(),(y == 0).sum()
+    if max_fpr is not None:
+        assert point.fpr <= max_fpr and point.tpr == pytest.approx(tpr[fpr <= max_fpr].max(), abs=1e-12)
+        assert point.fpr == pytest.approx(fpr[np.isclose(tpr, point.tpr)].min(), abs=1e-12)
+    else:
+        def cost(fpr, tpr): return fpr+1-tpr if cost_ratio is None else cost_ratio*p*(1-tpr) + q*fpr
+        assert cost(point.fpr, point.tpr) == pytest.approx(cost(fpr, tpr).min(), rel=1e-9, abs=1e-12)
+
+def check_applied(point, p, y):
+    "The threshold on probabilities gives the rates that were promised"
+    over = p >= point.threshold
+    got = over[y == 0].mean(),over[y == 1].mean(),y[over].mean() if over.any() else np.nan
+    assert got == pytest.approx(point[1:], abs=1e-12, nan_ok=True)
+
+@pytest.mark.parametrize('kwargs', asked, ids=str)
+@pytest.mark.parametrize('task', ['adult', 'masks', 'one_output', 'regression'])
+def test_operating_point(task, kwargs, trained):
+    "The best of all thresholds, also when applied to what `get_preds` says"
+    learn = trained(task)
+    point = ROCInterpretation.from_learner(learn).operating_point(**kwargs)
+    check_best(point, *raw_rows(learn), **kwargs)
+    p,y = quietly(learn, 'get_preds')
+    check_applied(point, (p[:,1] if p.shape[1] == 2 else p).flatten().numpy(), y.flatten().numpy())
+
+@pytest.mark.parametrize('kwargs', asked, ids=str)
+@pytest.mark.parametrize('task', ['three', 'labels'])
+def test_operating_point_of_a_class(task, kwargs, trained):
+    learn = trained(task)
+    interp = ROCInterpretation.from_learner(learn)
+    p,y = (o.numpy() for o in quietly(learn, 'get_preds'))
+    for c in range(3):
+        point,mine = interp.operating_point(which=c, **kwargs),(y[:,c] if y.ndim == 2 else y == c).astype(int)
+        check_best(point, p[:,c].astype(float), mine, **kwargs)
+        check_applied(point, p[:,c], mine)
+
+@pytest.mark.parametrize('max_fpr', [0, .1, .5, 1])
+def test_operating_point_of_scores_as_they_are(max_fpr):
+    "With activation 'identity', and with ties"
+    s,y = noisy(200)
+    point = ROCInterpretation(s, y, 'identity').operating_point(max_fpr=max_fpr)
+    check_best(point, s, y, max_fpr)
+    check_applied(point, s, y)
+
+def test_faults_of_operating_point():
+    (s,y),(p,c) = noisy(),classes()
+    interp,many = ROCInterpretation(s, y, 'identity'),ROCInterpretation(np.log(p), c, names=['cat', 'dog', 'owl'])
+    with pytest.raises(ValueError, match='not both.*0.1.*2'): interp.operating_point(.1, 2)
+    for bad in (-.1, 1.5, float('nan')):
+        with pytest.raises(ValueError, match=f'max_fpr.*{bad}'): interp.operating_point(max_fpr=bad)
+    for bad in (0, -1, float('nan')):
+        with pytest.raises(ValueError, match=f'cost_ratio.*{bad}'): interp.operating_point(cost_ratio=bad)
+    with pytest.raises(ValueError, match="which.*3 classes.*'cat', 'dog', 'owl'"): many.operating_point()
+    for bad in (3, -1, 'cow'):
+        with pytest.raises(ValueError, match=f'which.*3.*{bad}'): many.operating_point(which=bad)
+    with pytest.raises(ValueError, match='positives and negatives'): ROCInterpretation(s, np.ones(80), 'identity').operating_point()
+    with pytest.raises(ValueError, match='positives and negatives'): ROCInterpretation(p, np.where(c == 2, 0, c), names='abc').operating_point(which='c')
+    with pytest.raises(ValueError, match="activation.*'relu'"): ROCInterpretation(s, y, 'relu')
+    with pytest.raises(ValueError, match=r'\(80,\).*\(79,\)'): ROCInterpretation(s, y[1:])
+
+def test_report(capsys, recwarn):
+    "A row for each class, the macro average below; a class that does not occur is undefined"
+    p,y = classes()
+    y = np.where(y == 2, 0, y)
+    ROCInterpretation(np.log(p), y, names=['cat', 'dog', 'owl']).print_report()
+    out,err = capsys.readouterr()
+    head,*rows = out.splitlines()
+    assert all(o in head for o in ('positive', 'AUROC', 'threshold', 'fpr', 'tpr', 'precision')) and not err
+    assert [o.split()[0] for o in rows] == ['cat', 'dog', 'owl', 'macro'] and 'undefined' in rows[2] and 'undefined' not in rows[0]+rows[1]+rows[3]
+    for c,row in enumerate(rows[:2]):
+        fpr,tpr,_ = sk.roc_curve(y == c, p[:,c])
+        auroc,low,high,_ = map(float, auroc_ci(p[:,c], y == c))
+        _,n,total,value,interval,*best = row.split()
+        assert (int(n), int(total)) == ((y == c).sum(), 90) and value == f'{sk.roc_auc_score(y == c, p[:,c]):.3f}' and interval == f'({low:.3f}–{high:.3f})'
+        assert float(best[2])-float(best[1]) == pytest.approx((tpr-fpr).max(), abs=2e-3)
+    assert rows[3].split()[-1] == f'{np.mean([sk.roc_auc_score(y == c, p[:,c]) for c in (0, 1)]):.3f}'
+
+def test_report_of_a_learner(trained, capsys):
+    learn = trained('adult')
+    ROCInterpretation.from_learner(learn).print_report(digits=4)
+    z,y = raw_rows(learn)
+    *_,row = capsys.readouterr().out.splitlines()
+    assert row.split()[:3] == [str(y.sum()), '400', f'{sk.roc_auc_score(y, z):.4f}']
+
+def test_report_of_one_class(capsys):
+    ROCInterpretation([.1, .2, .3], [0, 0, 0], 'identity').print_report()
+    assert capsys.readouterr().out.splitlines()[-1].split()[:3] == ['0', '3', 'undefined:']
+
+def test_repr(trained):
+    got = repr(ROCInterpretation.from_learner(trained('adult')))
+    assert all(o in got for o in ('ROCInterpretation', '(400, 2)', '(400,)', "'softmax'"))
+
+# ShowROCCallback
+
+def test_curve_of_each_epoch(adult_learner, column, sk_auroc):
+    "The last in colour, with the number of the column; no figure stays open"
+    show = ShowROCCallback()
+    learn = adult_learner(metrics=AUROC(), cbs=show)
+    quietly(learn, 'fit', 3)
+    assert legend(show.ax) == [f"epoch 2: {number(column(learn, 'auroc')[-1])}"]
+    lines = curves(show.ax)
+    assert len(lines) == 3 and [o.get_color() == lines[-1].get_color() for o in lines] == [False, False, True]
+    assert [sk.auc(*points(o)) for o in lines] == pytest.approx(column(learn, 'auroc'), abs=1e-9) and sk.auc(*points(lines[-1])) == pytest.approx(sk_auroc(learn))
+    assert any(map(is_diagonal, show.ax.lines)) and show.ax.get_aspect() == 1 and not plt.get_fignums()
+    quietly(learn, 'fit', 1)
+    assert len(curves(show.ax)) == 1 and legend(show.ax)[0].startswith('epoch 0: ')
+
+def test_callback_of_a_single_fit(adult_learner):
+    "Without an AUROC column"
+    learn,show = adult_learner(),ShowROCCallback(figsize=(4,3))
+    quietly(learn, 'fit', 2, cbs=show)
+    assert len(curves(show.ax)) == 2 and tuple(show.fig.get_size_inches()) == (4, 3) and show not in learn.cbs
+
+def test_callback_shows_one_picture(adult_learner, monkeypatch):
+    "The first epoch shows it, the later ones redraw it"
+    shown,redrawn = [],[]
+    class Handle:
+        def update(self, fig): redrawn.append(fig)
+    def display(fig, display_id): return shown.append(fig) or Handle()
+    monkeypatch.setattr('fastai_auroc.plots.display', display)
+    show = ShowROCCallback()
+    quietly(adult_learner(cbs=show), 'fit', 3)
+    assert shown == [show.fig] and redrawn == [show.fig]*2
+
+def test_callback_waits_outside_training(adult_learner, capsys):
+    "`lr_find` and `get_preds` show nothing, and leave the picture of the fit alone"
+    show = ShowROCCallback()
+    learn = adult_learner(cbs=show)
+    quietly(learn, 'lr_find', num_it=5, show_plot=False)
+    quietly(learn, 'get_preds')
+    assert 'Figure' not in capsys.readouterr().out and not plt.get_fignums()
+    quietly(learn, 'fit', 2)
+    fig,label = show.fig,legend(show.ax)
+    capsys.readouterr()
+    quietly(learn, 'get_preds')
+    ROCInterpretation.from_learner(learn)
+    quietly(learn, 'lr_find', num_it=5, show_plot=False)
+    assert 'Figure' not in capsys.readouterr().out and not plt.get_fignums()
+    assert show.fig is fig and legend(show.ax) == label and len(show.curves) == 2
+
+def test_callback_of_one_class(adult, adult_dls, adult_learner):
+    "Says undefined, and training goes on"
+    poor = np.flatnonzero((adult.sample(900, random_state=0).income == '<50k').to_numpy())[:200].tolist()
+    assert len(poor) == 200
+    show = ShowROCCallback()
+    with warnings.catch_warnings(record=True):
+        warnings.simplefilter('always')
+        learn = adult_learner(adult_dls(valid_idx=poor), cbs=show)
+        quietly(learn, 'fit', 2)
+    assert len(learn.recorder.values) == 2 and legend(show.ax) == ['epoch 1: AUROC undefined'] and not curves(show.ax)
+
+@pytest.mark.parametrize('task', ['three', 'three_masks', 'labels', 'one_output'])
+def test_callback_of_other_tasks(task, column):
+    "The macro average of many classes"
+    data,model,loss = tasks[task]
+    show = ShowROCCallback()
+    learn = Learner(as_dls(*data()), model(), loss_func=loss(), metrics=AUROC(), cbs=show)
+    quietly(learn, 'fit', 2, lr=.05)
+    value = column(learn, 'auroc')[-1]
+    assert legend(show.ax) == [f'epoch 1: {number(value)}'] and len(curves(show.ax)) == 2
+    assert sk.auc(*points(curves(show.ax)[-1])) == pytest.approx(value, abs=1e-9) == pytest.approx(sk_score(*raw_rows(learn)), abs=1e-9)
