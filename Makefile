@@ -41,7 +41,7 @@ $(READY1): settings.ini setup.py pyproject.toml
 	@touch $@
 
 test-fastai1: setup-fastai1
-	OMP_NUM_THREADS=1 TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1 $(VENV1)/bin/python -m pytest -n auto --dist loadfile --disable-warnings --confcutdir tests/fastai1 tests/fastai1
+	OMP_NUM_THREADS=1 TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1 $(VENV1)/bin/python -m pytest -n auto --dist worksteal --disable-warnings --confcutdir tests/fastai1 tests/fastai1
 else
 setup-fastai1 test-fastai1:
 	@echo "fastai 1 needs Python 3.10 or 3.11, this is $(PYVER): skipped"
@@ -52,7 +52,7 @@ demo: setup
 
 test: setup
 	$(BIN)/chkstyle
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 	$(MAKE) test-fastai1
 
 test-slow: setup

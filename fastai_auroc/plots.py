@@ -40,8 +40,8 @@ def _draw(ax, curve, label, **kwargs):
     if np.isnan(fpr).any() or np.isnan(tpr).any(): ax.plot([], [], label=label, **kwargs)
     else: 
         fpr,tpr = _thinned(fpr, tpr)
-        RocCurveDisplay(fpr=fpr, tpr=tpr).plot(ax=ax, name=label)
-        ax.lines[-1].set(**kwargs)
+        RocCurveDisplay(fpr=fpr, tpr=tpr).plot(ax=ax, name='curve')  # without a name scikit-learn looks for a legend
+        ax.lines[-1].set(label=label, **kwargs)
 
 # %% ../nbs/08_plots.ipynb #2e749380
 def _plot_one(ax, scores, targets, activation, average, names, name, ci, level, kwargs):
@@ -92,7 +92,8 @@ def plot_roc(
         for name,s in scores.items() if several else [('', scores)]:
             _plot_one(ax, s, targets, activation, 'macro' if several and average == 'all' else average, names, name, ci, level, kwargs)
     ax.set(xlabel='false positive rate', ylabel='true positive rate', xlim=(-.01, 1.01), ylim=(-.01, 1.01), aspect='equal')
-    ax.legend(loc='lower right', fontsize='small')
+    if ax.get_legend_handles_labels()[0]: ax.legend(loc='lower right', fontsize='small')
+    elif ax.get_legend(): ax.get_legend().remove()
     return ax
 
 # %% ../nbs/08_plots.ipynb #2c922e43
@@ -121,9 +122,7 @@ def plot_aum(
     ax.legend(fontsize='small')
     return ax
 
-# %% ../nbs/08_plots.ipynb #2f832cdd
-def _as_they_are(x): return x
-
+# %% ../nbs/08_plots.ipynb #b40ca801
 OperatingPoint = namedtuple('OperatingPoint', 'threshold fpr tpr precision')
 
 def _probability(s, activation):
@@ -131,15 +130,26 @@ def _probability(s, activation):
     return s if activation in (None, 'identity') else float(torch.tensor(s, dtype=torch.float64).sigmoid())
 
 def _best_point(s, positive, activation, max_fpr, cost_ratio):
-    fpr,tpr,thresholds = (np.asarray(o) for o in roc_curve(s, positive, drop_intermediate=False))
     p = int(positive.sum())
     q = len(positive)-p
     if not p or not q: raise ValueError('an operating point needs positives and negatives, and one of them is missing')
-    if max_fpr is not None: i = np.flatnonzero(fpr <= max_fpr)[-1] if not np.isnan(max_fpr) else 0
+    fpr,tpr,thresholds = (np.asarray(o) for o in roc_curve(s, positive, drop_intermediate=False))
+    if max_fpr is not None: i = np.flatnonzero(tpr == tpr[np.flatnonzero(fpr <= max_fpr)[-1]])[0]
     else: i = (cost_ratio*p*tpr - q*fpr).argmax() if cost_ratio is not None else (tpr-fpr).argmax()
-    if max_fpr is not None: i = np.flatnonzero(tpr == tpr[i])[0]
+    low = -np.inf if activation in (None, 'identity') else 0.
+    here,below = _probability(thresholds[i], activation),_probability(thresholds[i+1], activation) if i+1 < len(thresholds) else low
+    between = np.inf if i == 0 else below if below == -np.inf else (here+below)/2
     hits,alarms = tpr[i]*p,fpr[i]*q
-    return OperatingPoint(_probability(thresholds[i], activation), float(fpr[i]), float(tpr[i]), float(hits/(hits+alarms)) if hits+alarms else float('nan'))
+    return OperatingPoint(float(between), float(fpr[i]), float(tpr[i]), float(hits/(hits+alarms)) if hits+alarms else float('nan'))
+
+# %% ../nbs/08_plots.ipynb #2f832cdd
+def _as_they_are(x): return x
+
+def _activation_of(loss_func, targets):
+    "'softmax', 'sigmoid' or, if the loss leaves outputs as they are, 'identity'"
+    act,x = getattr(loss_func, 'activation', None),torch.tensor([[-1., 2.]])
+    kind = _kind_of(act) or ('softmax' if targets.ndim == 1 else 'identity')
+    return kind if kind == 'softmax' else 'identity' if callable(act) and torch.equal(act(x), x) else 'sigmoid'
 
 # %% ../nbs/08_plots.ipynb #6c6c327e
 class ROCInterpretation:
@@ -164,11 +174,10 @@ class ROCInterpretation:
     ):
         "From the predictions of a Learner"
         with learn.no_bar(), learn.no_logging(): outputs,targets = learn.get_preds(ds_idx=ds_idx, dl=dl, act=_as_they_are)[:2]
-        activation = _kind_of(getattr(learn.loss_func, 'activation', None)) or 'softmax'
+        axis = getattr(learn.loss_func, 'axis', None) if outputs.ndim > 2 else None
         vocab = getattr(learn.dls, 'vocab', None)
         if vocab is not None and len(vocab) and not isinstance(vocab[0], (str, int, float, np.generic)): vocab = vocab[-1]
-        kind = 'sigmoid' if activation == 'identity' else activation
-        return cls(outputs, targets, kind, vocab, getattr(learn.loss_func, 'axis', None) if outputs.ndim > 2 else None)
+        return cls(outputs, targets, _activation_of(learn.loss_func, class_rows(outputs, targets, axis)[1]), vocab, axis)
 
     def __repr__(self):
         return f"ROCInterpretation(outputs of shape {tuple(self.outputs.shape)}, targets of shape {tuple(self.targets.shape)}, activation={self.activation!r})"
@@ -222,6 +231,7 @@ class ShowROCCallback(Callback):
 
     def before_fit(self):
         self.run = not hasattr(self.learn, 'lr_finder') and not hasattr(self.learn, 'gather_preds')
+        if not self.run: return
         self.fig,self.ax = plt.subplots(figsize=self.figsize)
         plt.close(self.fig)
         self._handle,self.curves = None,[]
