@@ -9,7 +9,7 @@ READY1 := $(VENV1)/ready-$(PYVER)
 
 export MPLBACKEND = Agg
 
-.PHONY: help setup setup-fastai1 demo test test-fastai1 test-slow bench recipes notebooks readme dist clean
+.PHONY: help setup setup-fastai1 demo test test-fastai1 test-slow bench recipes notebooks readme docs serve-docs test-docs dist clean
 
 help:
 	@echo "make setup      build $(VENV) with everything for development (PYTHON=python3.12 chooses the interpreter)"
@@ -21,6 +21,8 @@ help:
 	@echo "make recipes    train with each loss and recipe on two tasks, a quarter of an hour; goes on where it stopped"
 	@echo "make notebooks  run the notebooks and save their outputs"
 	@echo "make readme     write README.md from nbs/index.ipynb"
+	@echo "make docs       build the web site into site/ (make serve-docs shows it at http://127.0.0.1:8000)"
+	@echo "make test-docs  look at the site with Chromium, which must be installed"
 	@echo "make dist       build wheel and source distribution into dist/"
 	@echo "make clean      remove $(VENV) and whatever else was built"
 
@@ -79,10 +81,20 @@ notebooks: setup setup-fastai1
 readme: setup
 	$(BIN)/python docs/readme.py
 
+docs: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	$(BIN)/python docs/pages.py
+
+serve-docs: docs
+	$(BIN)/python -m http.server --directory site --bind 127.0.0.1 8000
+
+test-docs: docs
+	$(BIN)/python -m pytest tests/site
+
 dist: setup
 	rm -rf dist
 	$(BIN)/python -m build --outdir dist .
 
 clean:
-	rm -rf $(VENV) $(VENV1) build dist *.egg-info _proc .pytest_cache .hypothesis models roc.png history.csv
+	rm -rf $(VENV) $(VENV1) build dist site *.egg-info _proc .pytest_cache .hypothesis models roc.png history.csv
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
