@@ -1,6 +1,6 @@
 "Real data and small real Learners, shared by the tests."
 from pathlib import Path
-import pandas as pd, pytest
+import pandas as pd, pytest, torch
 from fastai.tabular.all import Categorify, CategoryBlock, FillMissing, Normalize, TabularDataLoaders, accuracy, noop, set_seed, tabular_learner
 from sklearn.metrics import roc_auc_score
 
@@ -8,6 +8,14 @@ data = Path(__file__).parent.parent/'data'
 
 @pytest.fixture(autouse=True)
 def _seed(): set_seed(0)
+
+@pytest.fixture(scope='module')
+def one_thread():
+    "For modules whose inputs are so small that more threads only get into each other's way"
+    n = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(n)
 
 @pytest.fixture(scope='session')
 def adult():

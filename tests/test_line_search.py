@@ -10,13 +10,7 @@ from torch.testing import assert_close
 from fastai_auroc.losses import AUMLineSearch, aum
 from fastai_auroc.losses import _least
 
-@pytest.fixture(scope='module', autouse=True)
-def _one_thread():
-    "More threads only get into each other's way on inputs this small"
-    n = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n)
+pytestmark = pytest.mark.usefixtures('one_thread')
 
 # The least value of straight pieces
 

@@ -19,13 +19,7 @@ from fastai_auroc.losses import _aum, _aum_anywhere, _LogOdds, _pairs_anywhere, 
 steady = settings(max_examples=80, deadline=None, derandomize=True)
 nan = float('nan')
 
-@pytest.fixture(scope='module', autouse=True)
-def _one_thread():
-    "More threads only get into each other's way on inputs this small"
-    n = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n)
+pytestmark = pytest.mark.usefixtures('one_thread')
 
 # By definition, in float64, for autograd
 

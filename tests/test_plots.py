@@ -21,13 +21,7 @@ def _close():
     yield
     plt.close('all')
 
-@pytest.fixture(scope='module', autouse=True)
-def _one_thread():
-    "More threads only get into each other's way on inputs this small"
-    n = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n)
+pytestmark = pytest.mark.usefixtures('one_thread')
 
 def noisy(n=80, seed=0, digits=1):
     "Scores with ties, and labels of which they know something"

@@ -22,13 +22,7 @@ from fastai_auroc.losses import AUROCLoss, SquaredHingeAUCLoss, StratifiedBatchS
 steady = settings(max_examples=40, deadline=None, derandomize=True)
 kinds = pytest.mark.parametrize('balanced', [True, False])
 
-@pytest.fixture(scope='module', autouse=True)
-def _one_thread():
-    "More threads only get into each other's way on inputs this small"
-    n = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n)
+pytestmark = pytest.mark.usefixtures('one_thread')
 
 def labels_of(counts, seed=0): return np.random.default_rng(seed).permutation(np.repeat(np.arange(len(counts)), counts))
 

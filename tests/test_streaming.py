@@ -10,13 +10,7 @@ steady = settings(max_examples=30, deadline=None, derandomize=True)
 curves,methods = ['ROC', 'PR', 'PRGAIN'],['interpolation', 'majoring', 'minoring']
 every_area = pytest.mark.parametrize('curve,method', [(c, m) for c in curves for m in methods])
 
-@pytest.fixture(scope='module', autouse=True)
-def _one_thread():
-    "More threads only get into each other's way on inputs this small"
-    n = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n)
+pytestmark = pytest.mark.usefixtures('one_thread')
 
 # The definitions
 

@@ -19,13 +19,7 @@ losses = dict(aum=AUMLoss, margins=lambda **kwargs: AUMLoss(margins=True, **kwar
 every_loss = pytest.mark.parametrize('name', losses)
 matplotlib.use('agg')
 
-@pytest.fixture(scope='module', autouse=True)
-def _one_thread():
-    "More threads only get into each other's way on inputs this small"
-    n = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n)
+pytestmark = pytest.mark.usefixtures('one_thread')
 
 @pytest.fixture(scope='module')
 def rows(adult, tmp_path_factory):
