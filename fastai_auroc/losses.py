@@ -151,7 +151,17 @@ def _aum(columns, positive, rows=False):
     up,down = _shares(positive, columns)
     return values,gradient,torch.where(positive, up*(tau-columns).relu(), down*(columns-tau).relu())
 
-# %% ../nbs/07_losses.ipynb #922b2b1a
+# %% ../nbs/07_losses.ipynb #200b66b8
+def _check_average(average):
+    if average not in ('binary', 'micro', 'macro'): raise ValueError(f"average must be 'binary', 'micro' or 'macro', got {average!r}")
+
+def _questions_of(scores, targets, average):
+    "Questions as rows, from scores and targets as a user gives them"
+    scores,targets = class_rows(scores, targets, grad=True)
+    if average == 'binary' and scores.ndim > 1:
+        raise ValueError(f"average='binary' is for one column of scores, got shape {tuple(scores.shape)}: pass average='micro' or 'macro'")
+    return _questions(scores, targets, average == 'micro')
+
 def aum(
     scores, # Scores, shape (n,) or (n, K): probabilities or margins, taken as they are
     targets, # Labels, shape (n,): above zero is positive, or class numbers; shape (n, K): which entries are positive
@@ -160,11 +170,8 @@ def aum(
     """Area under min(FPR, FNR), after Hillman & Hocking (2023, Journal of Machine Learning Research 24)
 
     Raises `ValueError` for shapes that do not fit, or an unknown `average`."""
-    if average not in ('binary', 'micro', 'macro'): raise ValueError(f"average must be 'binary', 'micro' or 'macro', got {average!r}")
-    scores,targets = class_rows(scores, targets, grad=True)
-    if average == 'binary' and scores.ndim > 1:
-        raise ValueError(f"average='binary' is for one column of scores, got shape {tuple(scores.shape)}: pass average='micro' or 'macro'")
-    columns,positive = _questions(scores, targets, average == 'micro')
+    _check_average(average)
+    columns,positive = _questions_of(scores, targets, average)
     return _measure(_aum, columns, positive, _occurs(positive))
 
 # %% ../nbs/07_losses.ipynb #ec96c95f
@@ -544,7 +551,7 @@ def _shortest(a, b):
 class _LinearScores(torch.optim.Optimizer):
     "What is asked of a model whose scores are linear in its parameters"
     def __init__(self, params, average):
-        if average not in ('binary', 'micro', 'macro'): raise ValueError(f"average must be 'binary', 'micro' or 'macro', got {average!r}")
+        _check_average(average)
         super().__init__(params, dict(average=average))
 
     @property
@@ -556,11 +563,7 @@ class _LinearScores(torch.optim.Optimizer):
     def _columns(self, closure, vector=None):
         "Scores of each question and which are positive, with the graph or for the parameters in `vector`"
         if vector is not None: vector_to_parameters(vector, self._params)
-        with torch.set_grad_enabled(vector is None):
-            scores,targets = class_rows(*closure(), grad=True)
-            if self.average == 'binary' and scores.ndim > 1:
-                raise ValueError(f"average='binary' is for one column of scores, got shape {tuple(scores.shape)}: pass average='micro' or 'macro'")
-            return _questions(scores, targets, self.average == 'micro')
+        with torch.set_grad_enabled(vector is None): return _questions_of(*closure(), self.average)
 
     def _slope(self, columns, of_scores):
         "Derivative of all parameters from that of the scores"
