@@ -9,7 +9,7 @@ READY1 := $(VENV1)/ready-$(PYVER)
 
 export MPLBACKEND = Agg
 
-.PHONY: help setup setup-fastai1 demo test test-fastai1 test-slow bench recipes notebooks readme docs serve-docs test-docs dist clean
+.PHONY: help setup setup-fastai1 demo test test-fastai1 test-slow bench recipes peers notebooks readme docs serve-docs test-docs dist kaggle clean
 
 help:
 	@echo "make setup      build $(VENV) with everything for development (PYTHON=python3.12 chooses the interpreter)"
@@ -19,11 +19,13 @@ help:
 	@echo "make test-slow  the tests that take minutes, for a release"
 	@echo "make bench      time and check the scorers beside other libraries, some minutes (BENCH=--quick: one or two); writes benchmarks/results"
 	@echo "make recipes    train with each loss and recipe on two tasks, a quarter of an hour; goes on where it stopped"
+	@echo "make peers      run benchmarks/peers.ipynb, the table of other libraries, which it installs into an environment of their own, .venv-peers"
 	@echo "make notebooks  run the notebooks and save their outputs"
 	@echo "make readme     write README.md from nbs/index.ipynb"
 	@echo "make docs       build the web site into site/ (make serve-docs shows it at http://127.0.0.1:8000)"
 	@echo "make test-docs  look at the site with Chromium, which must be installed"
 	@echo "make dist       build wheel and source distribution into dist/"
+	@echo "make kaggle     put the wheel, the Adult data and the Kaggle notebook into dist/kaggle"
 	@echo "make clean      remove $(VENV) and whatever else was built"
 
 setup: $(READY)
@@ -72,6 +74,12 @@ recipes: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	$(BIN)/python benchmarks/recipes.py
 
+peers: setup
+	[ -e .venv-peers ] || $(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[peers]'
+	PATH="$(CURDIR)/.venv-peers/bin:$$PATH" PYTHONWARNINGS=ignore .venv-peers/bin/$(RUN) benchmarks/peers.ipynb
+	$(BIN)/nbdev-clean --fname benchmarks/peers.ipynb
+
 notebooks: setup setup-fastai1
 	$(BIN)/nbdev-export
 	PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONWARNINGS=ignore $(BIN)/$(RUN) $(filter-out nbs/06_fastai1.ipynb,$(wildcard nbs/*.ipynb nbs/tutorials/*.ipynb))
@@ -95,6 +103,10 @@ dist: setup
 	rm -rf dist
 	$(BIN)/python -m build --outdir dist .
 
+kaggle: dist
+	mkdir -p dist/kaggle
+	cp dist/*.whl data/adult.csv.gz nbs/tutorials/kaggle.ipynb dist/kaggle
+
 clean:
-	rm -rf $(VENV) $(VENV1) build dist site *.egg-info _proc .pytest_cache .hypothesis models roc.png history.csv
+	rm -rf $(VENV) $(VENV1) .venv-peers build dist site *.egg-info _proc .pytest_cache .hypothesis models roc.png history.csv nbs/tutorials/submission.csv
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -6,7 +6,7 @@ from latex2mathml.converter import convert
 
 root = Path(__file__).resolve().parent.parent
 base = 'https://fastai-auroc.github.io/fastai_auroc/'
-tutorials = dict(tabular='Tabular', text='Text', vision='Vision', aum_mnist='AUM on MNIST', averaging='Why not average over batches?')
+tutorials = dict(tabular='Tabular', text='Text', vision='Vision', aum_mnist='AUM on MNIST', averaging='Why not average over batches?', fastai1_to_fastai2='fastai 1 to fastai 2', kaggle='Kaggle')
 
 def _page(name):
     "Where a notebook's page is: numbers are for files, not for readers"
@@ -108,8 +108,9 @@ def build(work):
         nb = nbformat.read(done if done.exists() else source, as_version=4)
         folder = pages/'tutorials' if '/' in name else pages
         _write(nb, _page(Path(name).name), folder, '../' if '/' in name else '')
+    _write(nbformat.read(root/'benchmarks/peers.ipynb', as_version=4), 'peers', pages)
     nav = ['  { "Home" = "index.md" },', '  { "Tutorials" = [', *(f'    {{ "{title}" = "tutorials/{o}.md" }},' for o,title in tutorials.items()), '  ] },',
-        '  { "Reference" = [', *(f'    {{ "{_page(o)}" = "{_page(o)}.md" }},' for o in modules), '  ] },']
+        '  { "Reference" = [', *(f'    {{ "{_page(o)}" = "{_page(o)}.md" }},' for o in modules), '  ] },', '  { "Peers" = "peers.md" },']
     (work/'zensical.toml').write_text(config.format(base=base, nav='\n'.join(nav)), encoding='utf-8')
     subprocess.run([Path(sys.executable).with_name('zensical'), 'build', '--clean'], cwd=work, check=True)
     shutil.rmtree(root/'site', ignore_errors=True)
