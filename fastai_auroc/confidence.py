@@ -7,13 +7,13 @@ Docs: https://fastai-auroc.github.io/fastai_auroc/confidence.html.md"""
 # %% auto #0
 __all__ = ['AUROCInterval', 'AUROCComparison', 'auroc_ci', 'compare_auroc']
 
-# %% ../nbs/03_confidence.ipynb #9654744c
-import math, warnings, torch
+# %% ../nbs/03_confidence.ipynb #ef2e5d83
+import math, numpy as np, warnings, torch
 from collections import namedtuple
 from statistics import NormalDist
 from .scores import to_tensor
-from .pairs import doubled_wins, doubled_wins_on_host
-from .roc import _area, _columns, _missing, _prepare, _raise_wrong
+from .pairs import doubled_area, doubled_wins, doubled_wins_on_host, points_on_host
+from .roc import _area, _columns, _missing, _positive_label, _prepare, _raise_wrong
 
 # %% ../nbs/03_confidence.ipynb #b4a10055
 def _right_pairs(scores, positive, negative):
@@ -33,6 +33,23 @@ def _delong(right, positive, negative):
     right = right.double()
     return part(positive, negative) + part(negative, positive)
 
+# %% ../nbs/03_confidence.ipynb #8290ce1f
+def _delong_of_points(tps, fps):
+    "`_delong` of one model, from the positives and negatives down to each distinct score"
+    tps,fps = (o.astype(np.float64) for o in (tps, fps))
+    def part(own, right, k):
+        m = own.sum()
+        return math.nan if m < 2 else float((own*((right - (own*right).sum()/m)/(2*k))**2).sum()/(m*(m-1)))
+    p,q = (np.diff(o, prepend=0) for o in (tps, fps))
+    return part(p, 2*(fps[-1]-fps) + q, fps[-1]) + part(q, 2*tps - p, tps[-1])
+
+def _measure_on_host(scores, labels, ignore_index):
+    "Doubled pairs won, positives, negatives and DeLong's variance of one model on the CPU; None where `_measure` must look"
+    if ignore_index is not None: scores,labels = (o[labels != ignore_index] for o in (scores, labels))
+    high = _positive_label(scores, labels)
+    points = None if high is None else points_on_host(scores, labels, high, threads=torch.get_num_threads())
+    return None if points is None else (doubled_area(*points[1:]), int(points[1][-1]), int(points[2][-1]), _delong_of_points(*points[1:]))
+
 # %% ../nbs/03_confidence.ipynb #fade60e1
 def _prepare_binary(models, targets, activation, ignore_index):
     "What `_prepare` makes of each model's scores; raises `ValueError` where the task is not binary"
@@ -48,6 +65,11 @@ def _measure(models, targets, activation=None, ignore_index=None):
     prepared = _prepare_binary(models, targets, activation, ignore_index)
     (first,labels,*_),m,n = prepared[0],len(models),len(prepared[0][0])
     if not n: return [0]*m,[0]*m,0,0,0,math.nan
+    found = _measure_on_host(first, labels, ignore_index) if m == 1 and first.device.type == 'cpu' else None
+    if found:
+        _raise_wrong(0, int(prepared[0][4]), 0, n, 'binary', 1)
+        won,p,q,variance = found
+        return [won],[0],p,q,n,variance
     _,(positive,),(negative,),wrong = _columns(first, labels, ignore_index)
     ranked,improper = zip(*((r.to(first.device), bad.to(first.device)) for r,_,_,_,bad,_ in prepared))
     right = torch.stack([_right_pairs(r, positive, negative) for r in ranked])

@@ -7,67 +7,126 @@ Docs: https://fastai-auroc.github.io/fastai_auroc/plots.html.md"""
 # %% auto #0
 __all__ = ['OperatingPoint', 'plot_roc', 'plot_aum', 'ROCInterpretation', 'ShowROCCallback']
 
-# %% ../nbs/08_plots.ipynb #bcb6f09d
-import warnings, matplotlib.pyplot as plt, numpy as np, torch
+# %% ../nbs/08_plots.ipynb #82733e70
+import matplotlib.pyplot as plt, numpy as np, operator, textwrap, torch
 from collections import namedtuple
+from functools import partial
+from matplotlib.cbook import normalize_kwargs
+from matplotlib.lines import Line2D
+from numbers import Integral
 from sklearn.metrics import RocCurveDisplay
-from .scores import class_rows, ranking_scores
-from .roc import auroc_score, roc_curve
-from .confidence import auroc_ci
+from .scores import _is_real, class_rows, ranking_scores, to_tensor
+from .roc import _auroc, _mean_curve, auroc_score, roc_curve
+from .confidence import _auroc_ci
 from .losses import aum
 from .epoch import _kind_of
 try:
     from fastai.callback.core import Callback
     from fastai_auroc.metric import AUROC
 except ImportError: Callback = object  # without fastai 2 nobody calls a ShowROCCallback
+try: from IPython import get_ipython
+except ImportError: get_ipython = lambda: None
 try: from IPython.display import display
 except ImportError: display = None
+
+# %% ../nbs/08_plots.ipynb #1f0b3a8f
+class _Ranked:
+    "Ranking scores and labels, checked as `auroc_score` checks them, and the AUROC of each question they answer"
+    def __init__(self, scores, targets, activation=None, ignore_index=None, axis=None):
+        outputs,labels = (o.cpu() for o in class_rows(scores, targets, axis))
+        self.ignore_index = ignore_index
+        if ignore_index is not None and labels.ndim == 1: outputs,labels = (o[labels != ignore_index] for o in (outputs, labels))
+        self.scores,self.labels = ranking_scores(outputs, labels, activation),labels
+        checked = (outputs, labels, None) if activation is None else (self.scores, labels, 'identity')
+        self.aurocs = _auroc(*checked, average=None, ignore_index=ignore_index)[0].reshape(-1).tolist()
+        self.nan = bool(self.scores.isnan().any())
+        self.by_number = self.scores.ndim == 2 and labels.ndim == 1
+        kept = labels if ignore_index is None else labels[labels != ignore_index]
+        self.positive = kept.max() if kept.numel() and (kept.min() < kept.max() or kept.max() > 0) else None
+
+    def question(self, c=0):
+        "Scores of a column, and which rows are positive"
+        s = self.scores if self.scores.ndim == 1 else self.scores[:,c]
+        y = self.labels if self.labels.ndim == 1 else self.labels[:,c]
+        kept = slice(None) if self.ignore_index is None else y != self.ignore_index
+        return s[kept],(y == c if self.by_number else y == self.positive if self.positive is not None else torch.zeros_like(y, dtype=torch.bool))[kept]
+
+    def micro(self):
+        "AUROC and curve of all columns as one"
+        s,y = map(torch.cat, zip(*map(self.question, range(len(self.aurocs)))))
+        value = _auroc(s, y)[0].item()
+        return value,None if np.isnan(value) else _thinned(*roc_curve(s, y)[:2])
+
+    def macro(self):
+        "Mean AUROC and mean curve of the columns that have one"
+        defined = [c for c,v in enumerate(self.aurocs) if not np.isnan(v)]
+        if self.nan or not defined: return np.nan,None
+        return np.mean([self.aurocs[c] for c in defined]),_thinned(*_mean_curve([roc_curve(*self.question(c)) for c in defined])[:2])
+
+    def of_class(self, c):
+        "AUROC and curve of a column"
+        return self.aurocs[c],None if np.isnan(self.aurocs[c]) else _thinned(*roc_curve(*self.question(c))[:2])
 
 # %% ../nbs/08_plots.ipynb #bce96353
 def _thinned(fpr, tpr, most=2000):
     "Corners of a curve that can be told apart in a picture"
+    fpr,tpr = np.asarray(fpr),np.asarray(tpr)
     if len(fpr) <= most: return fpr,tpr
     first = np.unique(((fpr+tpr)*(most//2)).astype(np.int64), return_index=True)[1]
     keep = np.unique(np.concatenate([first, first[1:]-1, [len(fpr)-1]]))
     return fpr[keep],tpr[keep]
 
-def _label(name, auroc, low=None, high=None):
-    number = 'undefined' if np.isnan(auroc) else f'{auroc:.3f}' + (f' ({low:.3f}–{high:.3f})' if low is not None and not np.isnan(low) else '')
+def _draw(ax, curve, **kwargs):
+    "A line of `ax`; of a curve that is not defined one without points, for the legend"
+    if curve is None: return ax.plot([], [], **kwargs)[0]
+    RocCurveDisplay(fpr=curve[0], tpr=curve[1]).plot(ax=ax, name='curve')  # without a name scikit-learn looks for a legend
+    ax.lines[-1].set(**kwargs)
+    return ax.lines[-1]
+
+def _frame(ax, lines, beside=False):
+    "Axes, and a legend of lines and their names; a name that matplotlib would take for a formula or for hidden is shown as it is"
+    ax.set(xlabel='false positive rate', ylabel='true positive rate', xlim=(-.01, 1.01), ylim=(-.01, 1.01), aspect='equal')
+    if not lines: return ax.get_legend() and ax.get_legend().remove()
+    place = dict(loc='upper left', bbox_to_anchor=(1.02, 1)) if beside else dict(loc='lower right')
+    legend = ax.legend([line for _,line in lines], ['.']*len(lines), fontsize='small', **place)
+    for text,(name,_) in zip(legend.get_texts(), lines): text.set_text(textwrap.fill(name, 48).replace('$', r'\$'))
+    return legend
+
+# %% ../nbs/08_plots.ipynb #2f006887
+def _label(name, auroc, low=np.nan, high=np.nan):
+    number = 'undefined' if np.isnan(auroc) else f'{auroc:.3f}' + ('' if np.isnan(low) else f' ({low:.3f}–{high:.3f})')
     return f'{name}: AUROC {number}' if name else f'AUROC {number}'
 
-def _draw(ax, curve, label, **kwargs):
-    fpr,tpr = (np.asarray(o) for o in curve[:2])
-    if np.isnan(fpr).any() or np.isnan(tpr).any(): ax.plot([], [], label=label, **kwargs)
-    else: 
-        fpr,tpr = _thinned(fpr, tpr)
-        RocCurveDisplay(fpr=fpr, tpr=tpr).plot(ax=ax, name='curve')  # without a name scikit-learn looks for a legend
-        ax.lines[-1].set(label=label, **kwargs)
+def _entries(ranked, name, average, names, ci, level):
+    "For each curve of a model: its label, None for one among many, the curve, and its style"
+    def interval(c): return map(float, _auroc_ci(*ranked.question(c), level=level)[0][1:3]) if ci else ()
+    if ranked.scores.ndim == 1: return [(_label(name, ranked.aurocs[0], *interval(0)), ranked.of_class(0)[1], {})]
+    k,res = len(ranked.aurocs),[]
+    if names is not None and len(names) != k: raise ValueError(f'names must be those of the {k} columns, got {len(names)}: {names!r}')
+    order = np.argsort(ranked.aurocs)
+    order = order[~np.isnan(ranked.aurocs)[order]]
+    shown = {*range(k)} if k <= 10 else {*order[:3], *order[-1:]}
+    if average in (None, 'all'):
+        for c in range(k):
+            title = ' '.join(filter(None, [name, str(c if names is None else names[c])]))
+            label,style = (_label(title, ranked.aurocs[c], *interval(c)), {}) if c in shown else (None, dict(color='grey', lw=.5, alpha=.6))
+            res.append((label, ranked.of_class(c)[1], style))
+    for o,ls in (('micro', '--'), ('macro', '-')):
+        if average not in (o, 'all'): continue
+        value,curve = getattr(ranked, o)()
+        style = dict(color=plt.rcParams['text.color'], ls=ls, zorder=3) if average == 'all' else {}
+        res.append((_label(name if average == o and name else ' '.join(filter(None, [name, o])), value), curve, style))
+    return res
 
-# %% ../nbs/08_plots.ipynb #2e749380
-def _plot_one(ax, scores, targets, activation, average, names, name, ci, level, kwargs):
-    "Draw the curves of one model"
-    outputs,labels = class_rows(scores, targets)
-    s = ranking_scores(outputs, labels, activation)
-    def interval(s, y):
-        if not ci: return None,None
-        found = auroc_ci(s, y, level=level)
-        return float(found.low),float(found.high)
-    if s.ndim == 1: return _draw(ax, roc_curve(s, labels), _label(name, auroc_score(s, labels).item(), *interval(s, labels)), **kwargs)
-    options,k = dict(activation=activation),s.shape[1]
-    for o in ('micro', 'macro'):
-        if average in (o, 'all'):
-            label = ' '.join(filter(None, [name, '' if average == o and name else o]))
-            style = dict(color='black', ls='-' if o == 'macro' else '--') if average == 'all' else {}
-            curve,value = (f(scores, targets, average=o, **options) for f in (roc_curve, auroc_score))
-            _draw(ax, curve, _label(label, value.item()), **style | kwargs)
-    if average in ('micro', 'macro'): return
-    values,many = auroc_score(scores, targets, average=None, **options).tolist(),k > 12
-    for c,(curve,value) in enumerate(zip(roc_curve(scores, targets, average=None, **options), values)):
-        y = labels[:,c] > 0 if labels.ndim == 2 else labels == c
-        label = '_' if many else _label(' '.join(filter(None, [name, str(names[c] if names is not None else c)])), value, *interval(s[:,c], y))
-        _draw(ax, curve, label, **(dict(color='grey', lw=.5) if many else {}) | kwargs)
+# %% ../nbs/08_plots.ipynb #bda73be1
+def _diagonal(ax):
+    if '_chance' not in [o.get_label() for o in ax.lines]: ax.plot([0, 1], [0, 1], color='grey', lw=1, ls=':', label='_chance')
 
-# %% ../nbs/08_plots.ipynb #2fcba7cb
+def _axes(ax, figsize):
+    if ax is None: return plt.subplots(figsize=figsize, layout='constrained')[1]
+    if not hasattr(ax, 'plot'): raise TypeError(f'ax must be matplotlib axes, got {type(ax).__name__}' + (': pass one of its axes' if hasattr(ax, 'axes') else ''))
+    return ax
+
 def plot_roc(
     scores, # Scores, shape (n,), (n, 2) or (n, K); or a dict of them by name, for several models or moments on the same rows
     targets, # Labels, shape (n,), or (n, K) for many labels
@@ -77,190 +136,270 @@ def plot_roc(
     names=None, # Names of the K classes
     ci:bool=True, # Put DeLong's interval into the legend, where there is one
     level:float=.95, # Its confidence level
+    ignore_index:int|None=None, # Label of rows to leave out
     ax=None, # Where to draw; None makes a new figure
-    **kwargs, # For matplotlib's `plot`
+    figsize=None, # Width and height of a new figure in inches; None: 5 by 5, and wider if the legend stands beside the curves
+    **kwargs, # For matplotlib's `plot`; `label` is the name of a single model
 ): # The axes
     """Draw ROC curves with their AUROC in the legend, by scikit-learn's `RocCurveDisplay`
 
-    A curve that is not defined, for want of a class, is left out, and the legend says so. Raises `ValueError` for what `auroc_score` refuses."""
+    A curve that is not defined, for want of a class or because of NaN, is left out, and the legend says so. Raises `ValueError` for what `auroc_score` refuses."""
     if average not in ('micro', 'macro', 'all', None): raise ValueError(f"average must be 'micro', 'macro', 'all' or None, got {average!r}")
-    if ax is None: ax = plt.subplots(figsize=(5,5))[1]
-    ax.plot([0, 1], [0, 1], color='grey', lw=1, ls=':', label='_chance')
-    several = isinstance(scores, dict)
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore', UserWarning)  # the legend says what is undefined
-        for name,s in scores.items() if several else [('', scores)]:
-            _plot_one(ax, s, targets, activation, 'macro' if several and average == 'all' else average, names, name, ci, level, kwargs)
-    ax.set(xlabel='false positive rate', ylabel='true positive rate', xlim=(-.01, 1.01), ylim=(-.01, 1.01), aspect='equal')
-    if ax.get_legend_handles_labels()[0]: ax.legend(loc='lower right', fontsize='small')
-    elif ax.get_legend(): ax.get_legend().remove()
+    kwargs,several = normalize_kwargs(kwargs, Line2D),isinstance(scores, dict)
+    models = scores if several else {kwargs.pop('label', ''):scores}
+    if not models or 'label' in kwargs: raise ValueError('several models are a dict of scores by name' + (', but it is empty' if not models else ', so there is no label='))
+    Line2D([], [], **kwargs)  # an unknown option is refused before there is a figure
+    entries = []
+    for name,s in models.items():
+        try: entries += _entries(_Ranked(s, targets, activation, ignore_index), name, 'macro' if several and average == 'all' else average, names, ci, level)
+        except (TypeError, ValueError) as e:
+            if several: raise type(e)(f'{name}: {e}') from e
+            raise
+    labels = [o for o,_,_ in entries if o]
+    beside = ax is None and (len(labels) > 5 or max(map(len, labels), default=0) > 44)
+    ax = _axes(ax, figsize or (5, 5))
+    _diagonal(ax)
+    drawn = [(label, _draw(ax, curve, **dict(label=label or '_') | style | kwargs)) for label,curve,style in entries]
+    if average == 'all' and not several: drawn = drawn[-2:] + drawn[:-2]  # averages are drawn last and named first
+    legend = _frame(ax, [o for o in drawn if o[0]], beside)
+    if beside and figsize is None:
+        ax.set_anchor('W')
+        ax.figure.set_figwidth(5.4 + legend.get_window_extent().width/ax.figure.dpi)
     return ax
 
 # %% ../nbs/08_plots.ipynb #2c922e43
 def plot_aum(
     scores, # Scores of a binary task, shape (n,) or two columns (n, 2)
-    targets, # Labels, shape (n,): above zero is positive
+    targets, # Labels, shape (n,): the larger of two is positive
     *,
     activation:str|None=None, # As in `plot_roc`
     ax=None, # Where to draw; None makes a new figure
+    figsize=(6,3.5), # Width and height of a new figure in inches
 ): # The axes
     "Draw the false positive and the false negative rate by threshold, and the area under the smaller one; raises `ValueError` if a class is missing"
-    outputs,labels = class_rows(scores, targets)
-    s = ranking_scores(outputs, labels, activation)
-    if s.ndim > 1: raise ValueError(f'plot_aum is for a binary task, got scores of shape {tuple(s.shape)}: pass a column, and which labels are its class')
-    value,positive = aum(s, labels).item(),(labels > 0).cpu().numpy()
-    s = s.double().cpu().numpy()
+    ranked = _Ranked(scores, targets, activation)
+    if ranked.scores.ndim > 1:
+        raise ValueError(f'plot_aum is for a binary task, got scores of shape {tuple(ranked.scores.shape)}: pass a column, and which labels are its class')
+    s,positive = (o.numpy() for o in (ranked.scores.double(), ranked.question()[1]))
+    if not np.isfinite(s).all(): raise ValueError(f'plot_aum needs finite scores, but {(~np.isfinite(s)).sum()} of {len(s)} are not')
     if positive.all() or not positive.any(): raise ValueError('plot_aum needs positives and negatives, got ' + ('positives only' if len(s) and positive.all() else 'no positives'))
-    up,down = np.sort(s[positive]),np.sort(s[~positive])
+    value,up,down = aum(torch.from_numpy(s), torch.from_numpy(positive)).item(),np.sort(s[positive]),np.sort(s[~positive])
     t = np.unique(np.quantile(s, np.linspace(0, 1, 2001), method='nearest'))
-    t = np.concatenate([t[:1]-.05*np.ptp(t)-1e-9, t, t[-1:]+.05*np.ptp(t)+1e-9])
+    room = .05*np.ptp(t) or .05*abs(t[0]) or .05
+    t = np.concatenate([t[:1]-room, t, t[-1:]+room])
     fnr,fpr = np.searchsorted(up, t, 'right')/len(up),1 - np.searchsorted(down, t, 'right')/len(down)
-    if ax is None: ax = plt.subplots(figsize=(6,3.5))[1]
+    ax = _axes(ax, figsize)
     for rate,name in ((fpr, 'false positive rate'), (fnr, 'false negative rate')): ax.step(t, rate, where='post', label=name)
-    ax.fill_between(t, np.minimum(fpr, fnr), step='post', color='lightgrey', label=f'AUM {value:.4f}')
+    ax.fill_between(t, np.minimum(fpr, fnr), step='post', color='lightgrey', label=f'AUM {value:.4g}')
     ax.set(xlabel='threshold', ylabel='rate')
     ax.legend(fontsize='small')
     return ax
 
-# %% ../nbs/08_plots.ipynb #b40ca801
+# %% ../nbs/08_plots.ipynb #184fd0dd
 OperatingPoint = namedtuple('OperatingPoint', 'threshold fpr tpr precision')
 
-def _probability(s, activation):
-    "Probabilities from ranking scores: of logits or log-odds their sigmoid"
-    return s if activation in (None, 'identity') else float(torch.tensor(s, dtype=torch.float64).sigmoid())
+def _as_probability(s, activation):
+    "Ranking scores as probabilities: of logits or log-odds the sigmoid"
+    return s if activation in (None, 'identity') else torch.as_tensor(s, dtype=torch.float64).sigmoid().numpy()
 
-def _best_point(s, positive, activation, max_fpr, cost_ratio):
+def _best_point(s, positive, activation, eps, max_fpr=None, cost_ratio=None):
+    "The `OperatingPoint` of a question, whose outputs have the relative precision `eps`"
     p = int(positive.sum())
     q = len(positive)-p
     if not p or not q: raise ValueError('an operating point needs positives and negatives, and one of them is missing')
     fpr,tpr,thresholds = (np.asarray(o) for o in roc_curve(s, positive, drop_intermediate=False))
-    if max_fpr is not None: i = np.flatnonzero(tpr == tpr[np.flatnonzero(fpr <= max_fpr)[-1]])[0]
-    else: i = (cost_ratio*p*tpr - q*fpr).argmax() if cost_ratio is not None else (tpr-fpr).argmax()
-    low = -np.inf if activation in (None, 'identity') else 0.
-    here,below = _probability(thresholds[i], activation),_probability(thresholds[i+1], activation) if i+1 < len(thresholds) else low
-    between = np.inf if i == 0 else below if below == -np.inf else (here+below)/2
+    at,low = _as_probability(thresholds, activation),-np.inf if activation in (None, 'identity') else 0.
+    below = np.append(at[1:], low)
+    sharp = np.ones_like(at, dtype=bool) if activation in (None, 'identity') else at - below > 4*eps*at
+    sharp[[0,-1]] = True
+    if max_fpr is not None: gain = np.where(fpr <= max_fpr, tpr, -1)
+    elif cost_ratio is None: gain = tpr-fpr
+    else: gain = p*tpr - q*fpr/cost_ratio if cost_ratio > 1 else cost_ratio*p*tpr - q*fpr
+    i = np.where(sharp, gain, -np.inf).argmax()
+    between = at[i]/2 + below[i]/2
+    threshold = np.inf if i == 0 else between if below[i] < between < at[i] or i == len(at)-1 else at[i]
     hits,alarms = tpr[i]*p,fpr[i]*q
-    return OperatingPoint(float(between), float(fpr[i]), float(tpr[i]), float(hits/(hits+alarms)) if hits+alarms else float('nan'))
+    return OperatingPoint(float(threshold), float(fpr[i]), float(tpr[i]), float(hits/(hits+alarms)) if hits+alarms else float('nan'))
 
 # %% ../nbs/08_plots.ipynb #2f832cdd
 def _as_they_are(x): return x
 
-def _activation_of(loss_func, targets):
-    "'softmax', 'sigmoid' or, if the loss leaves outputs as they are, 'identity'"
+def _activation_of(loss_func, outputs, targets):
+    "'softmax', 'sigmoid' or, if `get_preds` leaves outputs as they are, 'identity'"
+    while isinstance(loss_func, partial): loss_func = loss_func.func
     act,x = getattr(loss_func, 'activation', None),torch.tensor([[-1., 2.]])
-    kind = _kind_of(act) or ('softmax' if targets.ndim == 1 else 'identity')
-    return kind if kind == 'softmax' else 'identity' if callable(act) and torch.equal(act(x), x) else 'sigmoid'
+    kind = _kind_of(act) or ('softmax' if targets.ndim < outputs.ndim else 'identity')
+    return kind if kind == 'softmax' else 'identity' if not callable(act) or torch.equal(act(x), x) else 'sigmoid'
 
-# %% ../nbs/08_plots.ipynb #6c6c327e
+def _get_raw(learn, ds_idx, dl):
+    "Raw outputs and targets of a set of a Learner"
+    if dl is None:
+        if not 0 <= ds_idx < len(learn.dls.loaders): raise ValueError(f'ds_idx must be below {len(learn.dls.loaders)}, the number of sets of the Learner, got {ds_idx!r}')
+        dl = learn.dls[ds_idx]
+    if not len(dl): raise ValueError(f'the set has no rows: got ds_idx={ds_idx!r} and dl={dl!r}')
+    with learn.no_bar(), learn.no_logging(): outputs,targets = learn.get_preds(dl=dl, act=_as_they_are)[:2]
+    if targets is None: raise ValueError('the set has no labels to compare with: make it with test_dl(..., with_labels=True)')
+    return outputs,targets
+
+# %% ../nbs/08_plots.ipynb #f38df3a6
+def _row_of_report(name, s, y, value, activation, eps, digits):
+    "A line of `print_report` as a list of texts"
+    row = [name, f'{int(y.sum()):,}', f'{len(y):,}']
+    if np.isnan(value): return [*row, 'undefined', 'NaN among the scores' if s.isnan().any() else 'one class only' if len(y) else 'no rows']
+    (auroc,low,high,_),best = _auroc_ci(s, y)[0],_best_point(s, y, activation, eps)
+    interval = '–' if low.isnan() else f'{low:.{digits}f}–{high:.{digits}f}'
+    return [*row, f'{auroc:.{digits}f}', interval, f'{best.threshold:.{digits}g}', *(f'{o:.{digits}f}' for o in best[1:])]
+
+def _class_number(which, names, k):
+    "The number of one of `k` classes, by its name or number"
+    if which is None and k > 1: raise ValueError(f'say which of the {k} classes: which= its number' + (f' or one of {names}' if names else ''))
+    if names and which in names: which = names.index(which)
+    try: number = None if isinstance(which, bool) else operator.index(which)
+    except TypeError: number = None
+    if k == 1 and (which is None or number == 1): return 0
+    if k == 1: raise ValueError(f"a binary task has one question, which=1{f' or {names[1]!r}' if names else ''}, got {which!r}")
+    if number is None or not 0 <= number < k: raise ValueError(f'which must be a class number below {k} or a name, got {which!r}')
+    return number
+
+# %% ../nbs/08_plots.ipynb #e9a48015
 class ROCInterpretation:
-    "ROC curves, AUROC and thresholds of a validation set"
+    "ROC curves, AUROC and thresholds of a validation set; raises `ValueError` for what `auroc_score` refuses"
     def __init__(self,
-        outputs, # Raw outputs, shape (n,), (n, K) or with further axes
-        targets, # Targets
-        activation:str='softmax', # What turns outputs into probabilities: 'softmax', 'sigmoid' or 'identity'
-        names=None, # Names of the classes
-        axis:int|None=None, # Which axis of the outputs holds the classes
+        outputs, # Outputs of a model, shape (n,), (n, K) or with further axes, as (n, K, H, W)
+        targets, # Labels: shape (n,), the larger of two is positive, or class numbers; or of the outputs' shape, for many labels
+        activation:str|None=None, # What turns outputs into probabilities: 'softmax', 'sigmoid' or 'identity'; None: they are probabilities
+        names=None, # Names of the classes, of a binary task of both
+        axis:int|None=None, # Which axis of the outputs holds the classes; None finds it by the shapes
+        ignore_index:int|None=None, # Label of rows to leave out
     ):
-        self.outputs,self.targets = class_rows(outputs, targets, axis)
-        self.activation = activation
-        self.scores = ranking_scores(self.outputs, self.targets, activation)
-        self.names = None if names is None or self.scores.ndim == 1 or len(names) != self.scores.shape[1] else list(map(str, names))
+        self._ranked,self.activation,self.ignore_index = _Ranked(outputs, targets, activation, ignore_index, axis),activation,ignore_index
+        self.scores,self.targets,k = self._ranked.scores,self._ranked.labels,max(2, len(self._ranked.aurocs))
+        if names is not None and len(names) != k: raise ValueError(f'names must be those of {k} classes, got {len(names)}: {names!r}')
+        self.names = None if names is None else list(map(str, names))
+        dtype = to_tensor(outputs).dtype
+        self._eps = torch.finfo(dtype if dtype.is_floating_point else torch.float32).eps
 
     @classmethod
     def from_learner(cls,
         learn, # A Learner of fastai 2
         ds_idx:int=1, # Which of its sets: 1 is the validation set
-        dl=None, # A DataLoader to use instead
+        dl=None, # A DataLoader with labels to use instead
+        activation:str|None=None, # As above; None asks the loss function
+        ignore_index:int|None=None, # Label of rows to leave out; None asks the loss function
     ):
-        "From the predictions of a Learner"
-        with learn.no_bar(), learn.no_logging(): outputs,targets = learn.get_preds(ds_idx=ds_idx, dl=dl, act=_as_they_are)[:2]
-        axis = getattr(learn.loss_func, 'axis', None) if outputs.ndim > 2 else None
-        vocab = getattr(learn.dls, 'vocab', None)
+        "From the predictions of a Learner; raises `ValueError` for a set without rows or labels"
+        outputs,targets = _get_raw(learn, ds_idx, dl)
+        loss_func,vocab = learn.loss_func,getattr(learn.dls, 'vocab', None)
+        axis = getattr(loss_func, 'axis', None) if outputs.ndim > 2 else None
+        if ignore_index is None: ignore_index = getattr(loss_func, 'ignore_index', None)
+        act = activation or _activation_of(loss_func, outputs, targets.squeeze(-1) if targets.ndim == 2 and targets.shape[1] == 1 else targets)
         if vocab is not None and len(vocab) and not isinstance(vocab[0], (str, int, float, np.generic)): vocab = vocab[-1]
-        return cls(outputs, targets, _activation_of(learn.loss_func, class_rows(outputs, targets, axis)[1]), vocab, axis)
+        res = cls(outputs, targets, act, None, axis, ignore_index)
+        if vocab is not None and len(vocab) == max(2, len(res._ranked.aurocs)): res.names = list(map(str, vocab))
+        return res
 
     def __repr__(self):
-        return f"ROCInterpretation(outputs of shape {tuple(self.outputs.shape)}, targets of shape {tuple(self.targets.shape)}, activation={self.activation!r})"
+        return f"{type(self).__name__}(scores of shape {tuple(self.scores.shape)}, targets of shape {tuple(self.targets.shape)}, activation={self.activation!r})"
 
-    def plot_roc(self, **kwargs):
-        "`plot_roc` of the outputs; takes its options"
-        return plot_roc(self.outputs, self.targets, **dict(activation=self.activation, names=self.names) | kwargs)
+    def plot_roc(self,
+        **kwargs, # Options of `plot_roc`, such as `average`, `ci`, `ax`
+    ): # The axes
+        "Draw the curves of the set, as the function `plot_roc` does"
+        options = dict(activation='identity', names=self.names if self.scores.ndim > 1 else None, ignore_index=self.ignore_index)
+        return plot_roc(self.scores, self.targets, **options | kwargs)
 
-    def auroc(self, **kwargs):
-        "`auroc_score` of the outputs; takes its options"
-        return auroc_score(self.outputs, self.targets, **dict(activation=self.activation) | kwargs)
-
-    def _column(self, which):
-        "Scores and labels of one class, by its name or number"
-        if self.scores.ndim == 1: return self.scores,self.targets > 0
-        if which is None: raise ValueError(f'say which of the {self.scores.shape[1]} classes: which= its number' + (f' or one of {self.names}' if self.names else ''))
-        if self.names is not None and which in self.names: which = self.names.index(which)
-        if not isinstance(which, int) or not 0 <= which < self.scores.shape[1]: raise ValueError(f'which must be a class number below {self.scores.shape[1]} or a name, got {which!r}')
-        return self.scores[:,which],self.targets[:,which] > 0 if self.targets.ndim == 2 else self.targets == which
+    def auroc(self,
+        **kwargs, # Options of `auroc_score`, such as `average`, `max_fpr`
+    ): # AUROC, float64
+        "AUROC of the set, as `auroc_score` computes it"
+        return auroc_score(self.scores, self.targets, **dict(activation='identity', ignore_index=self.ignore_index) | kwargs)
 
     def operating_point(self,
         max_fpr:float|None=None, # The highest false positive rate that can be borne, from 0 to 1
         cost_ratio:float|None=None, # Cost of a missed positive, where a false alarm costs 1
         which=None, # Of several classes: which, by number or name
-    ) -> OperatingPoint: # `threshold` as a probability (of outputs with activation 'identity' as they are), `fpr`, `tpr`, `precision`
+    ) -> OperatingPoint: # `threshold` as a probability (of outputs with activation 'identity' or None as they are), `fpr`, `tpr`, `precision`
         "The threshold to work with: at or above it is positive. Without arguments Youden's; raises `ValueError` if a class is missing"
         if max_fpr is not None and cost_ratio is not None: raise ValueError(f'give max_fpr or cost_ratio, not both: got {max_fpr!r} and {cost_ratio!r}')
-        if max_fpr is not None and not 0 <= max_fpr <= 1: raise ValueError(f'max_fpr must be from 0 to 1, got {max_fpr!r}')
-        if cost_ratio is not None and not cost_ratio > 0: raise ValueError(f'cost_ratio must be above 0, got {cost_ratio!r}')
-        return _best_point(*self._column(which), self.activation, max_fpr, cost_ratio)
+        if max_fpr is not None and not (_is_real(max_fpr) and 0 <= max_fpr <= 1): raise ValueError(f'max_fpr must be a number from 0 to 1, got {max_fpr!r}')
+        if cost_ratio is not None and not (_is_real(cost_ratio) and cost_ratio > 0): raise ValueError(f'cost_ratio must be a number above 0, got {cost_ratio!r}')
+        s,y = self._ranked.question(_class_number(which, self.names, len(self._ranked.aurocs)))
+        if s.isnan().any(): raise ValueError(f'{int(s.isnan().sum())} of {len(s)} scores are NaN, which no threshold can order')
+        return _best_point(s, y, self.activation, self._eps, max_fpr, cost_ratio)
 
-    def print_report(self, digits=3):
+    def print_report(self,
+        digits:int=3, # How many digits to show
+    ):
         "For each class: how many are positive, AUROC with its 95% interval, and Youden's threshold with its rates"
-        names = [''] if self.scores.ndim == 1 else self.names or list(map(str, range(self.scores.shape[1])))
-        width,f = max(8, *map(len, names)),f'{{:.{digits}f}}'
-        print(' '*width, 'positive', '    rows', '  AUROC  (95% interval)', ' threshold    fpr    tpr  precision')
-        for c,name in enumerate(names):
-            s,y = self._column(c)
-            p = int(y.sum())
-            if not 0 < p < len(y): print(f'{name:{width}} {p:8,} {len(y):8,}   undefined: one class only')
-            else:
-                found,best = auroc_ci(s, y),_best_point(s, y, self.activation, None, None)
-                print(f'{name:{width}} {p:8,} {len(y):8,}  ', f.format(found.auroc), f'({f.format(found.low)}–{f.format(found.high)})', '  ', *(f.format(o).rjust(6) for o in best))
-        if len(names) > 1: print('macro average', f.format(self.auroc()))
+        if not isinstance(digits, Integral) or digits < 1: raise ValueError(f'digits must be a whole number above 0, got {digits!r}')
+        k = len(self._ranked.aurocs)
+        names = self.names or list(map(str, range(max(2, k))))
+        rows = [['', 'positive', 'rows', 'AUROC', '95% interval', 'threshold', 'fpr', 'tpr', 'precision']]
+        for c,value in enumerate(self._ranked.aurocs):
+            rows.append(_row_of_report(names[c if k > 1 else 1], *self._ranked.question(c), value, self.activation, self._eps, digits))
+        if k > 1: rows.append(['macro average', '', '', f'{self._ranked.macro()[0]:.{digits}f}'])
+        widths = [max(len(o[i]) for o in rows if i < len(o)) for i in range(9)]
+        for name,*texts in rows: print('  '.join([name.ljust(widths[0]), *(o.rjust(w) for o,w in zip(texts, widths[1:]))]).rstrip())
 
-# %% ../nbs/08_plots.ipynb #561d9c15
+# %% ../nbs/08_plots.ipynb #3b061054
+def _curve_of(ranked, average):
+    "The curve to go with a column of that average"
+    if ranked.scores.ndim == 1: return ranked.of_class(0)[1]
+    return (ranked.micro() if average == 'micro' else ranked.macro())[1]
+
+# %% ../nbs/08_plots.ipynb #31edb594
 class ShowROCCallback(Callback):
-    "Draw the ROC curve of the validation set after each epoch; of K classes the macro average"
+    "Draw the ROC curve of the validation set after each epoch, in a notebook; the figure is in `fig`"
     run_train,order = False,65
-    def __init__(self, figsize=(5,5)): self.figsize,self._handle = figsize,None
+    _stateattrs = 'fig','ax','curves','_handle','_auroc'
+    def __init__(self,
+        figsize=(5,5), # Width and height in inches
+    ):
+        if np.shape(figsize) != (2,): raise ValueError(f'figsize must be width and height in inches, got {figsize!r}')
+        self.figsize = figsize
+        self._init_state()
+
+    def _init_state(self): self.fig,self.ax,self.curves,self._handle,self._auroc,self._begun = None,None,[],None,None,False
 
     def before_fit(self):
-        self.run = not hasattr(self.learn, 'lr_finder') and not hasattr(self.learn, 'gather_preds')
-        if not self.run: return
-        self.fig,self.ax = plt.subplots(figsize=self.figsize)
+        "Find the exact `AUROC` column whose rows and options to use, or keep rows for a picture alone"
+        self.run,self._begun = not hasattr(self.learn, 'lr_finder') and not hasattr(self.learn, 'gather_preds'),False
+        columns = [m for m in self.learn.metrics if isinstance(m, AUROC) and m.thresholds is None]
+        self._auroc,self._own = columns[0] if columns else AUROC(),not columns
+
+    def before_train(self):
+        "Start a picture, in the first epoch of a fit"
+        if self._begun: return
+        self.fig,self.ax = plt.subplots(figsize=self.figsize, layout='constrained')
         plt.close(self.fig)
-        self._handle,self.curves = None,[]
+        self._handle,self.curves,self._begun = None,[],True
 
     def before_validate(self):
-        self._rows = AUROC()
-        self._rows.reset()
+        "Forget the rows of the last epoch"
+        if self._own: self._auroc.reset()
 
     def after_batch(self):
-        if not self.training: self._rows.accumulate(self.learn)
+        "Keep a batch, if no column does"
+        if self._own: self._auroc.accumulate(self.learn)
 
     def after_validate(self):
-        scores,targets = self._rows._all()
-        if scores is None: return
-        options = dict(average='macro') if scores.ndim > 1 else {}
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore', UserWarning)
-            self.curves.append(roc_curve(scores, targets, activation='identity', **options))
-        self._show(_label(f'epoch {self.epoch}', self._rows.value))
+        "Draw the curve; what is undefined is not drawn, and ends no training"
+        scores,targets = self._auroc._all()
+        if scores is None or not self._begun: return
+        value,auroc = self._auroc.value,self._auroc
+        try: curve = _curve_of(_Ranked(scores, targets, 'identity', auroc.ignore_index), auroc.average)
+        except Exception: curve = None
+        self.curves.append(curve)
+        title = 'AUROC' if auroc.max_fpr is None and auroc.multi_class == 'ovr' else auroc.name
+        self._show(f'epoch {self.epoch}: {title} ' + ('undefined' if np.isnan(value) else f'{value:.3f}'))
+        if self._own: self._auroc.reset()
 
     def _show(self, label):
         "Draw all curves anew"
         self.ax.clear()
-        self.ax.plot([0, 1], [0, 1], color='grey', lw=1, ls=':')
-        for i,curve in enumerate(self.curves):
-            last = i == len(self.curves)-1
-            _draw(self.ax, curve, label if last else '_', color='C0' if last else 'lightgrey', lw=2 if last else 1)
-        self.ax.set(xlabel='false positive rate', ylabel='true positive rate', aspect='equal')
-        self.ax.legend(loc='lower right')
-        if display is None: return
+        _diagonal(self.ax)
+        for curve in self.curves[:-1]: _draw(self.ax, curve, color='lightgrey', lw=1)
+        _frame(self.ax, [(label, _draw(self.ax, self.curves[-1], color='C0', lw=2, label=label))])
+        if display is None or not hasattr(get_ipython(), 'kernel'): return
         if self._handle: self._handle.update(self.fig)
         else: self._handle = display(self.fig, display_id=True)

@@ -7,22 +7,32 @@ Docs: https://fastai-auroc.github.io/fastai_auroc/scores.html.md"""
 # %% auto #0
 __all__ = ['activations', 'to_tensor', 'class_rows', 'has_float64', 'ranking_scores', 'count_improper']
 
-# %% ../nbs/00_scores.ipynb #aab1c4d5
+# %% ../nbs/00_scores.ipynb #0d632d4b
 import numpy as np, torch
+from numbers import Real
 from torch import Tensor
 
-# %% ../nbs/00_scores.ipynb #567ea09f
+# %% ../nbs/00_scores.ipynb #30a7e79f
+def _is_real(x):
+    "Whether `x` is a number, not a truth value or a text"
+    return isinstance(x, Real) and not isinstance(x, bool)
+
 def to_tensor(
     x, # A tensor, an array or nested lists of numbers
     name='input', # What to call `x` in an error message
     grad=False, # Keep the gradient's graph, for losses
 ) -> Tensor: # A plain tensor, without gradient if not asked for, on the device where `x` is
-    "`x` as a plain tensor; raises `TypeError` if it does not hold numbers"
-    if type(x) is Tensor: return x.detach() if x.requires_grad and not grad else x
-    if isinstance(x, Tensor): return (x if grad else x.detach()).as_subclass(Tensor)
-    a = np.asarray(x)
-    if a.dtype.kind not in 'biuf': raise TypeError(f'{name} must be a tensor, an array or a list of numbers, got {type(x).__name__} of {a.dtype}')
-    return torch.from_numpy(np.require(a, requirements=['C', 'W']))
+    "`x` as a plain tensor; raises `TypeError` if it does not hold real numbers, `ValueError` if its lists are of unequal lengths"
+    if isinstance(x, Tensor):
+        if x.dtype.is_complex or x.layout != torch.strided: raise TypeError(f'{name} must be real numbers in a dense tensor, got {x.dtype}, {x.layout}')
+        x = x.detach() if x.requires_grad and not grad else x
+        return x if type(x) is Tensor else x.as_subclass(Tensor)
+    try: a = np.asarray(x)
+    except ValueError as e: raise ValueError(f'{name} must be a tensor, an array or lists of equal lengths: {e}') from e
+    if a.dtype.kind in 'biuf': return torch.from_numpy(np.require(a, requirements=['C', 'W']))
+    text = a.size and isinstance(a.flat[0], str)
+    kind,hint = ('strings', f": compare them first, as in {name} == {str(a.flat[0])!r}") if text else (a.dtype, '')
+    raise TypeError(f'{name} must be a tensor, an array or a list of numbers, got {type(x).__name__} of {kind}{hint}')
 
 # %% ../nbs/00_scores.ipynb #68c6163e
 def _without(shape, axis): return [d for i,d in enumerate(shape) if i != axis and d != 1]

@@ -1,10 +1,11 @@
 "Pictures and reports: their numbers, curves and thresholds against scikit-learn and brute force."
-import warnings, matplotlib, numpy as np, pytest, torch
+import pickle, warnings, matplotlib, numpy as np, pytest, torch
 from fastai.learner import Learner
 from fastai.losses import BCEWithLogitsLossFlat, CrossEntropyLossFlat, MSELossFlat
 from fastai.tabular.all import Categorify, CategoryBlock, FillMissing, Normalize, TabularDataLoaders, tabular_learner
 from fastai.torch_core import noop, set_seed
 from matplotlib import pyplot as plt
+from types import SimpleNamespace
 from scipy.special import expit, softmax
 from sklearn import metrics as sk
 from torch import nn
@@ -124,9 +125,12 @@ def test_many_classes(make, names):
         assert legend(ax) == want and len(curves(ax)) == len(want)
 
 def test_more_classes_than_a_legend_holds(recwarn):
-    "Each has its curve, none its entry"
+    "Each has its curve; the averages, the three lowest and the highest have their entries"
     p,y = classes(200, 20)
-    assert len(curves(plot_roc(p, y))) == 22
+    ax = plot_roc(p, y)
+    each = [sk.roc_auc_score(y == c, p[:,c]) for c in range(20)]
+    order = np.argsort(each)
+    assert len(curves(ax)) == 22 and {o.split(':')[0] for o in legend(ax)} == {'micro', 'macro', *(str(c) for c in (*order[:3], order[-1]))}
     ax = plot_roc(p, y, average=None)
     assert len(curves(ax)) == 20 and all(same_curve(line, y == c, p[:,c]) for c,line in enumerate(curves(ax)))
     assert not recwarn.list
@@ -169,8 +173,14 @@ def test_faults_of_plot_roc():
     s,y = noisy()
     with pytest.raises(ValueError, match="average.*'weighted'"): plot_roc(s, y, average='weighted')
     with pytest.raises(ValueError, match=r'\(80,\).*\(79,\)'): plot_roc(s, y[1:])
-    with pytest.raises(ValueError, match='NaN'): plot_roc(np.where(s > 1, np.nan, s), y)
+    with pytest.raises(ValueError, match="b: .*scores of shape"): plot_roc(dict(a=s, b=s[1:]), y)
+    with pytest.raises(ValueError, match='names.*3 columns, got 2'): plot_roc(*classes(), names=['a', 'b'])
+    with pytest.raises(ValueError, match='dict.*empty'): plot_roc({}, y)
+    with pytest.raises(ValueError, match='no label='): plot_roc(dict(a=s), y, label='b')
+    with pytest.raises(TypeError, match='ax must be matplotlib axes, got Figure'): plot_roc(s, y, ax=plt.Figure())
+    with pytest.raises(AttributeError, match='colour'): plot_roc(s, y, colour='red')
     with pytest.raises(ValueError, match='level.*2'): plot_roc(s, y, level=2)
+    assert not plt.get_fignums()
 
 # plot_aum
 
@@ -186,7 +196,7 @@ def test_plot_aum(n, logits):
     s,y = noisy(n)
     want = aum_def(torch.tensor(s), torch.tensor(y) > 0).item()
     ax = plot_aum(np.stack([-s/2, s/2], 1), y, activation='softmax') if logits else plot_aum(s, y)
-    assert want > 0 and f'AUM {want:.4f}' in legend(ax)
+    assert want > 0 and f'AUM {want:.4g}' in legend(ax)
     assert shaded(ax) == pytest.approx(want, rel=1e-9)
     assert {'false positive rate', 'false negative rate'} < set(legend(ax))
 
@@ -346,7 +356,7 @@ def test_operating_point_of_scores_as_they_are(max_fpr):
 
 def test_faults_of_operating_point(recwarn):
     (s,y),(p,c) = noisy(),classes()
-    interp,many = ROCInterpretation(s, y, 'identity'),ROCInterpretation(np.log(p), c, names=['cat', 'dog', 'owl'])
+    interp,many = ROCInterpretation(s, y, 'identity'),ROCInterpretation(np.log(p), c, 'softmax', ['cat', 'dog', 'owl'])
     with pytest.raises(ValueError, match='not both.*0.1.*2'): interp.operating_point(.1, 2)
     for bad in (-.1, 1.5, float('nan')):
         with pytest.raises(ValueError, match=f'max_fpr.*{bad}'): interp.operating_point(max_fpr=bad)
@@ -365,7 +375,7 @@ def test_report(capsys, recwarn):
     "A row for each class, the macro average below; a class that does not occur is undefined"
     p,y = classes()
     y = np.where(y == 2, 0, y)
-    ROCInterpretation(np.log(p), y, names=['cat', 'dog', 'owl']).print_report()
+    ROCInterpretation(np.log(p), y, 'softmax', ['cat', 'dog', 'owl']).print_report()
     out,err = capsys.readouterr()
     head,*rows = out.splitlines()
     assert all(o in head for o in ('positive', 'AUROC', 'threshold', 'fpr', 'tpr', 'precision')) and not err
@@ -374,7 +384,7 @@ def test_report(capsys, recwarn):
         fpr,tpr,_ = sk.roc_curve(y == c, p[:,c])
         auroc,low,high,_ = map(float, auroc_ci(p[:,c], y == c))
         _,n,total,value,interval,*best = row.split()
-        assert (int(n), int(total)) == ((y == c).sum(), 90) and value == f'{sk.roc_auc_score(y == c, p[:,c]):.3f}' and interval == f'({low:.3f}–{high:.3f})'
+        assert (int(n), int(total)) == ((y == c).sum(), 90) and value == f'{sk.roc_auc_score(y == c, p[:,c]):.3f}' and interval == f'{low:.3f}–{high:.3f}'
         assert float(best[2])-float(best[1]) == pytest.approx((tpr-fpr).max(), abs=2e-3)
     assert rows[3].split()[-1] == f'{np.mean([sk.roc_auc_score(y == c, p[:,c]) for c in (0, 1)]):.3f}'
 
@@ -383,15 +393,15 @@ def test_report_of_a_learner(trained, capsys):
     ROCInterpretation.from_learner(learn).print_report(digits=4)
     z,y = raw_rows(learn)
     *_,row = capsys.readouterr().out.splitlines()
-    assert row.split()[:3] == [str(y.sum()), '400', f'{sk.roc_auc_score(y, z):.4f}']
+    assert row.split()[:4] == ['>50K', str(y.sum()), '400', f'{sk.roc_auc_score(y, z):.4f}']
 
 def test_report_of_one_class(capsys):
     ROCInterpretation([.1, .2, .3], [0, 0, 0], 'identity').print_report()
-    assert capsys.readouterr().out.splitlines()[-1].split()[:3] == ['0', '3', 'undefined:']
+    assert capsys.readouterr().out.splitlines()[-1].split()[:6] == ['1', '0', '3', 'undefined', 'one', 'class']
 
 def test_repr(trained):
     got = repr(ROCInterpretation.from_learner(trained('adult')[0]))
-    assert all(o in got for o in ('ROCInterpretation', '(400, 2)', '(400,)', "'softmax'"))
+    assert got == "ROCInterpretation(scores of shape (400,), targets of shape (400,), activation='softmax')"
 
 # ShowROCCallback
 
@@ -423,6 +433,9 @@ def test_callback_shows_one_picture(adult_learner, monkeypatch):
         def update(self, fig): redrawn.append(fig)
     def display(fig, display_id): return shown.append(fig) or Handle()
     monkeypatch.setattr('fastai_auroc.plots.display', display)
+    quietly(adult_learner(cbs=ShowROCCallback()), 'fit', 1)
+    assert not shown, 'in a terminal there is nothing to show it'
+    monkeypatch.setattr('fastai_auroc.plots.get_ipython', lambda: SimpleNamespace(kernel=None))
     show = ShowROCCallback()
     quietly(adult_learner(cbs=show), 'fit', 3)
     assert shown == [show.fig] and redrawn == [show.fig]*2
@@ -465,3 +478,200 @@ def test_callback_of_other_tasks(task, column):
     value = column(learn, 'auroc')[-1]
     assert legend(show.ax) == [f'epoch 1: {number(value)}'] and len(curves(show.ax)) == 2
     assert sk.auc(*points(curves(show.ax)[-1])) == pytest.approx(value, abs=1e-9) == pytest.approx(sk_score(*raw_rows(learn)), abs=1e-9)
+
+def test_callback_leaves_a_validation_alone(adult_learner):
+    "`validate` after a fit neither draws nor forgets"
+    show = ShowROCCallback()
+    learn = adult_learner(cbs=show)
+    quietly(learn, 'fit', 2)
+    fig,label = show.fig,legend(show.ax)
+    quietly(learn, 'validate')
+    assert show.fig is fig and legend(show.ax) == label and len(show.curves) == 2
+
+def broken():
+    "A model whose outputs turn to NaN"
+    return Learner(as_dls(*blobs(64)), nn.Linear(1, 2), loss_func=CrossEntropyLossFlat(), lr=1e30)
+
+def regression(): return Learner(as_dls(torch.randn(64, 1), torch.randn(64)), nn.Linear(1, 1), loss_func=MSELossFlat())
+
+@pytest.mark.parametrize('make', [broken, regression])
+def test_callback_ends_no_training(make, recwarn):
+    "What has no curve is undefined, with one warning a fit"
+    show,learn = ShowROCCallback(),make()
+    quietly(learn, 'fit', 3, cbs=show)
+    assert len(learn.recorder.values) == 3 and legend(show.ax) == ['epoch 2: AUROC undefined'] and show.curves[-1] is None
+    assert len([o for o in recwarn.list if 'AUROC is NaN' in str(o.message)]) == 1
+
+def void(n=12, k=2):
+    x,y = blobs(n, 8, 8, k=k)
+    return x,y.masked_fill(torch.rand(y.shape) < .2, 255)
+
+def void_learner(k=2, **kwargs):
+    return Learner(as_dls(*void(k=k)), nn.Conv2d(1, k, 3, padding=1), loss_func=CrossEntropyLossFlat(axis=1, ignore_index=255), **kwargs)
+
+@pytest.mark.parametrize('options', [dict(average='micro'), dict(max_fpr=.2, name='auroc_20'), {}], ids=str)
+def test_callback_shows_the_number_of_the_column(options, column):
+    "Its options and its void rows"
+    show,learn = ShowROCCallback(),void_learner(3, metrics=AUROC(ignore_index=255, **options))
+    learn.add_cb(show)
+    quietly(learn, 'fit', 1, lr=.05)
+    name = options.get('name', 'auroc')
+    assert legend(show.ax) == [f"epoch 0: {name if name != 'auroc' else 'AUROC'} {column(learn, name)[-1]:.3f}"]
+    z,y = raw_rows(learn)
+    z,y = softmax(z[y != 255], axis=1),y[y != 255]
+    if 'average' in options: assert same_curve(*curves(show.ax), np.eye(3)[y].ravel(), z.ravel())
+
+def test_callback_is_not_exported(adult_learner, tmp_path):
+    "A pickle has neither figure nor rows"
+    learn = adult_learner(cbs=ShowROCCallback())
+    quietly(learn, 'fit', 1)
+    back = pickle.loads(pickle.dumps(learn.show_roc))
+    assert back.fig is None and back.curves == [] and back._auroc is None and back.figsize == (5, 5)
+    with pytest.raises(ValueError, match='figsize.*5'): ShowROCCallback(figsize=5)
+
+# Labels to leave out
+
+@pytest.mark.parametrize('k', [2, 3])
+def test_void_pixels(k, capsys):
+    "The loss function's ignore_index holds for curves, numbers, report and thresholds"
+    learn = void_learner(k)
+    quietly(learn, 'fit', 1, lr=.05)
+    interp,(z,y) = ROCInterpretation.from_learner(learn),raw_rows(learn)
+    kept = y != 255
+    z,y = z[kept],y[kept]
+    assert kept.mean() < .9 and float(interp.auroc()) == pytest.approx(sk_score(z, y), abs=1e-9)
+    s = z if k == 2 else softmax(z, axis=1)[:,1]
+    assert with_ci(s, y == 1) in ' '.join(legend(interp.plot_roc()))
+    check_best(interp.operating_point(which=1), s, (y == 1).astype(int))
+    interp.print_report()
+    assert f'{len(y)}' in capsys.readouterr().out
+    assert curves(interp.plot_roc(average='micro'))
+
+@pytest.mark.parametrize('k', [1, 3])
+def test_ignored_labels_of_a_curve(k):
+    "Of one column, and of one label of several"
+    p,y = tags(k=3) if k == 3 else noisy()
+    y = np.where(np.random.default_rng(5).random(y.shape) < .2, -1, y)
+    ax = plot_roc(p, y, ignore_index=-1, average=None)
+    columns = zip(p.T, y.T) if k == 3 else [(p, y)]
+    assert all(same_curve(line, b[b >= 0], a[b >= 0]) for line,(a,b) in zip(curves(ax), columns)) and len(curves(ax)) == k
+
+def test_labels_are_checked():
+    "By the rules of `auroc_score`, before there is a report"
+    s,y = noisy()
+    for f in (ROCInterpretation, plot_roc, plot_aum):
+        with pytest.raises(ValueError, match='two different values.*80 rows'): f(s, np.arange(80) % 3)
+    assert ROCInterpretation(s, y+1).operating_point()[1:] == ROCInterpretation(s, y).operating_point()[1:]
+    with pytest.raises(ValueError, match='do not sum to one'): ROCInterpretation(*quiet_logits())
+    with pytest.raises(ValueError, match='names.*2 classes, got 3'): ROCInterpretation(s, y, names='abc')
+
+def quiet_logits():
+    p,y = classes()
+    return np.log(p)*2,y
+
+# NaN
+
+def test_nan_is_undefined(capsys, recwarn):
+    "In one column it takes that curve and the averages"
+    p,y = tags()
+    p[0,1] = np.nan
+    texts = legend(plot_roc(p, y))
+    assert {o for o in texts if 'undefined' in o} == {'1: AUROC undefined', 'micro: AUROC undefined', 'macro: AUROC undefined'} and len(texts) == 5
+    interp = ROCInterpretation(p, y)
+    interp.print_report()
+    rows = capsys.readouterr().out.splitlines()
+    assert 'undefined' in rows[2] and 'NaN' in rows[2] and rows[-1].split()[-1] == 'nan' and 'undefined' not in rows[1]+rows[3]
+    with pytest.raises(ValueError, match='1 of 90 scores are NaN'): interp.operating_point(which=1)
+    with pytest.raises(ValueError, match='finite.*1 of 80'): plot_aum(np.where(np.arange(80) == 3, np.inf, noisy()[0]), noisy()[1])
+    assert not recwarn.list
+
+# Thresholds
+
+def test_threshold_separates():
+    "Where neighbours are an ulp apart, infinite, or of one probability"
+    up = np.nextafter(1, 2)
+    for s in ([0, 1, up, 2], [-np.inf, -np.inf, 1, 2]):
+        point = ROCInterpretation(s, [0, 0, 1, 1]).operating_point()
+        check_applied(point, np.array(s), np.array([0, 0, 1, 1]))
+        assert point.tpr == 1 and point.fpr == 0
+    margins,y = torch.tensor([40., 41, 42, 43]),np.array([0, 0, 1, 1])
+    outputs = torch.stack([-margins/2, margins/2], 1)
+    point = ROCInterpretation(outputs, y, 'softmax').operating_point()
+    check_applied(point, outputs.softmax(1)[:,1].numpy(), y)
+
+@pytest.mark.parametrize('n', [40, 3000])
+def test_threshold_of_saturated_outputs(n):
+    "The promise holds for the float32 probabilities, whatever can be told apart"
+    g = torch.Generator().manual_seed(n)
+    y = (torch.rand(n, generator=g) < .4).long()
+    outputs = torch.stack([torch.zeros(n), 14 + 4*torch.randn(n, generator=g) + 3*y], 1)
+    interp,p = ROCInterpretation(outputs, y, 'softmax'),outputs.softmax(1)[:,1].numpy()
+    for kwargs in asked: check_applied(interp.operating_point(**kwargs), p, y.numpy())
+
+@pytest.mark.parametrize('cost', [1e308, float('inf')])
+def test_priceless_positives(cost, recwarn):
+    s,y = noisy(200)
+    point = ROCInterpretation(s, y).operating_point(cost_ratio=cost)
+    check_applied(point, s, y)
+    assert point.tpr == 1 and point.fpr == (s[y == 0] >= s[y == 1].min()).mean() and not recwarn.list
+
+@pytest.mark.parametrize('model,loss,act', [(nn.Sequential(nn.Linear(1, 1), nn.Sigmoid()), nn.BCELoss(), noop), (nn.Linear(1, 1), nn.BCEWithLogitsLoss(), noop),
+    (nn.Linear(1, 2), nn.CrossEntropyLoss(), lambda x: x.softmax(1)[:,1]),
+    (nn.Sequential(nn.Linear(1, 2), nn.LogSoftmax(1)), nn.NLLLoss(), lambda x: x.exp()[:,1])])
+def test_losses_without_activation(model, loss, act):
+    "The threshold is on the scale of what `get_preds` returns, or of its softmax"
+    x,y = blobs(200)
+    one = not isinstance(loss, (nn.CrossEntropyLoss, nn.NLLLoss))
+    learn = Learner(as_dls(x, y.float()[:,None] if one else y), model, loss_func=loss)
+    p,t = quietly(learn, 'get_preds')
+    check_applied(ROCInterpretation.from_learner(learn).operating_point(), act(p).flatten().numpy(), t.flatten().numpy())
+
+def test_which_class(trained):
+    "Numbers of any kind; a binary task has one question"
+    p,y = classes()
+    many = ROCInterpretation(p, y, names=['cat', 'dog', 'owl'])
+    assert len({many.operating_point(which=o) for o in ('dog', 1, np.int64(1), torch.tensor(1))}) == 1
+    binary = ROCInterpretation.from_learner(trained('adult')[0])
+    assert binary.operating_point() == binary.operating_point(which=1) == binary.operating_point(which='>50K')
+    for bad in (0, '<=50K', 'nonsense', True):
+        with pytest.raises(ValueError, match="one question.*'>50K'"): binary.operating_point(which=bad)
+    for name in ('max_fpr', 'cost_ratio'):
+        with pytest.raises(ValueError, match=f"{name} must be a number.*'a'"): binary.operating_point(**{name:'a'})
+    for bad in ('x', 0, 2.5):
+        with pytest.raises(ValueError, match='digits'): binary.print_report(digits=bad)
+
+def test_sets_without_rows_or_labels(adult, adult_learner):
+    learn = adult_learner()
+    with pytest.raises(ValueError, match='no labels.*with_labels=True'): ROCInterpretation.from_learner(learn, dl=learn.dls.test_dl(adult.iloc[:50].drop(columns='income')))
+    with pytest.raises(ValueError, match='ds_idx must be below 2.*got 2'): ROCInterpretation.from_learner(learn, ds_idx=2)
+
+# What matplotlib makes of it
+
+def test_names_are_shown_as_they_are(tmp_path):
+    s,y = noisy()
+    ax = plot_roc({'_hidden':s, 'cost $5 vs $10':-s, '<$5_{x$':s}, y)
+    assert [o.split(':')[0].replace('\\', '') for o in legend(ax)] == ['_hidden', 'cost $5 vs $10', '<$5_{x$']
+    ax.figure.savefig(tmp_path/'names.png')
+
+def test_legend_beside_the_curves(tmp_path):
+    "Many entries stand to the right, inside the picture; axes that were given keep theirs"
+    p,y = classes(300, 8)
+    ax = plot_roc(p, y, names=[f'a rather long name {i}' for i in range(8)])
+    ax.figure.savefig(tmp_path/'beside.png')
+    box,legend_box = (o.get_window_extent() for o in (ax, ax.get_legend()))
+    assert legend_box.x0 >= box.x1 and legend_box.x1 <= ax.figure.bbox.x1 and box.width == pytest.approx(box.height)
+    assert tuple(plot_roc(p, y, figsize=(7, 4)).figure.get_size_inches()) == (7, 4)
+    fig,ax = plt.subplots()
+    width = fig.get_figwidth()
+    plot_roc(p, y, ax=ax)
+    assert fig.get_figwidth() == width
+
+def test_style_of_lines():
+    "Averages stand out on any background; one diagonal, however often axes are drawn on; aliases of options do"
+    p,y = classes()
+    with plt.style.context('dark_background'): ax = plot_roc(p, y)
+    assert {o.get_color() for o in curves(ax) if o.get_label().startswith('m')} == {'white'}
+    s,t = noisy()
+    ax = plot_roc(-s, t, ax=plot_roc(s, t, label='mine', c='red', linestyle='--'))
+    assert sum(map(is_diagonal, ax.lines)) == 1 and len(curves(ax)) == 2
+    assert (curves(ax)[0].get_color(), curves(ax)[0].get_linestyle(), curves(ax)[0].get_label()) == ('red', '--', f'mine: {with_ci(s, t)}')
