@@ -54,7 +54,7 @@ endif
 demo: setup
 	$(BIN)/python examples/adult.py
 
-test: setup
+test: setup setup-fastai1
 	$(BIN)/chkstyle
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 	$(MAKE) test-fastai1

@@ -18,6 +18,7 @@ def _linked(text, up=''):
     text = re.sub(rf'\]\({re.escape(base)}([\w/]+)\.html(#[\w.-]+)?\)', lambda m: f"]({up}{m[1]}.md{(m[2] or '').lower()})", text)
     text = text.replace('fastai1.md#auroc', 'metric.md#auroc')  # of two classes of one name nbdev knows the last
     repo = r'https://github\.com/fastai-auroc/fastai_auroc/blob/main/nbs/'
+    text = text.replace('](https://github.com/fastai-auroc/fastai_auroc/blob/main/benchmarks/peers.ipynb)', f']({up}peers.md)')
     return re.sub(rf'\]\({repo}(tutorials/)?(\d+[a-z]?_)?(\w+)\.ipynb\)', lambda m: f"]({up}{m[1] or ''}{m[3]}.md)", text)
 
 def _with_formulas(text):

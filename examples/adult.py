@@ -5,7 +5,6 @@ warnings.filterwarnings('ignore')  # deprecations inside fastai and its dependen
 from pathlib import Path
 import matplotlib
 matplotlib.use('Agg')
-import matplotlib.pyplot as plt
 from fastai.tabular.all import *
 from fastai_auroc.all import *
 from sklearn.metrics import roc_auc_score
@@ -31,11 +30,7 @@ print(f"\nauroc column, last epoch:    {auroc:.15f}\nscikit-learn, all outputs: 
 if abs(auroc-theirs) > 1e-12: raise SystemExit('They differ.')
 print('They agree.')
 
-curve = roc_curve(logits, targets, activation='softmax')
-fig,ax = plt.subplots(figsize=(5, 5))
-ax.plot(curve.fpr, curve.tpr, label=f'AUROC {auroc:.4f}')
-ax.plot([0, 1], [0, 1], 'k:', label='chance 0.5')
-ax.set(xlabel='false positive rate', ylabel='true positive rate', title='Adult census income, validation set', aspect='equal')
-ax.legend(loc='lower right')
-fig.savefig('roc.png', dpi=120, bbox_inches='tight')
+ax = plot_roc(logits, targets, activation='softmax')
+ax.set_title('Adult census income, validation set')
+ax.figure.savefig('roc.png', dpi=120)
 print(f"\nThe ROC curve is in {Path('roc.png').resolve()}")

@@ -20,7 +20,7 @@ if _fastai.startswith('1.'):
     from fastai_auroc.fastai1 import AUROC
     __all__ = __all__[:-5]  # fastai 1 has an auc_roc_score and a roc_curve of its own, and its Learners know callback_fns
 else:
-    from fastai_auroc.metric import AUROC, enable_callback_fns, disable_callback_fns
+    from fastai_auroc.metric import AUROC, enable_callback_fns, disable_callback_fns  # type: ignore[assignment]
     enable_callback_fns()
     _vision = sys.modules.get('fastai.vision.learner')
     if _vision is not None:

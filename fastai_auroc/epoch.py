@@ -7,10 +7,11 @@ Docs: https://fastai-auroc.github.io/fastai_auroc/epoch.html.md"""
 # %% auto #0
 __all__ = ['EpochAUROC']
 
-# %% ../nbs/04b_epoch.ipynb #b306ca5f
+# %% ../nbs/04b_epoch.ipynb #0e0e8019
 import functools, inspect, reprlib, warnings, numpy as np, torch
+from numbers import Integral
 from .scores import activations, class_rows, ranking_scores, to_tensor
-from .roc import _area, _auroc, _check_options, _mean, _missing
+from .roc import _area, _auroc, _check_ignore_index, _check_options, _mean, _missing
 from .confidence import _auroc_ci, _reach
 from .processes import add_up, gather_rows
 from .streaming import Buckets, bucket_wins, spaced_thresholds
@@ -121,21 +122,30 @@ class _Options:
     ):
         if average is None:
             raise ValueError("AUROC is one number a column of the table, so average=None is not for it: auroc_score(..., average=None) gives one a class")
+        if average not in ('macro', 'micro', 'weighted', 'samples'):
+            raise ValueError(f"average must be one of ('macro', 'micro', 'weighted', 'samples'), got {reprlib.repr(average)}")
         _check_options(average, multi_class, max_fpr, 'ovo' if multi_class == 'ovo' else 'multilabel')
         if multi_class == 'ovo' and max_fpr is not None: raise ValueError("max_fpr has no meaning with multi_class='ovo'")
         if thresholds is not None and (ci or max_fpr is not None or multi_class == 'ovo' or average == 'samples'):
             raise ValueError("with thresholds there are only counts, so no ci, max_fpr, multi_class='ovo' or average='samples': leave thresholds away for these")
+        if not isinstance(ci, bool): raise ValueError(f'ci must be True or False, and the interval is that of 95%, got {ci!r}')
         if ci and max_fpr is not None: raise ValueError('ci=True is for the whole area: there is no interval with max_fpr')
         known = 'auto',*activations[1:]
         if activation not in known: raise ValueError(f'activation must be one of {known}, got {activation!r}')
+        if axis is not None and not isinstance(axis, Integral): raise ValueError(f'axis must be a whole number or None, got {axis!r}')
+        _check_ignore_index(ignore_index)
         if not isinstance(name, str) or not name.isidentifier(): raise ValueError(f'name must be a word to name a column and an attribute, got {name!r}')
         self.average,self.multi_class,self.max_fpr,self.activation = average,multi_class,max_fpr,activation
         self.axis,self.ignore_index,self.ci,self._name = axis,ignore_index,ci,name
         self.thresholds = thresholds if thresholds is None or isinstance(thresholds, (int, str)) else to_tensor(thresholds, 'thresholds').tolist()
+        few = isinstance(thresholds, int) and thresholds < 3
+        if few: raise ValueError(f'thresholds must be 3 or more, which leave two buckets, got {thresholds!r}')
         if thresholds is None: self._cuts = None
         else: self._cuts = spaced_thresholds(self.thresholds) if isinstance(self.thresholds, int) else spaced_thresholds(200, self.thresholds)
         if self._cuts is not None and len(self._cuts) < 3: raise ValueError(f'thresholds must leave two buckets or more, got {thresholds!r}: 3 is the least number')
         self._init_state()
+
+    __init__.__qualname__ = 'AUROC'  # which an error about an unknown option names
 
     def _init_state(self): "Start anew; for subclasses"
 

@@ -25,7 +25,7 @@ def _loss_func2activ(loss_func):
     return own.activation if isinstance(own, _BatchLoss) else _by_name(loss_func)
 
 for _name in ('fastai.basic_train', 'fastai.vision.tta'):
-    if _name in sys.modules: sys.modules[_name]._loss_func2activ = _loss_func2activ
+    if _name in sys.modules: setattr(sys.modules[_name], '_loss_func2activ', _loss_func2activ)
 
 # %% ../nbs/06_fastai1.ipynb #8abe7ce6
 def _activation_of(loss_func):

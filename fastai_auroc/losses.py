@@ -8,22 +8,31 @@ Docs: https://fastai-auroc.github.io/fastai_auroc/losses.html.md"""
 __all__ = ['aum', 'AUMLoss', 'SoftDiceLoss', 'soft_auroc', 'AUROCLoss', 'SquaredHingeAUCLoss', 'StratifiedBatchSampler',
            'AUMLineSearch']
 
-# %% ../nbs/07_losses.ipynb #4833424a
-import numpy as np, torch
+# %% ../nbs/07_losses.ipynb #d400bd1b
+import reprlib, numpy as np, torch
 from functools import partial
+from numbers import Integral
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
-from .scores import _log_odds, class_rows, has_float64, to_tensor
+from .scores import _is_real, _log_odds, class_rows, has_float64, to_tensor
 from .pairs import _block, _blocks, pack_keys, unpack_keys
 
-# %% ../nbs/07_losses.ipynb #16af21df
+# %% ../nbs/07_losses.ipynb #420353c7
+def _check_labels(targets, k):
+    "Raise `ValueError` for positives of several kinds, or for class numbers that are not below `k`; on the CPU only, lest a GPU has to wait"
+    if targets.device.type != 'cpu' or targets.dtype == torch.bool or not targets.numel(): return
+    low,high = (o.item() for o in targets.aminmax())
+    if k is None and 0 < low < high: raise ValueError(f'targets of a yes-or-no question must be 0 or 1, got {low:g} to {high:g}: all are above zero, which is positive')
+    if k is not None and not 0 <= low <= high < k: raise ValueError(f'targets must be class numbers from 0 to {k-1}, got {low:g} to {high:g}')
+
 def _questions(
     scores, # Scores from `class_rows`, shape (n,) or (n, K)
     targets, # Targets from `class_rows`, shape (n,) or (n, K)
     pooled=False, # Make one question of all
 ): # Scores and which of them are positive, each of shape (C, n)
-    "Questions as rows"
+    "Questions as rows; raises `ValueError` for labels that are none, where it can look"
+    _check_labels(targets, scores.shape[1] if scores.ndim > targets.ndim else None)
     if scores.ndim == 1: return scores[None],targets[None] > 0
     classes = torch.arange(scores.shape[1], device=targets.device)
     if pooled: return scores.reshape(1, -1),(targets > 0 if targets.ndim == 2 else targets[:,None] == classes).reshape(1, -1)
@@ -207,8 +216,14 @@ def _probabilities(outputs, targets):
 class _BatchLoss(nn.Module):
     "A loss of a whole batch, as fastai and PyTorch expect one"
     y_int = True  # fastai's MixUp mixes losses then, not targets
+    def __new__(cls, *args, **kwargs):
+        if any(isinstance(o, Tensor) for o in args): raise TypeError(f'{cls.__name__} is made first and called then: {cls.__name__}()(outputs, targets), loss_func={cls.__name__}()')
+        return super().__new__(cls)
+
     def __init__(self, axis=1, multilabel=False, reduction='mean'):
         super().__init__()
+        if not isinstance(axis, Integral): raise ValueError(f'axis must be a whole number, got {axis!r}')
+        if not isinstance(multilabel, bool): raise ValueError(f'multilabel must be True or False, got {multilabel!r}')
         if reduction not in ('mean', 'none'): raise ValueError(f"reduction must be 'mean' or 'none', got {reduction!r}: a loss of a whole batch is no sum over rows")
         self.axis,self.multilabel,self.reduction = axis,multilabel,reduction
 
@@ -218,8 +233,11 @@ class _BatchLoss(nn.Module):
             raise ValueError(f'targets of shape {tuple(targets.shape)}, as the outputs have, are many labels: pass multilabel=True')
         return outputs,targets
 
-    def forward(self, outputs, targets):
-        "Loss of a batch: 0-d; with `reduction='none'` one number a row"
+    def forward(self,
+        outputs, # Raw outputs, shape (n,), (n, K) or with further axes
+        targets, # 0 or 1, or class numbers, shape (n,) or without the class axis; of the outputs' shape if `multilabel`
+    ) -> Tensor: # 0-d, differentiable; with `reduction='none'` one number a row
+        "Loss of a batch; raises `ValueError` for shapes that do not fit, on the CPU also for labels that do not"
         outputs,targets = self._rows(outputs, targets)
         columns,positive = self._columns(outputs, targets)
         defined = self._defined(positive)
@@ -230,19 +248,25 @@ class _BatchLoss(nn.Module):
         return parts.sum(0).reshape(len(outputs), -1).mean(1).to(loss.dtype) + (loss - loss.detach())
 
     def _columns(self, outputs, targets): return _questions(_margins(outputs, targets), targets)
+    def _f(self): raise NotImplementedError
     def _defined(self, positive): return _has_both(positive)
 
     def _alone(self, x): return self.multilabel or x.ndim == 1 or x.shape[self.axis] == 1
 
-    def activation(self, x):
+    def activation(self,
+        x:Tensor, # Raw outputs
+    ) -> Tensor: # In the shape of `x`
         "Probabilities from outputs"
         return x.sigmoid() if self._alone(x) else x.softmax(self.axis)
 
-    def decodes(self, x):
+    def decodes(self,
+        x:Tensor, # What `activation` gave
+    ) -> Tensor: # Class numbers without the class axis; truth values in the shape of `x` if columns are alone
         "Class numbers, or labels, from probabilities"
         return x > .5 if self._alone(x) else x.argmax(self.axis)
 
     def extra_repr(self):
+        "The options, for `repr`"
         options = {k:v for k,v in vars(self).items() if k[0] != '_' and k != 'training'} | {k:v.tolist() for k,v in self.named_buffers()}
         return ', '.join(f'{k}={v!r}' for k,v in options.items())
 
@@ -250,7 +274,7 @@ class _BatchLoss(nn.Module):
 class AUMLoss(_BatchLoss):
     """The area under min(FPR, FNR) of a batch, after Hillman & Hocking (2023)
 
-    A binary task has one column, whatever `average` says."""
+    A binary task has one column, whatever `average` says. Raises `ValueError` for an option it does not know."""
     def __init__(self,
         average:str='micro', # For K columns: 'micro' pools them, 'macro' is the mean over the classes that occur
         margins:bool=False, # Measure on margins instead of probabilities; shrinks the outputs
@@ -272,7 +296,8 @@ class AUMLoss(_BatchLoss):
 class SoftDiceLoss(_BatchLoss):
     """One minus the soft dice of each class over the whole batch, averaged over classes, after Milletari, Navab & Ahmadi (2016)
 
-    A binary task has one column, its positive class."""
+    A binary task has one column, its positive class. Raises `ValueError` for an option it does not know, and for weights that are none."""
+    weight:Tensor|None
     def __init__(self,
         smooth:float=1., # Added to numerator and denominator; with 0, a class that neither occurs nor is predicted has dice 0
         square:bool=True, # Squares in the denominator
@@ -282,17 +307,24 @@ class SoftDiceLoss(_BatchLoss):
         reduction:str='mean', # 'mean', or 'none': the loss once for each row
     ):
         super().__init__(axis, multilabel, reduction)
+        if not (_is_real(smooth) and smooth >= 0): raise ValueError(f'smooth must be a number not below 0, got {smooth!r}')
         self.smooth,self.square = smooth,square
-        self.register_buffer('weight', None if weight is None else torch.as_tensor(weight, dtype=torch.float32), persistent=False)
+        w = None if weight is None else to_tensor(weight, 'weight').float()
+        if w is not None and not (w.ndim == 1 and (w.device.type != 'cpu' or (w >= 0).all() and 0 < w.sum() < torch.inf)):
+            raise ValueError(f'weight must be a list of numbers, none below 0 and not all 0, got {weight!r}')
+        self.register_buffer('weight', w, persistent=False)
 
-    def forward(self, outputs, targets):
-        "Loss of a batch: 0-d; with `reduction='none'` once for each row"
+    def forward(self,
+        outputs, # Raw outputs, shape (n,), (n, K) or with further axes
+        targets, # 0 or 1, or class numbers, shape (n,) or without the class axis; of the outputs' shape if `multilabel`
+    ) -> Tensor: # 0-d, differentiable; with `reduction='none'` once for each row
+        "Loss of a batch; raises `ValueError` for shapes that do not fit, on the CPU also for labels that do not"
         outputs,targets = self._rows(outputs, targets)
         p,t = _questions(_probabilities(outputs, targets), targets)
         total = (p.square() if self.square else p).sum(-1) + t.sum(-1)
         dice = (2*(p*t).sum(-1) + self.smooth)/(total + self.smooth).clamp(min=torch.finfo(p.dtype).tiny)
         w = torch.ones_like(dice) if self.weight is None else self.weight.to(dice)
-        if len(w) != len(dice): raise ValueError(f'weight must hold one number for each of the {len(dice)} columns, got {len(w)}')
+        if len(w) != len(dice): raise ValueError(f'weight must hold one number for each column, and a binary task has one: there are {len(dice)} columns, got {len(w)}')
         loss = ((1-dice)*w).sum()/w.sum()
         return loss if self.reduction == 'mean' else loss.expand(len(outputs))
 
@@ -399,26 +431,32 @@ def _soft(columns, positive, rows=False, T=1.):
     parts = .5*loss*up*down
     return parts.sum(-1),slope*up*down,parts
 
+# %% ../nbs/07_losses.ipynb #e6a44606
+def _check_positive(name, value):
+    if not (_is_real(value) and value > 0): raise ValueError(f'{name} must be above 0, got {reprlib.repr(value)}')
+
 def soft_auroc(
     scores, # Margins, shape (n,), or of K columns, shape (n, K)
     targets, # Labels, shape (n,): above zero is positive, or class numbers; shape (n, K): which entries are positive
     temperature:float=1., # T, in units of the scores
 ) -> Tensor: # 0-d, differentiable; mean over the columns that have both classes, 1 (nothing in wrong order) where none has
-    "AUROC with a sigmoid of the margin for each pair, after Yan, Dodier, Mozer & Wolniewicz (2003)"
-    if not temperature > 0: raise ValueError(f'temperature must be above 0, got {temperature!r}')
+    "AUROC with a sigmoid of the margin for each pair, after Yan, Dodier, Mozer & Wolniewicz (2003); raises `ValueError` for shapes that do not fit"
+    _check_positive('temperature', temperature)
     columns,positive = _questions(*class_rows(scores, targets, grad=True))
     return 1 - _measure(partial(_soft, T=temperature), columns, positive, _has_both(positive))
 
-# %% ../nbs/07_losses.ipynb #ea2d4bf3
+# %% ../nbs/07_losses.ipynb #b485d27c
 class AUROCLoss(_BatchLoss):
-    "One minus the smooth AUROC of a batch, on margins; for K columns the mean over those that have both classes"
+    """One minus the smooth AUROC of a batch, on margins, after Yan, Dodier, Mozer & Wolniewicz (2003)
+
+    For K columns it is the mean over those that have both classes. Raises `ValueError` for an option it does not know."""
     def __init__(self,
         temperature:float=1., # T, in units of the margins
         axis:int=1, # Which axis of the outputs holds the classes
         multilabel:bool=False, # Whether targets have the shape of K columns of outputs, each with a sigmoid of its own
         reduction:str='mean', # 'mean', or 'none': one number a row, whose mean is the loss
     ):
-        if not temperature > 0: raise ValueError(f'temperature must be above 0, got {temperature!r}')
+        _check_positive('temperature', temperature)
         super().__init__(axis, multilabel, reduction)
         self.temperature = temperature
 
@@ -445,32 +483,51 @@ def _hinge(columns, positive, rows=False, margin=1.):
     return value,gradient,unsorted(torch.where(mine, loss, under*x*x - 2*x*total + below(x*x)).clamp(min=0))*share
 
 class SquaredHingeAUCLoss(_BatchLoss):
-    "Mean over pairs of the squared lack of a margin, after Rust & Hocking (2023), on margins; for K columns the mean over those that have both classes"
+    """Mean over pairs of the squared lack of a margin, after Rust & Hocking (2023), on margins
+
+    For K columns it is the mean over those that have both classes. Raises `ValueError` for an option it does not know."""
     def __init__(self,
         margin:float=1., # By how much a positive should stand above a negative, in units of the margins
         axis:int=1, # Which axis of the outputs holds the classes
         multilabel:bool=False, # Whether targets have the shape of K columns of outputs, each with a sigmoid of its own
         reduction:str='mean', # 'mean', or 'none': one number a row, whose mean is the loss
     ):
-        if not margin > 0: raise ValueError(f'margin must be above 0, got {margin!r}')
+        _check_positive('margin', margin)
         super().__init__(axis, multilabel, reduction)
         self.margin = margin
 
     def _f(self): return partial(_hinge, margin=self.margin)
+
+# %% ../nbs/07_losses.ipynb #2aa1b785
+def _one_label(targets):
+    "Labels as an array; raises `ValueError` if a row has none or more"
+    y = to_tensor(targets, 'targets').cpu()
+    if y.ndim != 1 and tuple(y.shape[1:]) != (1,): raise ValueError(f'targets must be one label a row, shape (n,) or (n, 1), got {tuple(y.shape)}')
+    if y.isnan().any(): raise ValueError(f'targets must be labels, but {y.isnan().sum()} of {len(y)} are NaN')
+    return y.flatten().numpy()
+
+class _Rows:
+    "Rows of a `StratifiedBatchSampler`, one by one"
+    def __init__(self, sampler): self.sampler = sampler
+    def __len__(self): return self.sampler.counts.sum()
+    def __iter__(self): return iter(self.sampler.get_idxs())
+    def __repr__(self): return f'{self.sampler!r}.rows'
 
 # %% ../nbs/07_losses.ipynb #a673ac37
 class StratifiedBatchSampler:
     """Rows of each batch, such that every batch has every class
 
     Each class is gone through in a random order of its own, over and over. A `batch_sampler` for PyTorch's DataLoader; for a fastai 2
-    training set `dls.train.get_idxs = sampler.get_idxs`, for fastai 1 `data.train_dl = data.train_dl.new(shuffle=False, sampler=sampler.rows)`."""
+    training set `dls.train.get_idxs = sampler.get_idxs`, for fastai 1 `data.train_dl = data.train_dl.new(shuffle=False, sampler=sampler.rows)`.
+    Raises `ValueError` for targets that are no labels of one class a row, and for batches too small for all classes."""
     def __init__(self,
         targets, # Labels of the training rows, shape (n,), numbers
         batch_size:int=64, # Rows of a batch
         balanced:bool=True, # As many rows of each class; False: in proportion to the classes' shares, but at least one
         seed:int|None=None, # Of the random order; None takes NumPy's, which fastai's `set_seed` sets
     ):
-        targets = to_tensor(targets, 'targets').cpu().flatten().numpy()
+        targets = _one_label(targets)
+        if isinstance(batch_size, bool) or not isinstance(batch_size, Integral): raise ValueError(f'batch_size must be a whole number, got {batch_size!r}')
         self.classes,which,self.counts = np.unique(targets, return_inverse=True, return_counts=True)
         k = len(self.classes)
         if k < 2: raise ValueError(f'targets must hold two classes or more, got {len(targets)} of {self.classes.tolist()}')
@@ -517,14 +574,8 @@ class StratifiedBatchSampler:
         return _Rows(self)
 
     def __repr__(self):
-        each = ', '.join(f'{c}: {m}' for c,m in zip(self.classes.tolist(), self.counts.tolist()))
+        each = ', '.join([f'{c}: {m}' for c,m in zip(self.classes.tolist(), self.counts.tolist())][:10] + ['...']*(len(self.classes) > 10))
         return f'StratifiedBatchSampler({{{each}}}, batch_size={self.batch_size}, balanced={self.balanced})'
-
-class _Rows:
-    "Rows of a `StratifiedBatchSampler`, one by one"
-    def __init__(self, sampler): self.sampler = sampler
-    def __len__(self): return self.sampler.counts.sum()
-    def __iter__(self): return iter(self.sampler.get_idxs())
 
 # %% ../nbs/07_losses.ipynb #fc1a86a6
 def _least(look, tolerance=1e-12, most=100):
@@ -555,7 +606,9 @@ class _LinearScores(torch.optim.Optimizer):
         super().__init__(params, dict(average=average))
 
     @property
-    def average(self): return self.defaults['average']
+    def average(self):
+        "How columns are combined, as in `aum`"
+        return self.defaults['average']
 
     @property
     def _params(self): return [p for group in self.param_groups for p in group['params']]
@@ -563,7 +616,11 @@ class _LinearScores(torch.optim.Optimizer):
     def _columns(self, closure, vector=None):
         "Scores of each question and which are positive, with the graph or for the parameters in `vector`"
         if vector is not None: vector_to_parameters(vector, self._params)
-        with torch.set_grad_enabled(vector is None): return _questions_of(*closure(), self.average)
+        with torch.set_grad_enabled(vector is None): found = closure() if callable(closure) else closure
+        if not callable(closure) or not isinstance(found, (tuple, list)) or len(found) != 2:
+            raise TypeError(f'step needs a function that returns scores and targets, got {type(found).__name__}' + (' from it' if callable(closure) else ''))
+        if vector is None and not getattr(found[0], 'requires_grad', False): raise ValueError('the closure returned scores without a gradient: scores come first, fresh from the model')
+        with torch.set_grad_enabled(vector is None): return _questions_of(*found, self.average)
 
     def _slope(self, columns, of_scores):
         "Derivative of all parameters from that of the scores"
@@ -584,10 +641,12 @@ class AUMLineSearch(_LinearScores):
         super().__init__(params, average)
 
     @property
-    def size(self): return self.state[self._params[0]].get('size')
+    def size(self):
+        "Length of the last step, in units of its direction; None before the first"
+        return self.state[self._params[0]].get('size')
 
     @torch.no_grad()
-    def step(self,
+    def step(self, # type: ignore[override]
         closure, # Without arguments; gives the scores of all rows, shape (n,) or (n, K), and their targets
     ) -> float: # AUM after the step
         "Take one step; raises `ValueError` if the scores are not linear in the parameters, or all the same"
@@ -596,6 +655,7 @@ class AUMLineSearch(_LinearScores):
         columns,positive = self._columns(closure)
         s = columns.detach().double()
         def at(scores): return _mean(_aum, scores, positive, _occurs(positive))
+        if not s.isfinite().all(): raise ValueError(f'the closure returned scores that are not finite: {(~s.isfinite()).sum()} of {s.numel()}')
         if not (spread := _spread(s)) > 0: raise ValueError('all scores are the same, and AUM 0: start from random parameters')
         value,slope,_ = at(s)
         if not value: return 0.

@@ -7,8 +7,8 @@ Docs: https://fastai-auroc.github.io/fastai_auroc/metric.html.md"""
 # %% auto #0
 __all__ = ['AUROC', 'enable_callback_fns', 'disable_callback_fns']
 
-# %% ../nbs/05_metric.ipynb #ea005053
-import functools, inspect, sys, torch
+# %% ../nbs/05_metric.ipynb #c368359f
+import functools, inspect, sys, torch, warnings
 from functools import partial
 from importlib import import_module
 from weakref import ref
@@ -25,10 +25,14 @@ def _activation_of(loss_func):
     while isinstance(loss_func, partial): loss_func = loss_func.func
     return _kind_of(getattr(loss_func, 'activation', None))
 
-# %% ../nbs/05_metric.ipynb #46f694a6
+# %% ../nbs/05_metric.ipynb #bd07f8a9
 class AUROC(EpochAUROC, Metric, Callback):
-    "AUROC of the whole validation set as a column of the training table, exact and computed once an epoch"
-    order,_learn,_attached,_joined = Recorder.order - .5,None,False,()
+    """AUROC of the whole validation set as a column of the training table, exact and computed once an epoch
+
+    Pass it as `cbs=AUROC()`, `metrics=AUROC()` or `callback_fns=AUROC`; after an epoch its number is in `value` and in the Recorder.
+    What is undefined is NaN, with one `UserWarning` a fit. Raises `ValueError` for options that do not go together, and for language models."""
+    order,_learn,_attached = Recorder.order - .5,None,False
+    _joined:tuple|list = ()
     _stateattrs = '_scores','_targets','_buckets','_logits','_n','_shared','_seen','_failure','_scored','_fit','_warned'
 
     def _init_state(self):
@@ -108,6 +112,8 @@ class _HalfWidth(Metric):
 def before_fit(self:AUROC):
     "Join the metrics of the Learner, before the Recorder writes down their names"
     _refuse_vocabulary(self.learn)
+    if any(isinstance(m, EpochAUROC) and m is not self and m.name == self.name for m in self.learn.metrics):
+        warnings.warn_explicit(f'two columns are called {self.name!r}, so that no monitor can tell them apart: give one another name=', UserWarning, 'fastai_auroc', 1)
     if any(m is self for m in self.learn.metrics): return
     self._joined = [self, _HalfWidth(self)] if self.ci else [self]
     self.learn.metrics = [*self.learn.metrics, *self._joined]
@@ -133,8 +139,8 @@ def _set_learn(self, learn):
 
 AUROC.learn = property(_get_learn, _set_learn)
 
-# %% ../nbs/05_metric.ipynb #bdd278ac
-_wrapped,_enabled = {},[]  # fastai's functions and ours; not empty while ours look for `callback_fns`
+# %% ../nbs/05_metric.ipynb #e260cc5f
+_wrapped,_enabled = {},[]  # type: dict, list
 
 def _make_cbs(callback_fns):
     "Callbacks from classes, partials or instances"

@@ -76,9 +76,8 @@ def least_and_greatest(
     x:Tensor, # Numbers on the CPU, any shape, not empty
 ): # The least and the greatest of them, Python numbers
     "Range of a tensor on the CPU, found block by block"
-    if x.dtype == torch.bfloat16: x = x.float()
-    x = x.numpy().reshape(-1)
-    low,high = zip(*_blocks(lambda b: (x[b].min(), x[b].max()), len(x)))
+    a = (x.float() if x.dtype == torch.bfloat16 else x).numpy().reshape(-1)
+    low,high = zip(*_blocks(lambda b: (a[b].min(), a[b].max()), len(a)))
     return min(low).item(),max(high).item()
 
 # %% ../nbs/01_pairs.ipynb #dfcabaa7
@@ -201,9 +200,9 @@ def doubled_wins_on_host(
     positive:Tensor, # Which rows are positive, bool, shape (n,)
 ) -> Tensor: # For each row 2·(positives above it) + (positives tied with it), shape (n,), int64; without meaning where scores are NaN
     "`doubled_wins` of one column on the CPU"
-    scores = (scores.float() if scores.dtype == torch.bfloat16 else scores).numpy()
-    wanted = np.sort(scores[positive.numpy()])
-    return torch.from_numpy(2*len(wanted) - wanted.searchsorted(scores) - wanted.searchsorted(scores, 'right'))
+    s = (scores.float() if scores.dtype == torch.bfloat16 else scores).numpy()
+    wanted = np.sort(s[positive.numpy()])
+    return torch.from_numpy(2*len(wanted) - wanted.searchsorted(s) - wanted.searchsorted(s, 'right'))
 
 # %% ../nbs/01_pairs.ipynb #911f5bec
 def _count_half(scores, positive):
@@ -278,18 +277,18 @@ def count_columns_on_host(
     threads:int=1, # How many threads to use
 ): # Twice the pairs won and the number of positives, each a list of K; None where scores are NaN or do not fit into keys
     "Count the pairs of each column against the rest on the CPU"
-    matrix,labels = _matrix_of(scores),labels.numpy()
+    matrix,y = _matrix_of(scores),labels.numpy()
     if matrix is None: return None
     n,k = matrix.shape
-    if labels.ndim > 1:
-        packed = pack_keys(matrix.reshape(-1), labels.reshape(-1), high)
+    if y.ndim > 1:
+        packed = pack_keys(matrix.reshape(-1), y.reshape(-1), high)
         if packed is None: return None
         res = _by_columns(lambda c, keys: count_keys(sort_keys(keys)), packed[0].reshape(n, k), threads)
     else:
-        rows = _rows_by_class(labels, k)
+        rows = _rows_by_class(y, k)
         def one(c, column):
             if len(rows[c])*32 < n: return _count_rare(column, column[rows[c]]),len(rows[c])
-            return count_on_host(torch.from_numpy(column), torch.from_numpy(labels), c) or (None, 0)
+            return count_on_host(torch.from_numpy(column), labels, c) or (None, 0)
         res = _by_columns(one, matrix, threads)
     return None if any(won is None for won,_ in res) else tuple(map(list, zip(*res)))
 
@@ -338,10 +337,10 @@ def count_pairs_of_classes_on_host(
     threads:int=1, # How many threads to use
 ): # Entry (c, j): twice the pairs that class c wins against class j in column c, int64 tensor, shape (K, K); None for NaN
     "Count the pairs of each two classes on the CPU"
-    matrix,labels = _matrix_of(scores),labels.long().numpy()
+    matrix,y = _matrix_of(scores),labels.long().numpy()
     if matrix is None or np.isnan(np.min(_blocks(lambda b: matrix[b].min(), len(matrix)))): return None
     k = matrix.shape[1]
-    return torch.from_numpy(np.stack(_by_columns(lambda c, column: _wins_by_class(column, labels, c, k), matrix, threads)))
+    return torch.from_numpy(np.stack(_by_columns(lambda c, column: _wins_by_class(column, y, c, k), matrix, threads)))
 
 # %% ../nbs/01_pairs.ipynb #ed348a71
 def _runs_end(changes, n): return np.flatnonzero(np.append(np.concatenate(_blocks(lambda b: changes(slice(b.start, b.stop+1)), n)), True))
@@ -399,10 +398,10 @@ def points_on_host(
     threads:int=1, # How many threads to sort on
 ): # Distinct scores in descending order, and the positives and the negatives from the first down to each, arrays; None where scores are NaN or do not fit into keys
     "Points of the ROC curve, not yet divided by the number of positives and negatives; rows without weight are left out"
-    scores,positive,n = _matrix_of(scores),positive.numpy(),len(scores)
-    if scores is None or n >= 2**31: return None
-    if weight is not None: return _weighted_points(scores, positive if positive.dtype == bool else positive == high, weight.numpy())
-    packed = pack_keys(scores, positive, high)
+    s,y,n = _matrix_of(scores),positive.numpy(),len(scores)
+    if s is None or n >= 2**31: return None
+    if weight is not None: return _weighted_points(s, y if y.dtype == bool else y == high, weight.numpy())
+    packed = pack_keys(s, y, high)
     if packed is None: return None
     (keys,gap),tps = packed,np.empty(n, np.int32)
     np.invert(keys, out=keys)

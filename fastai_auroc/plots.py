@@ -27,7 +27,7 @@ except ImportError: Callback = object  # without fastai 2 nobody calls a ShowROC
 try: from IPython import get_ipython
 except ImportError: get_ipython = lambda: None
 try: from IPython.display import display
-except ImportError: display = None
+except ImportError: display = None  # type: ignore[assignment]
 
 # %% ../nbs/08_plots.ipynb #1f0b3a8f
 class _Ranked:
@@ -195,8 +195,9 @@ def plot_aum(
     ax.legend(fontsize='small')
     return ax
 
-# %% ../nbs/08_plots.ipynb #184fd0dd
+# %% ../nbs/08_plots.ipynb #b8f05584
 OperatingPoint = namedtuple('OperatingPoint', 'threshold fpr tpr precision')
+OperatingPoint.__doc__ = "A threshold, at or above which is positive, and the false positive rate, true positive rate and precision it has: floats"
 
 def _as_probability(s, activation):
     "Ranking scores as probabilities: of logits or log-odds the sigmoid"

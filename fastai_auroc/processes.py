@@ -15,6 +15,10 @@ def process_count(group=None): # of processes in `group`, None for all; 1 withou
     "How many processes there are"
     return dist.get_world_size(group) if dist.is_available() and dist.is_initialized() else 1
 
+def _refuse(x):
+    "Raise `TypeError` for what is no tensor"
+    if x is not None and not isinstance(x, torch.Tensor): raise TypeError(f'gather_rows and add_up take tensors, one by one, got {type(x).__name__}')
+
 def _call(f, *args, group):
     "A collective operation, or an error that says what may have happened"
     try: f(*args, group=group)
@@ -31,6 +35,7 @@ def _device(group): return torch.device('cuda', torch.cuda.current_device()) if 
 def _describe(x):
     "What a process has, as numbers: rows, number of the dtype, axes of a row, shape of a row"
     if x is None: return [0, -1, 0] + [0]*_most_axes
+    _refuse(x)
     row = x.shape[1:]
     if not x.ndim or len(row) > _most_axes or x.dtype not in _dtypes: raise ValueError(f'cannot bring together tensors of shape {tuple(x.shape)} and {x.dtype}')
     return [len(x), _dtypes.index(x.dtype), len(row), *row] + [0]*(_most_axes-len(row))
@@ -39,7 +44,7 @@ def _survey(tensors, failed, group):
     "What each process has of each tensor, and whether one has failed; one that cannot say so fails, after it told the others"
     width,error = 3 + _most_axes,None
     try: own = [o for x in tensors for o in _describe(x)]
-    except ValueError as e: own,error = [0]*(width*len(tensors)),e
+    except (TypeError, ValueError) as e: own,error = [0]*(width*len(tensors)),e
     mine = torch.tensor([int(failed or error is not None), *own], device=_device(group))
     everyone = [torch.empty_like(mine) for _ in range(process_count(group))]
     _call(dist.all_gather, everyone, mine, group=group)
@@ -79,7 +84,9 @@ def gather_rows(
     """The rows of all processes, in each of them; all must call it
 
     Raises `ValueError` if shapes differ, and `RuntimeError` if a process has ended or does not answer."""
-    if process_count(group) == 1: return (None,)*len(tensors) if failed else tensors
+    if process_count(group) == 1:
+        for x in tensors: _refuse(x)
+        return (None,)*len(tensors) if failed else tensors
     descriptions,someone_failed = _survey(tensors, failed, group)
     if someone_failed: return (None,)*len(tensors)
     return tuple(_gather(*o, group) for o in zip(tensors, descriptions))
@@ -92,7 +99,9 @@ def add_up(
     """The sums over all processes, in each of them; all must call it
 
     Raises `ValueError` if shapes differ, and `RuntimeError` if a process has ended or does not answer."""
-    if process_count(group) == 1: return (None,)*len(tensors) if failed else tensors
+    if process_count(group) == 1:
+        for x in tensors: _refuse(x)
+        return (None,)*len(tensors) if failed else tensors
     descriptions,someone_failed = _survey([None if x is None else x[None] for x in tensors], failed, group)
     if someone_failed: return (None,)*len(tensors)
     kinds,device,res = [_common(o) for o in descriptions],_device(group),[None]*len(tensors)

@@ -10,7 +10,7 @@ __all__ = ['auc_roc_score', 'ROCCurve', 'auroc_score', 'roc_curve', 'auc']
 # %% ../nbs/02_roc.ipynb #ea94ed0c
 import math, warnings, numpy as np, torch
 from collections import namedtuple
-from .scores import class_rows, count_improper, ranking_scores, to_tensor
+from .scores import _is_real, class_rows, count_improper, ranking_scores, to_tensor
 from .pairs import _blocks, count_columns_on_host, count_on_host, count_pairs_of_classes_on_host, least_and_greatest
 from .pairs import doubled_area, doubled_wins, partial_area, points_on_host
 
@@ -138,10 +138,15 @@ def _check_options(
 ):
     "Raise `ValueError` for an `average`, `multi_class` or `max_fpr` that `auroc_score` does not know"
     if multi_class not in ('ovr', 'ovo'): raise ValueError(f"multi_class must be 'ovr' or 'ovo', got {multi_class!r}")
-    if max_fpr is not None and not 0 < max_fpr <= 1: raise ValueError(f'max_fpr must be None or in (0, 1], got {max_fpr!r}')
+    if max_fpr is not None and not (_is_real(max_fpr) and 0 < max_fpr <= 1): raise ValueError(f'max_fpr must be None or in (0, 1], got {max_fpr!r}')
     if average in _averages[task]: return
     where = {'multilabel':'', 'ovo':" with multi_class='ovo'"}.get(task, f' for a {task} task')
     raise ValueError(f'average must be one of {_averages[task]}{where}, got {average!r}')
+
+def _check_ignore_index(ignore_index):
+    "Raise `ValueError` for what is no label"
+    if ignore_index is not None and not (_is_real(ignore_index) and float(ignore_index).is_integer()):
+        raise ValueError(f'ignore_index must be one whole number, got {ignore_index!r}')
 
 # %% ../nbs/02_roc.ipynb #b74695bd
 _plain = torch.uint8,torch.int8,torch.int16,torch.int32,torch.int64,torch.float16,torch.float32,torch.float64  # NumPy and PyTorch agree on these
@@ -154,6 +159,7 @@ def _are_weights(x):
 
 def _prepare(scores, targets, activation, sample_weight, ignore_index=None):
     "Ranking scores, labels and weights on one device, the task, and how many probabilities and weights are none"
+    _check_ignore_index(ignore_index)
     outputs,labels = class_rows(scores, targets)
     labels = labels.to(outputs.device)
     if labels.dtype == torch.bool: labels = labels.view(torch.uint8)
@@ -171,11 +177,23 @@ def _prepare(scores, targets, activation, sample_weight, ignore_index=None):
         if not _are_weights(sample_weight): wrong_weights = (~((sample_weight >= 0) & sample_weight.isfinite())).sum()
     return ranked,labels.to(ranked.device),sample_weight,task,improper.to(ranked.device),wrong_weights.to(ranked.device)
 
-def _raise_wrong(wrong, improper, wrong_weights, n, task, k, hint=''):
+# %% ../nbs/02_roc.ipynb #7f58fccd
+def _found(scores, labels):
+    "Which labels there are, and what may help; for an error, so it may look"
+    if labels.isnan().any(): return f': {labels.isnan().sum()} are NaN'
+    values = labels.unique()
+    got = ', '.join(f'{v:g}' for v in values[:5].tolist()) + (f' and {len(values)-5} more' if len(values) > 5 else '')
+    ignore = 'a label to leave out can be passed as ignore_index'
+    if scores.ndim > 1: return f': got {got}; {ignore}'
+    if len(values) > 2 >= len(scores.unique()): return f': got {got}; scores come first, targets second'
+    return f': got {got}; {ignore}, and K classes need scores of shape (n, K)'
+
+def _raise_wrong(checks, scores, labels, task):
     "Raise `ValueError` if the device counted wrong labels, probabilities or weights"
+    (wrong,improper,wrong_weights),n = checks,len(scores)
     if wrong:
-        want = f'class numbers from 0 to {k-1}' if task == 'multiclass' else 'of two different values'
-        raise ValueError(f'targets must be {want}, but {wrong:.0f} of {n} rows have others{hint}')
+        want = f'class numbers from 0 to {scores.shape[1]-1}' if task == 'multiclass' else 'of two different values'
+        raise ValueError(f'targets must be {want}, but {wrong:.0f} of {n} rows have others{_found(scores, labels)}')
     if wrong_weights: raise ValueError(f'sample_weight must be finite and not negative, but {wrong_weights:.0f} of {n} are not')
     if improper:
         raise ValueError(f"scores must be probabilities where activation=None, but {improper:.0f} of {n} rows do not sum to one: "
@@ -226,7 +244,7 @@ def _auroc(scores, targets, activation=None, average='macro', multi_class='ovr',
         *checks,nan_rows = sheet[m*width:m*width+4]
         row_weight = sheet[m*width+4:] or None
 
-    _raise_wrong(*checks, n, task, k, '; a label to leave out can be passed as ignore_index')
+    _raise_wrong(checks, ranked, labels, task)
     if ovo:
         p = [row[k] for row in counts]
         q = [sum(p)-a for a in p]
@@ -267,8 +285,9 @@ def auroc_score(
 
 auc_roc_score = auroc_score  # The name it had in fastai 1
 
-# %% ../nbs/02_roc.ipynb #aee08206
+# %% ../nbs/02_roc.ipynb #34cf5d50
 ROCCurve = namedtuple('ROCCurve', 'fpr tpr thresholds')
+ROCCurve.__doc__ = "False positive rates, true positive rates and thresholds of a ROC curve: each a tensor of one shape, float64 on the CPU"
 
 def _accumulate(scores, positive, negative, weight):
     "Scores in descending order, the weight of positives and of negatives so far, and which rows count: (C, 4, n), float64"
@@ -322,29 +341,34 @@ def roc_curve(
     sample_weight=None, # Weight of each row, shape (n,)
     drop_intermediate:bool=True, # Drop points on a straight line between two others
     average:str|None=None, # For K columns: 'micro' pools them, 'macro' averages their curves, None gives a list of K curves
+    ignore_index:int|None=None, # Label of rows to leave out; of many labels, of entries
 ): # `ROCCurve` of false positive rates, true positive rates and thresholds, float64 on the CPU; a list of them with `average=None` for K columns
     """The ROC curve of a whole data set, equal to scikit-learn's `roc_curve` on the ranking scores
 
     A rate without rows is NaN, with one `UserWarning`. Raises `ValueError` for NaN scores, and for what `auroc_score` refuses."""
     if average not in ('micro', 'macro', None): raise ValueError(f"average must be 'micro', 'macro' or None, got {average!r}")
-    ranked,labels,weight,task,*checks = _prepare(scores, targets, activation, sample_weight)
-    n,k = len(ranked),1 if task == 'binary' else ranked.shape[1]
-    if not n: raise ValueError('roc_curve needs rows, got none')
-    high = _positive_label(ranked, labels) if ranked.device.type == 'cpu' else None
-    points = [None] if high is None else list(_points_of_columns(ranked, labels, high, average == 'micro' and k > 1, weight))
-    if None not in points: _raise_wrong(0, *map(int, checks), n, task, k)
+    ranked,labels,weight,task,*checks = _prepare(scores, targets, activation, sample_weight, ignore_index)
+    on_host,k = ranked.device.type == 'cpu',1 if task == 'binary' else ranked.shape[1]
+    if on_host and ignore_index is not None and labels.ndim == 1:
+        kept = labels != ignore_index
+        ranked,labels,weight = (o if o is None else o[kept] for o in (ranked, labels, weight))
+    if not len(ranked): raise ValueError('roc_curve needs rows, got none')
+    high = _positive_label(ranked, labels) if on_host and (ignore_index is None or labels.ndim == 1) else None
+    points = [] if high is None else list(_points_of_columns(ranked, labels, high, average == 'micro' and k > 1, weight))
+    if points and None not in points: _raise_wrong([0, *map(int, checks)], ranked, labels, task)
     else:
-        *cols,wrong = _columns(ranked, labels, None)
-        if average == 'micro' and k > 1: cols,weight = [x.reshape(1, -1) for x in cols],None if weight is None else weight.repeat(k)
-        rows = _accumulate(*cols, weight)
-        checks = torch.stack([wrong, *checks, ranked.isnan().reshape(n, -1).any(-1).sum()])
+        s,positive,negative,wrong = _columns(ranked, labels, ignore_index)
+        nan_rows = (s.isnan() & (positive | negative)).any(0).sum()
+        if average == 'micro' and k > 1: s,positive,negative,weight = *(x.reshape(1, -1) for x in (s, positive, negative)),None if weight is None else weight.repeat(k)
+        rows = _accumulate(s, positive, negative, weight)
+        checks = torch.stack([wrong, *checks, nan_rows])
         sheet = torch.cat([rows.reshape(-1), checks]).cpu().numpy()
         rows,(*checks,nan_rows) = sheet[:-4].reshape(rows.shape),sheet[-4:]
-        _raise_wrong(*checks, n, task, k)
-        if nan_rows: raise ValueError(f'roc_curve cannot rank NaN: {nan_rows:.0f} of {n} rows have NaN scores')
+        _raise_wrong(checks, ranked, labels, task)
+        if nan_rows: raise ValueError(f'roc_curve cannot rank NaN: {nan_rows:.0f} of {len(ranked)} rows have NaN scores')
         points = [_thin(*o) for o in rows]
     p,q = zip(*((o[-1] if len(o) else 0 for o in (tps, fps)) for _,tps,fps in points))
-    curves = [_curve(*o, drop_intermediate) for o in points]
+    curves = [_curve(s, tps, fps, drop_intermediate) for s,tps,fps in points]
     defined,why = [c for c,a,b in zip(curves, p, q) if a and b],_missing(p, q, task if len(curves) > 1 else 'binary')
     macro = average == 'macro' and len(curves) > 1
     if why: warnings.warn(f"roc_curve {'leaves columns out of the macro average' if macro and defined else 'has NaN rates'}: {why}", stacklevel=2)

@@ -32,7 +32,7 @@ def spaced_thresholds(
         else: inner = 1/(1 + np.exp(-np.linspace(-_reach, _reach, num_thresholds-2))) if num_thresholds != 3 else np.array([.5])
     else:
         inner = np.sort(to_tensor(thresholds, 'thresholds').double().cpu().numpy().reshape(-1))
-        if not ((inner >= 0) & (inner <= 1)).all(): raise ValueError(f'thresholds must be from 0 to 1, got {inner.tolist()}')
+        if not ((inner >= 0) & (inner <= 1)).all(): raise ValueError(f'thresholds must be probabilities, from 0 to 1, got {reprlib.repr(inner.tolist())}; how many there are is num_thresholds')
     return np.concatenate([[-1e-7], inner, [1 + 1e-7]])
 
 def quantile_thresholds(
@@ -114,7 +114,8 @@ class Buckets:
     "Counts of scores between fixed thresholds, on the device of the first scores"
     def __init__(self,
         thresholds, # All thresholds, ascending, float64, an array or a tensor
-        low=0., high=1., # Range of scores; what is outside spoils the result
+        low:float=0., # The least score there may be; what is outside spoils the result
+        high:float=1., # The greatest score there may be
     ):
         self.cuts,self.low,self.high = torch.as_tensor(thresholds),low,high
         self.reset()
@@ -129,20 +130,26 @@ class Buckets:
         weight:Tensor|None=None, # Weights in the shape of `scores`
     ):
         "Count scores, without waiting for their device"
-        if not has_float64(scores): scores,positive,weight = (None if o is None else o.cpu() for o in (scores, positive, weight))
+        if not has_float64(scores): scores,positive,weight = scores.cpu(),positive.cpu(),None if weight is None else weight.cpu()
         if scores.dtype not in (torch.float32, torch.float64): scores = scores.float()
         if self.cuts.device != scores.device: self.cuts = self.cuts.to(scores.device)
         if self.counts is not None: self.counts,self.improper = (o.to(scores.device) for o in (self.counts, self.improper))
-        self.merge(count_buckets(scores, positive, self.cuts, weight), (~((scores >= self.low) & (scores <= self.high))).sum())
+        proper = (scores >= self.low) & (scores <= self.high)
+        if weight is not None and weight.dtype.is_floating_point: proper = proper & (weight >= 0) & weight.isfinite()
+        self.merge(count_buckets(scores, positive, self.cuts, weight), (~proper).sum())
 
-    def merge(self, counts, improper):
+    def merge(self,
+        counts:Tensor, # From `count_buckets`
+        improper:Tensor, # How many scores were outside of the range, 0-d
+    ):
         "Add the counts of other scores"
         if self.counts is None: self.counts,self.improper = counts,improper
         elif self.counts.shape != counts.shape: raise ValueError(f'updates must agree in their columns, got counts of shape {tuple(counts.shape)} after {tuple(self.counts.shape)}')
         else: self.counts,self.improper = self.counts + counts.to(self.counts.device),self.improper + improper.to(self.improper.device)
 
-# %% ../nbs/04_streaming.ipynb #dee66714
+# %% ../nbs/04_streaming.ipynb #ba04cda5
 AUCBounds = namedtuple('AUCBounds', 'low high')
+AUCBounds.__doc__ = "Between which the exact AUROC lies: tensors, 0-d float64 on the CPU"
 
 def _aligned(x, like, name):
     "`x` on the device of `like`, in its shape; axes of length one may be missing or too many, and a weight a row serves all columns"
@@ -242,7 +249,9 @@ class _Parts(_Updates):
         metrics, # Other `StreamingAUC`s with the same thresholds
     ):
         "Add the counts of others; raises `ValueError` if they cannot be added"
+        metrics = [metrics] if isinstance(metrics, StreamingAUC) else list(metrics)
         for o in metrics:
+            if not isinstance(o, StreamingAUC): raise TypeError(f'metrics must be StreamingAUCs, got {o!r}')
             if not torch.equal(o._buckets.cuts.cpu(), self._buckets.cuts.cpu()): raise ValueError(f'only counts between the same thresholds can be merged: got {o!r} for {self!r}')
             if o.multi_label != self.multi_label: raise ValueError(f'multi_label must be the same to be merged: got {o!r} for {self!r}')
         parts = [o._buckets for o in metrics if o._buckets.counts is not None]
@@ -263,8 +272,12 @@ class _Parts(_Updates):
         "What to store: counts of negatives and positives by bucket, number of scores that are no probabilities, thresholds"
         return dict(counts=self._buckets.counts, improper=self._buckets.improper, thresholds=self._buckets.cuts)
 
-    def load_state_dict(self, state_dict):
-        "Take over what `state_dict` gave; raises `ValueError` if its thresholds are others"
+    def load_state_dict(self,
+        state_dict:dict, # From `state_dict()` of a metric with the same thresholds
+    ):
+        "Take over what `state_dict` gave; raises `ValueError` if it is none, or its thresholds are others"
+        if not isinstance(state_dict, dict) or not {'thresholds', 'counts', 'improper'} <= set(state_dict):
+            raise ValueError(f'state_dict must be what state_dict() gave, got {reprlib.repr(state_dict)}')
         if not torch.equal(state_dict['thresholds'].cpu(), self._buckets.cuts.cpu()):
             raise ValueError(f'the stored state has other thresholds, {len(state_dict["thresholds"])} of them, than {self!r}')
         counts = state_dict['counts']
@@ -279,11 +292,12 @@ class _Parts(_Updates):
 class StreamingAUC(_Parts):
     """Area under the ROC, precision-recall or precision-recall-gain curve by thresholds, in constant memory; the interface is that of Keras's `AUC`
 
-    Counts are exact: int64, with weights float64. Nothing waits for a device before `result`."""
+    Counts are exact: int64, with weights float64. Nothing waits for a device before `result`. Precision is interpolated after Davis & Goadrich (2006), gain is
+    that of Flach & Kull (2015). Raises `ValueError` for options that do not go together."""
     def _mean_of(self, method):
         if self._buckets.counts is None: return torch.zeros((), dtype=torch.float64)
         counts,improper = (o.cpu() for o in (self._buckets.counts, self._buckets.improper))
-        notes = [f'{improper} of the scores are not in [0, 1], so the area is NaN; logits need from_logits=True'] if improper else []
+        notes = [f'{improper} of the scores are not in [0, 1], or their weights are negative or not finite, so the area is NaN; logits need from_logits=True'] if improper else []
         if (counts.sum(-1) == 0).any(): notes.append('a column has no positives or no negatives, and what would be divided by zero counts as zero, as in Keras')
         for kind,note in zip((True, False) if improper else (False,), notes):
             if kind not in self._warned: warnings.warn(f'{self.name}: {note}', UserWarning, stacklevel=3)
@@ -301,7 +315,11 @@ class StreamingAUC(_Parts):
         if self.curve != 'ROC': raise ValueError(f"only the area under a ROC curve has bounds, and this is curve={self.curve!r}")
         return AUCBounds(self._mean_of('minoring'), self._mean_of('majoring'))
 
-    def __call__(self, y_true, y_pred, sample_weight=None):
+    def __call__(self,
+        y_true, # Targets, as in `update_state`
+        y_pred, # Probabilities or logits, as there
+        sample_weight=None, # Weights, as there
+    ) -> Tensor: # As from `result`
         "Count a batch; the result of all so far"
         self.update_state(y_true, y_pred, sample_weight)
         return self._mean_of(self.summation_method)

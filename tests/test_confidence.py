@@ -273,7 +273,7 @@ def test_errors():
         with pytest.raises(ValueError, match='level must be between 0 and 1'): compare_auroc([1,2], [1,2], [0,1], level=level)
     with pytest.raises(ValueError, match="method must be 'wald' or 'logit', got 'delong'"): auroc_ci([1,2], [0,1], method='delong')
     with pytest.raises(ValueError, match="method must be"): _check_interval(.9, None)
-    with pytest.raises(ValueError, match='of two different values, but 1 of 3 rows have others; .* ignore_index'): auroc_ci([1,2,3], [0,1,2])
+    with pytest.raises(ValueError, match='of two different values, but 1 of 3 rows have others: got 0, 1, 2; .* ignore_index'): auroc_ci([1,2,3], [0,1,2])
     with pytest.raises(ValueError, match=r'got scores of shape \(3,\) and targets of shape \(2,\)'): compare_auroc([1,2], [1,2,3], [0,1])
     with pytest.raises(ValueError, match='activation must be one of'): auroc_ci([1,2], [0,1], activation='relu')
     with pytest.raises(TypeError, match='positional argument'): auroc_ci([1,2], [0,1], 'softmax')

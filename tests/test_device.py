@@ -77,10 +77,11 @@ def test_auroc_score_reads_once(kwargs, k):
         assert mode.n_ops > 20
 
 @pytest.mark.parametrize('average', [None, 'micro', 'macro'])
-def test_roc_curve_reads_once(average):
+@pytest.mark.parametrize('ignore_index', [None, 3])
+def test_roc_curve_reads_once(average, ignore_index):
     with FakeTensorMode():
         outputs,targets = rand(1000, 5),randint(5, 1000)
-        with NoWaiting(), pytest.raises(HostRead, match="_to_copy from .'cuda'. to .'cpu'."): roc_curve(outputs, targets, average=average)
+        with NoWaiting(), pytest.raises(HostRead, match="_to_copy from .'cuda'. to .'cpu'."): roc_curve(outputs, targets, average=average, ignore_index=ignore_index)
 
 naive = dict(
     average_of_batches=lambda s, y: float((s*y).sum()), host_copy=lambda s, y: s.cpu(), boolean_index=lambda s, y: s[y > 0],

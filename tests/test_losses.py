@@ -712,7 +712,8 @@ def test_narrow_outputs_never_wait_for_a_device(name): on_fake_device(makers[nam
 
 def test_weights_never_wait_for_a_device():
     "Weights are moved with the loss, as fastai does before a fit, and not copied in each step"
-    with FakeTensorMode(): loss = SoftDiceLoss(weight=torch.ones(3)).to('cuda')
+    loss = SoftDiceLoss(weight=torch.ones(3))
+    with FakeTensorMode() as mode: loss.weight = mode.from_tensor(loss.weight).to('cuda')
     on_fake_device(loss, 'three', NoWaiting())
 
 class NoFloat64(NoWaiting):

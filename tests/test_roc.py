@@ -552,6 +552,22 @@ def test_infinite_scores_are_thresholds():
 
 @pytest.mark.parametrize('weighted', [False, True])
 @pytest.mark.parametrize('ties', [False, True])
+@pytest.mark.parametrize('task', ['binary', 'multiclass', 'multilabel'])
+def test_curves_without_ignored_labels(task, ties, weighted):
+    "Those of the rows, or of the entries, that are left; ignored ones may be NaN"
+    s,y = binary(1, ties=ties) if task == 'binary' else data[task](1, ties=ties)
+    rng = np.random.default_rng(2)
+    w,void = rng.integers(1, 6, len(s)) if weighted else None,rng.random(y.shape) < .2
+    y = np.where(void, -100, y)
+    s = np.where(void if s.ndim == y.ndim else void[:,None], nan, s)
+    curves = roc_curve(s, y, sample_weight=w, ignore_index=-100)
+    for c,curve in enumerate(curves if task != 'binary' else [curves]):
+        scores,labels = (s, y) if task == 'binary' else (s[:,c], y[:,c] if y.ndim == 2 else y)
+        kept = labels != -100
+        same(curve, skm.roc_curve((labels == c if task == 'multiclass' else labels)[kept], scores[kept], sample_weight=None if w is None else w[kept]))
+
+@pytest.mark.parametrize('weighted', [False, True])
+@pytest.mark.parametrize('ties', [False, True])
 @pytest.mark.parametrize('drop', [False, True])
 @pytest.mark.parametrize('task', ['multiclass', 'multilabel'])
 def test_curves_of_many_columns(task, drop, ties, weighted):

@@ -1,0 +1,124 @@
+"What a user who errs is told: what was given, what was wanted, what to do."
+import re, warnings
+import pandas as pd, pytest, torch
+from fastai.learner import Learner
+from fastai.losses import CrossEntropyLossFlat
+from torch import nn
+from test_training_with_losses import as_dls, blobs, quietly
+from fastai_auroc.confidence import auroc_ci, compare_auroc
+from fastai_auroc.losses import AUMLineSearch, AUMLoss, AUROCLoss, SoftDiceLoss, SquaredHingeAUCLoss, StratifiedBatchSampler, aum, soft_auroc
+from fastai_auroc.metric import AUROC
+from fastai_auroc.processes import add_up, gather_rows
+from fastai_auroc.roc import auroc_score, roc_curve
+from fastai_auroc.streaming import StreamingAUC
+
+s,y = torch.linspace(0, 1, 20),torch.arange(20) % 2
+c,outputs = torch.arange(20) % 3,torch.randn(20, 3, generator=torch.Generator().manual_seed(0))
+scorers = [auroc_score, roc_curve, auroc_ci, lambda s, y, **kwargs: compare_auroc(s, s, y, **kwargs)]
+
+@pytest.mark.parametrize('f', scorers)
+@pytest.mark.parametrize('args,kwargs,says', [((y, s), {}, 'scores come first, targets second'), ((s, c), {}, 'got 0, 1, 2; .* K classes need scores of shape'),
+    ((s, y.float().masked_fill(y > 0, torch.nan)), {}, '10 are NaN'), ((s, [*'ab']*10), {}, "targets .* list of strings: .* targets == 'a'"),
+    ((s, pd.Series([*'ab']*10).astype('category')), {}, "Series of strings: .* targets == 'a'"), (([[.1, .2], [.3]], [0, 1]), {}, 'scores must be .* lists of equal lengths'),
+    ((s+0j, y), {}, 'scores must be real numbers'), ((s.to_sparse(), y), {}, 'dense tensor'), ((s, torch.arange(20)), {}, r'got 0, 1, 2, 3, 4 and 15 more')])
+def test_labels_and_scores(f, args, kwargs, says):
+    with pytest.raises((TypeError, ValueError), match=says): f(*args, **kwargs)
+
+@pytest.mark.parametrize('f', scorers)
+@pytest.mark.parametrize('bad', [[0, 1], 'x', 1.5, True])
+def test_ignore_index_is_a_label(f, bad):
+    with pytest.raises(ValueError, match=f'ignore_index must be one whole number, got {re.escape(repr(bad))}'): f(s, y, ignore_index=bad)
+    with pytest.raises(ValueError, match='ignore_index must be one whole number'): AUROC(ignore_index=bad)
+
+@pytest.mark.parametrize('f,kwargs,says', [(auroc_score, dict(max_fpr='.1'), "max_fpr must be None or in .*'.1'"), (auroc_ci, dict(level='.95'), "level.*'.95'"),
+    (auroc_ci, dict(level=None), 'level.*None'), (soft_auroc, dict(temperature='1'), "temperature must be above 0, got '1'")])
+def test_numbers(f, kwargs, says):
+    with pytest.raises(ValueError, match=says): f(s, y, **kwargs)
+
+@pytest.mark.parametrize('make,says', [(lambda: AUROC(ci=.9), r'ci must be True or False.*95%.*0\.9'), (lambda: AUROC(axis='x'), "axis must be a whole number or None, got 'x'"),
+    (lambda: AUROC('auroc'), r"average must be one of \('macro', 'micro', 'weighted', 'samples'\), got 'auroc'"), (lambda: AUROC(max_fpr='.1'), 'max_fpr'),
+    (lambda: AUROC(thresholds=2), 'thresholds must be 3 or more'), (lambda: AUROC(threshold=2), r'AUROC\(\) got an unexpected'),
+    (lambda: AUROCLoss(temperature='1'), 'temperature must be above 0'), (lambda: SquaredHingeAUCLoss(margin=[1]), r'margin must be above 0, got \[1\]'),
+    (lambda: AUROCLoss(multilabel='no'), "multilabel must be True or False, got 'no'"), (lambda: AUROCLoss(axis='x'), 'axis must be a whole number'),
+    (lambda: SoftDiceLoss(smooth=-1), 'smooth must be a number not below 0'), (lambda: SoftDiceLoss(smooth='x'), 'smooth'),
+    (lambda: SoftDiceLoss(weight=3.), 'weight must be a list'), (lambda: SoftDiceLoss(weight='a'), 'weight must be'), (lambda: SoftDiceLoss(weight=[0, 0]), 'not all 0'),
+    (lambda: SoftDiceLoss(weight=[-1, 1]), 'none below 0'), (lambda: StreamingAUC(thresholds=[200]), 'how many there are is num_thresholds')])
+def test_options(make, says):
+    with pytest.raises((TypeError, ValueError), match=says): make()
+
+losses = [AUMLoss, AUROCLoss, SquaredHingeAUCLoss, SoftDiceLoss]
+
+@pytest.mark.parametrize('loss', losses)
+def test_loss_classes_are_made_first(loss):
+    "Also as `loss_func=AUROCLoss` of a Learner"
+    with pytest.raises(TypeError, match=rf'{loss.__name__} is made first.*{loss.__name__}\(\)\(outputs, targets\)'): loss(s, y)
+    with pytest.raises(TypeError, match=rf'loss_func={loss.__name__}\(\)'): quietly(Learner(as_dls(*blobs(64)), nn.Linear(1, 2), loss_func=loss), 'fit', 1)
+
+@pytest.mark.parametrize('loss', losses)
+def test_losses_look_at_labels(loss):
+    "Positives of two kinds, and class numbers out of range"
+    for bad in (y+1, s+1):
+        with pytest.raises(ValueError, match='must be 0 or 1, got 1 to 2'): loss()(s, bad)
+    for bad,got in ((c+1, '1 to 3'), (c-100, '-100 to -98'), (c*9, '0 to 18')):
+        with pytest.raises(ValueError, match=f'class numbers from 0 to 2, got {got}'): loss()(outputs, bad)
+    for labels in (y, y*2-1, y*2, y > 0, torch.ones(20), y.float()): assert loss()(s, labels).isfinite()
+
+def test_functions_look_at_labels():
+    for f in (aum, soft_auroc):
+        with pytest.raises(ValueError, match='must be 0 or 1'): f(s, y+1)
+    with pytest.raises(ValueError, match='class numbers from 0 to 2'): aum(outputs, c+5, 'macro')
+
+@pytest.mark.parametrize('targets,batch_size,says', [(torch.ones(20, 3), 4, r'one label a row.*\(20, 3\)'), (s.masked_fill(s > .5, torch.nan), 64, '10 of 20 are NaN'),
+    (y, 4.5, 'batch_size must be a whole number, got 4.5'), (y, '64', "batch_size must be a whole number, got '64'")])
+def test_sampler(targets, batch_size, says):
+    with pytest.raises(ValueError, match=says): StratifiedBatchSampler(targets, batch_size)
+
+def test_reprs():
+    "Short, and of what one asks about"
+    assert repr(StratifiedBatchSampler(torch.arange(100) % 50, 64)).count(':') == 10
+    assert repr(StratifiedBatchSampler(y, 4).rows) == "StratifiedBatchSampler({0: 10, 1: 10}, batch_size=4, balanced=True).rows"
+    assert repr(auroc_ci(s, y)).startswith('AUROCInterval(auroc=0.55, low=0.') and 'p_value=1)' in repr(compare_auroc(s, s, y))
+
+def closures():
+    model = nn.Linear(3, 1)
+    z = outputs*1.
+    return dict(alone=(lambda: model(z), 'function that returns scores and targets, got Tensor from it'), no_function=((model(z), y), 'got tuple'),
+        swapped=(lambda: (y, model(z)[:,0]), 'scores without a gradient'), nan=(lambda: (model(z)[:,0]*torch.nan, y), 'not finite: 20 of 20')),model
+
+@pytest.mark.parametrize('kind', ['alone', 'no_function', 'swapped', 'nan'])
+def test_line_search(kind):
+    made,model = closures()
+    closure,says = made[kind]
+    with pytest.raises((TypeError, ValueError), match=says): AUMLineSearch(model.parameters()).step(closure)
+
+def test_streaming():
+    metric = StreamingAUC()
+    for bad in (-s, torch.full((20,), torch.nan), -1):
+        metric.reset_state()
+        metric.update_state(y, s, bad)
+        with pytest.warns(UserWarning, match='weights are negative or not finite'): assert metric.result().isnan()
+    other = StreamingAUC()
+    other.update_state(y, s)
+    metric.reset_state()
+    metric.merge_state(other)
+    assert metric.result() == other.result()
+    with pytest.raises(TypeError, match='must be StreamingAUCs, got 3'): metric.merge_state([3])
+    for bad in ({}, None, [1]):
+        with pytest.raises(ValueError, match='must be what state_dict'): metric.load_state_dict(bad)
+
+@pytest.mark.parametrize('f', [gather_rows, add_up])
+def test_one_process_passes_tensors_on(f):
+    assert f(s, None) == (s, None)
+    for bad in ([s], 3):
+        with pytest.raises(TypeError, match=f'take tensors, one by one, got {type(bad).__name__}'): f(bad)
+
+@pytest.mark.parametrize('own', [dict(metrics=AUROC()), dict(cbs=[AUROC(), AUROC(max_fpr=.1)])], ids=['metric and callback', 'two callbacks'])
+def test_two_columns_of_one_name(own):
+    "Both are there; a warning says that a monitor cannot tell them apart"
+    learn = Learner(as_dls(*blobs(64)), nn.Linear(1, 2), loss_func=CrossEntropyLossFlat(), **own)
+    if 'metrics' in own: learn.add_cb(AUROC())
+    with pytest.warns(UserWarning, match="two columns are called 'auroc'.*name="): quietly(learn, 'fit', 1)
+    assert list(learn.recorder.metric_names).count('auroc') == 2
+    with warnings.catch_warnings():
+        warnings.simplefilter('error', UserWarning)
+        quietly(Learner(as_dls(*blobs(64)), nn.Linear(1, 2), loss_func=CrossEntropyLossFlat(), cbs=[AUROC(), AUROC(max_fpr=.1, name='part')]), 'fit', 1)
