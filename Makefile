@@ -89,7 +89,7 @@ notebooks: setup setup-fastai1
 readme: setup
 	$(BIN)/python docs/readme.py
 
-docs: setup
+docs: setup setup-fastai1
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
 	$(BIN)/python docs/pages.py
 

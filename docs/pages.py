@@ -1,11 +1,12 @@
 "Build the web site into site/: notebooks become pages with the help of nbdev, pages a site with the help of Zensical. Run: make docs"
-import base64, html, re, shutil, subprocess, sys, tempfile
+import base64, html, os, re, shutil, subprocess, sys, tempfile
 from pathlib import Path
 import nbformat, yaml
 from latex2mathml.converter import convert
 
 root = Path(__file__).resolve().parent.parent
 base = 'https://fastai-auroc.github.io/fastai_auroc/'
+fastai1 = root/'.venv-fastai1/bin/python'  # whose page has signatures where this is
 tutorials = dict(tabular='Tabular', text='Text', vision='Vision', aum_mnist='AUM on MNIST', averaging='Why not average over batches?', fastai1_to_fastai2='fastai 1 to fastai 2', kaggle='Kaggle')
 
 def _page(name):
@@ -98,8 +99,9 @@ def build(work):
     "Build everything in the folder `work`, then put the site into site/"
     for name in ('nbs', 'fastai_auroc'): shutil.copytree(root/name, work/name, ignore=shutil.ignore_patterns('__pycache__', '.ipynb_checkpoints'))
     shutil.copy(root/'pyproject.toml', work)
-    code = "from nbdev.serve import proc_nbs; proc_nbs(skip_file_re='06_fastai1')"  # whose imports need fastai 1; its page has no signatures
-    subprocess.run([sys.executable, '-W', 'ignore', '-c', code], cwd=work, check=True)
+    process = 'from nbdev.serve import proc_nbs; proc_nbs('
+    if fastai1.exists(): subprocess.run([fastai1, '-W', 'ignore', '-c', process + "file_re='06_fastai1')"], cwd=work, check=True, env=os.environ | {'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD':'1'})
+    subprocess.run([sys.executable, '-W', 'ignore', '-c', process + "skip_file_re='06_fastai1')"], cwd=work, check=True)
     pages = work/'pages'
     for folder in (pages, pages/'tutorials'): (folder/'images').mkdir(parents=True)
     shutil.copy(root/'docs/style.css', pages)
@@ -115,6 +117,9 @@ def build(work):
     (work/'zensical.toml').write_text(config.format(base=base, nav='\n'.join(nav)), encoding='utf-8')
     subprocess.run([Path(sys.executable).with_name('zensical'), 'build', '--clean'], cwd=work, check=True)
     shutil.rmtree(root/'site', ignore_errors=True)
+    for page in pages.rglob('*.md'):  # where nbdev's docstrings of modules point to
+        text = re.sub(r'\]\(([\w./]+)\.md([)#])', r'](\1.html.md\2', page.read_text(encoding='utf-8'))
+        (work/'site'/page.relative_to(pages)).with_suffix('.html.md').write_text(text, encoding='utf-8')
     shutil.copytree(work/'site', root/'site')
 
 if __name__ == '__main__':

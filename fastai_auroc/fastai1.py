@@ -39,8 +39,18 @@ class _Column(EpochAUROC, LearnerCallback):
     "A callback that is stored as its options"
     _learn = None
 
-    def __init__(self, learn=None, average='macro', multi_class='ovr', max_fpr=None, activation='auto', axis=None, ignore_index=None,
-        thresholds=None, ci=False, name='auroc'):
+    def __init__(self,
+        learn=None, # The Learner, as fastai 1 passes it to `callback_fns`; None for `metrics=[AUROC()]`
+        average:str='macro', # For K columns: 'macro', 'weighted' or 'micro', for multilabel also 'samples'
+        multi_class:str='ovr', # One-vs-rest ('ovr') or one-vs-one ('ovo')
+        max_fpr:float|None=None, # Standardised partial area up to this false positive rate, in (0, 1]
+        activation:str='auto', # What the loss applies to the outputs: 'softmax', 'sigmoid', 'identity'; 'auto' asks the loss function
+        axis:int|None=None, # Which axis of the outputs holds the classes; None compares shapes and asks the loss function
+        ignore_index:int|None=None, # Label of rows to leave out, such as padding or void pixels
+        thresholds=None, # Count between thresholds, in constant memory: how many from 0 to 1, 'logit', or probabilities; None: keep all, exact
+        ci:bool=False, # Add a column `name`_ci: half the width of the 95% confidence interval; for binary tasks, and only as a callback
+        name:str='auroc', # Name of the column, and of the Learner's attribute when used as a callback
+    ):
         EpochAUROC.__init__(self, average, multi_class, max_fpr, activation, axis, ignore_index, thresholds, ci, name)
         if learn is None: return
         if not hasattr(learn, 'callback_fns'): raise TypeError(f"AUROC's first argument is the Learner, got {learn!r}: pass options by name")

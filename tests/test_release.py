@@ -1,7 +1,8 @@
 "What a user installs: a wheel that works in an empty environment, with types that mypy understands."
-import os, shutil, subprocess, sys, zipfile
+import os, re, shutil, subprocess, sys, zipfile
 from pathlib import Path
-import pytest
+import numpy as np, pandas as pd, pytest
+from sklearn.metrics import roc_auc_score
 from fastai_auroc import __version__
 
 root = Path(__file__).parent.parent
@@ -49,21 +50,66 @@ def test_types(tmp_path):
     errors = [o for o in lines if ': error:' in o]
     assert len(errors) == 1 and 'max_fpr' in errors[0], done.stdout
 
+def test_package_passes_mypy():
+    assert 'no issues' in run(sys.executable, '-m', 'mypy', '--follow-imports=silent', '--ignore-missing-imports', 'fastai_auroc', cwd=root)
+
 def test_one_version():
     "It stands in fastai_auroc/__init__.py alone, and CITATION.cff and the changelog need none before a release"
     project = pytest.importorskip('tomllib').loads((root/'pyproject.toml').read_text())
     assert 'version' in project['project']['dynamic'] and project['tool']['setuptools']['dynamic']['version'] == {'attr':'fastai_auroc.__version__'}
     assert not [p for p in ('settings.ini','setup.py','CITATION.cff') if __version__ in (root/p).read_text()]
 
+def kaggle(folder, inputs, python=sys.executable, **env):
+    "Run the Kaggle notebook in `folder`, where /kaggle/input is `inputs`; what it printed, and the submission"
+    folder.mkdir()
+    text = (root/'nbs/tutorials/kaggle.ipynb').read_text(encoding='utf-8')
+    assert text.count('/kaggle/input') == 1
+    (folder/'notebook.ipynb').write_text(text.replace('/kaggle/input', str(inputs)), encoding='utf-8')
+    env = {k:v for k,v in os.environ.items() if k != 'PYTHONPATH'} | dict(PYTHONWARNINGS='ignore', IPYTHONDIR=str(folder)) | env
+    return run(python, '-m', 'IPython', '--colors=NoColor', 'notebook.ipynb', cwd=folder, env=env),pd.read_csv(folder/'submission.csv')
+
+def test_kaggle_competition(tmp_path):
+    "With a competition's files the submission is in the order of its sample, under its names, and ranks"
+    inputs,rng = tmp_path/'input'/'playground',np.random.default_rng(0)
+    inputs.mkdir(parents=True)
+    n = 900
+    df = pd.DataFrame(dict(id=np.arange(n)+7, Balance=rng.normal(size=n), Age=rng.integers(18, 90, n), Geography=rng.choice(['France','Spain'], n)))
+    exited = (rng.random(n) < 1/(1+np.exp(1 - 2*df.Balance - (df.Geography == 'Spain')))).astype(int)
+    df[:600].assign(Exited=exited[:600]).to_csv(inputs/'train.csv', index=False)
+    df[600:].to_csv(inputs/'test.csv', index=False)
+    df[600:][['id']].assign(Exited=.5).to_csv(inputs/'sample_submission.csv', index=False)
+    printed,sent = kaggle(tmp_path/'working', tmp_path/'input')
+    assert list(sent) == ['id','Exited'] and sent.id.tolist() == list(range(607, 907)) and sent.Exited.between(0, 1).all()
+    assert roc_auc_score(exited[600:], sent.Exited) > .75 and '600 rows to learn' in printed and 'AUROCInterval' in printed
+
+@pytest.fixture(scope='module')
+def installed(tmp_path_factory):
+    "The wheel, and the Python of an empty environment with the wheel's requirements and IPython, but without the wheel"
+    folder = tmp_path_factory.mktemp('wheel')
+    run(sys.executable, '-m', 'build', '--wheel', '--outdir', folder, root)
+    wheel, = folder.glob('*.whl')
+    run(sys.executable, '-m', 'venv', folder/'env')
+    python = folder/'env'/'bin'/'python'
+    run(python, '-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', wheel, 'ipython')
+    run(python, '-m', 'pip', 'uninstall', '--quiet', '--yes', 'fastai_auroc')
+    return wheel,python
+
 @pytest.mark.slow
-def test_wheel_in_an_empty_environment(tmp_path):
+def test_kaggle_offline(installed, tmp_path):
+    "Without the internet the notebook installs the attached wheel, and takes the attached data"
+    wheel,python = installed
+    (tmp_path/'input'/'mine').mkdir(parents=True)
+    for o in (wheel, root/'data'/'adult.csv.gz'): shutil.copy(o, tmp_path/'input'/'mine')
+    printed,sent = kaggle(tmp_path/'working', tmp_path/'input', python, PIP_NO_INDEX='1')
+    assert len(sent) == 6512 and float(re.search(r'AUROC of the submission: ([.0-9]+)', printed)[1]) > .9
+    run(python, '-c', 'import fastai_auroc', cwd=tmp_path)
+
+@pytest.mark.slow
+def test_wheel_in_an_empty_environment(installed, tmp_path):
     "The README's program runs from the wheel, far from the sources"
-    run(sys.executable, '-m', 'build', '--wheel', '--outdir', tmp_path, root)
-    wheel, = tmp_path.glob('*.whl')
+    wheel,python = installed
     assert 'fastai_auroc/py.typed' in zipfile.ZipFile(wheel).namelist() and __version__ in wheel.name
-    run(sys.executable, '-m', 'venv', tmp_path/'env')
-    python = tmp_path/'env'/'bin'/'python'
-    run(python, '-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', wheel)
+    run(python, '-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', '--force-reinstall', '--no-deps', wheel)
     for name in ('examples','data'): shutil.copytree(root/name, tmp_path/'elsewhere'/name)
     env = {k:v for k,v in os.environ.items() if k != 'PYTHONPATH'}
     assert 'They agree.' in run(python, 'examples/adult.py', cwd=tmp_path/'elsewhere', env=env) and (tmp_path/'elsewhere'/'roc.png').exists()
