@@ -37,8 +37,9 @@ def _output(o, name, folder, alt):
     page = data.get('text/html') or data.get('text/markdown', '')
     if '<table' in page: return '\n'.join(line.strip() for line in re.sub(r'<table[^>]*>', '<table>', re.search('<table.*</table>', page, re.S)[0]).splitlines())
     if '<style' in page: return ''
-    if 'text/markdown' in data: return data['text/markdown']
+    if 'text/markdown' in data: return data['text/markdown'].replace('->__main__.', '->')
     text = data.get('text/plain', o.get('text', ''))
+    if text.startswith('<IPython.core.display'): return ''  # a progress bar that has gone
     return f'<pre class="output">{html.escape(text.rstrip())}</pre>' if text.strip() else ''
 
 def _write(nb, name, folder, up=''):
