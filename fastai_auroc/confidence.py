@@ -67,7 +67,7 @@ def _measure(models, targets, activation=None, ignore_index=None):
     if not n: return [0]*m,[0]*m,0,0,0,math.nan
     found = _measure_on_host(first, labels, ignore_index) if m == 1 and first.device.type == 'cpu' else None
     if found:
-        _raise_wrong([0, int(prepared[0][4]), 0], first, labels, 'binary')
+        _raise_wrong([0, int(prepared[0][4]), 0], first, labels, 'binary', ignore_index)
         won,p,q,variance = found
         return [won],[0],p,q,n,variance
     _,(positive,),(negative,),wrong = _columns(first, labels, ignore_index)
@@ -80,7 +80,7 @@ def _measure(models, targets, activation=None, ignore_index=None):
 
     *counts,p,q,wrong,_ = sheet.tolist()
     won,nan,improper = (counts[i:i+m] for i in (0, m, 2*m))
-    for bad in improper: _raise_wrong([wrong, bad, 0], first, labels, 'binary')
+    for bad in improper: _raise_wrong([wrong, bad, 0], first, labels, 'binary', ignore_index)
     return won,nan,p,q,n,sheet[-1:].view(torch.float64).item()
 
 # %% ../nbs/03_confidence.ipynb #8eb7c448

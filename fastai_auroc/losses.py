@@ -18,13 +18,16 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from .scores import _is_real, _log_odds, class_rows, has_float64, to_tensor
 from .pairs import _block, _blocks, pack_keys, unpack_keys
 
-# %% ../nbs/07_losses.ipynb #420353c7
+# %% ../nbs/07_losses.ipynb #67932eab
 def _check_labels(targets, k):
-    "Raise `ValueError` for positives of several kinds, or for class numbers that are not below `k`; on the CPU only, lest a GPU has to wait"
-    if targets.device.type != 'cpu' or targets.dtype == torch.bool or not targets.numel(): return
+    "Raise `ValueError` for labels that are not of two kinds, one above zero, or no class numbers below `k`; on the CPU only, lest a GPU has to wait"
+    if targets.device.type != 'cpu' or targets.dtype == torch.bool or not targets.numel() or torch.compiler.is_compiling(): return
     low,high = (o.item() for o in targets.aminmax())
-    if k is None and 0 < low < high: raise ValueError(f'targets of a yes-or-no question must be 0 or 1, got {low:g} to {high:g}: all are above zero, which is positive')
-    if k is not None and not 0 <= low <= high < k: raise ValueError(f'targets must be class numbers from 0 to {k-1}, got {low:g} to {high:g}')
+    if low != low: raise ValueError('targets must be labels, but some are NaN')
+    if k is None and (0 < low < high or ((targets != low) & (targets != high)).any()):
+        raise ValueError(f'targets of a yes-or-no question must be 0 or 1 (or of two values, one above zero), got {low:g} to {high:g}')
+    if k is not None and not (0 <= low <= high < k and not (targets.dtype.is_floating_point and (targets % 1).any())):
+        raise ValueError(f'targets must be class numbers from 0 to {k-1}, got {low:g} to {high:g}')
 
 def _questions(
     scores, # Scores from `class_rows`, shape (n,) or (n, K)
@@ -217,7 +220,7 @@ class _BatchLoss(nn.Module):
     "A loss of a whole batch, as fastai and PyTorch expect one"
     y_int = True  # fastai's MixUp mixes losses then, not targets
     def __new__(cls, *args, **kwargs):
-        if any(isinstance(o, Tensor) for o in args): raise TypeError(f'{cls.__name__} is made first and called then: {cls.__name__}()(outputs, targets), loss_func={cls.__name__}()')
+        if isinstance((*args, None)[0], Tensor): raise TypeError(f'{cls.__name__} is made first and called then: {cls.__name__}()(outputs, targets), loss_func={cls.__name__}()')
         return super().__new__(cls)
 
     def __init__(self, axis=1, multilabel=False, reduction='mean'):

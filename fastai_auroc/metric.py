@@ -74,11 +74,16 @@ def _without_padding(x, dl, items):
     x,share = _one_tensor(x, 'outputs and targets'),dl.n_padded//dl.world_size
     return x[:max(0, dl.n - dl.rank*share - (dl.i-items))*(len(x)//items)]
 
+_alike = 'two columns are called {!r}, so that no monitor can tell them apart: give one another name='
+
 @patch
 def _begin(self:AUROC, learn):
     "What needs to be known once a validation: which fit this is, and what the loss function says"
     loss_func,fit = getattr(learn, 'loss_func', None),getattr(getattr(learn, 'recorder', None), 'values', None)
-    if fit is None or fit is not self._fit: self._fit,self._warned = fit,False
+    if fit is None or fit is not self._fit:
+        self._fit,self._warned = fit,False
+        alike = [m for m in getattr(learn, 'metrics', ()) if isinstance(m, EpochAUROC) and m.name == self.name]
+        if len(alike) > 1 and alike[-1] is self: warnings.warn_explicit(_alike.format(self.name), UserWarning, 'fastai_auroc', 1)
     if hasattr(learn, 'gather_preds'): self._warned = True
     self._loss_axis,self._loss_activation = getattr(loss_func, 'axis', None),_activation_of(loss_func)
     _refuse_vocabulary(learn)
@@ -112,8 +117,6 @@ class _HalfWidth(Metric):
 def before_fit(self:AUROC):
     "Join the metrics of the Learner, before the Recorder writes down their names"
     _refuse_vocabulary(self.learn)
-    if any(isinstance(m, EpochAUROC) and m is not self and m.name == self.name for m in self.learn.metrics):
-        warnings.warn_explicit(f'two columns are called {self.name!r}, so that no monitor can tell them apart: give one another name=', UserWarning, 'fastai_auroc', 1)
     if any(m is self for m in self.learn.metrics): return
     self._joined = [self, _HalfWidth(self)] if self.ci else [self]
     self.learn.metrics = [*self.learn.metrics, *self._joined]

@@ -15,9 +15,9 @@ from matplotlib.cbook import normalize_kwargs
 from matplotlib.lines import Line2D
 from numbers import Integral
 from sklearn.metrics import RocCurveDisplay
-from .scores import _is_real, class_rows, ranking_scores, to_tensor
+from .scores import _is_real, class_rows, ranking_scores
 from .roc import _auroc, _mean_curve, auroc_score, roc_curve
-from .confidence import _auroc_ci
+from .confidence import _auroc_ci, _check_interval
 from .losses import aum
 from .epoch import _kind_of
 try:
@@ -34,9 +34,10 @@ class _Ranked:
     "Ranking scores and labels, checked as `auroc_score` checks them, and the AUROC of each question they answer"
     def __init__(self, scores, targets, activation=None, ignore_index=None, axis=None):
         outputs,labels = (o.cpu() for o in class_rows(scores, targets, axis))
+        if not labels.dtype.is_floating_point: labels = labels.long()
         self.ignore_index = ignore_index
         if ignore_index is not None and labels.ndim == 1: outputs,labels = (o[labels != ignore_index] for o in (outputs, labels))
-        self.scores,self.labels = ranking_scores(outputs, labels, activation),labels
+        self.outputs,self.scores,self.labels = outputs,ranking_scores(outputs, labels, activation),labels
         checked = (outputs, labels, None) if activation is None else (self.scores, labels, 'identity')
         self.aurocs = _auroc(*checked, average=None, ignore_index=ignore_index)[0].reshape(-1).tolist()
         self.nan = bool(self.scores.isnan().any())
@@ -44,9 +45,10 @@ class _Ranked:
         kept = labels if ignore_index is None else labels[labels != ignore_index]
         self.positive = kept.max() if kept.numel() and (kept.min() < kept.max() or kept.max() > 0) else None
 
-    def question(self, c=0):
-        "Scores of a column, and which rows are positive"
-        s = self.scores if self.scores.ndim == 1 else self.scores[:,c]
+    def question(self, c=0, scores=None):
+        "Scores of a column, or others in their place, and which rows are positive"
+        scores = self.scores if scores is None else scores
+        s = scores if scores.ndim == 1 else scores[:,c]
         y = self.labels if self.labels.ndim == 1 else self.labels[:,c]
         kept = slice(None) if self.ignore_index is None else y != self.ignore_index
         return s[kept],(y == c if self.by_number else y == self.positive if self.positive is not None else torch.zeros_like(y, dtype=torch.bool))[kept]
@@ -100,9 +102,9 @@ def _label(name, auroc, low=np.nan, high=np.nan):
 def _entries(ranked, name, average, names, ci, level):
     "For each curve of a model: its label, None for one among many, the curve, and its style"
     def interval(c): return map(float, _auroc_ci(*ranked.question(c), level=level)[0][1:3]) if ci else ()
-    if ranked.scores.ndim == 1: return [(_label(name, ranked.aurocs[0], *interval(0)), ranked.of_class(0)[1], {})]
     k,res = len(ranked.aurocs),[]
-    if names is not None and len(names) != k: raise ValueError(f'names must be those of the {k} columns, got {len(names)}: {names!r}')
+    if names is not None and len(names) != max(2, k): raise ValueError(f'names must be those of {max(2, k)} classes, got {len(names)}: {names!r}')
+    if ranked.scores.ndim == 1: return [(_label(name, ranked.aurocs[0], *interval(0)), ranked.of_class(0)[1], {})]
     order = np.argsort(ranked.aurocs)
     order = order[~np.isnan(ranked.aurocs)[order]]
     shown = {*range(k)} if k <= 10 else {*order[:3], *order[-1:]}
@@ -133,7 +135,7 @@ def plot_roc(
     *,
     activation:str|None=None, # 'softmax', 'sigmoid' or 'identity': what turns scores into probabilities; None: they are probabilities
     average:str|None='all', # For K columns: 'micro', 'macro', None (each class) or 'all'; of several models 'all' means 'macro'
-    names=None, # Names of the K classes
+    names=None, # Names of the K classes, of a binary task of both
     ci:bool=True, # Put DeLong's interval into the legend, where there is one
     level:float=.95, # Its confidence level
     ignore_index:int|None=None, # Label of rows to leave out
@@ -145,6 +147,7 @@ def plot_roc(
 
     A curve that is not defined, for want of a class or because of NaN, is left out, and the legend says so. Raises `ValueError` for what `auroc_score` refuses."""
     if average not in ('micro', 'macro', 'all', None): raise ValueError(f"average must be 'micro', 'macro', 'all' or None, got {average!r}")
+    _check_interval(level)
     kwargs,several = normalize_kwargs(kwargs, Line2D),isinstance(scores, dict)
     models = scores if several else {kwargs.pop('label', ''):scores}
     if not models or 'label' in kwargs: raise ValueError('several models are a dict of scores by name' + (', but it is empty' if not models else ', so there is no label='))
@@ -199,27 +202,30 @@ def plot_aum(
 OperatingPoint = namedtuple('OperatingPoint', 'threshold fpr tpr precision')
 OperatingPoint.__doc__ = "A threshold, at or above which is positive, and the false positive rate, true positive rate and precision it has: floats"
 
-def _as_probability(s, activation):
-    "Ranking scores as probabilities: of logits or log-odds the sigmoid"
-    return s if activation in (None, 'identity') else torch.as_tensor(s, dtype=torch.float64).sigmoid().numpy()
+def _as_probabilities(outputs, labels, activation):
+    "What `get_preds` makes of raw outputs, in their dtype; of two classes that of the second"
+    if activation in (None, 'identity') or not outputs.dtype.is_floating_point: p = ranking_scores(outputs, labels, activation)
+    elif activation == 'softmax' and outputs.ndim > labels.ndim: p = outputs.softmax(-1)
+    else: p = outputs.sigmoid()
+    return p[:,1] if p.ndim > labels.ndim and p.shape[1] == 2 else p
 
-def _best_point(s, positive, activation, eps, max_fpr=None, cost_ratio=None):
-    "The `OperatingPoint` of a question, whose outputs have the relative precision `eps`"
-    p = int(positive.sum())
-    q = len(positive)-p
-    if not p or not q: raise ValueError('an operating point needs positives and negatives, and one of them is missing')
-    fpr,tpr,thresholds = (np.asarray(o) for o in roc_curve(s, positive, drop_intermediate=False))
-    at,low = _as_probability(thresholds, activation),-np.inf if activation in (None, 'identity') else 0.
-    below = np.append(at[1:], low)
-    sharp = np.ones_like(at, dtype=bool) if activation in (None, 'identity') else at - below > 4*eps*at
-    sharp[[0,-1]] = True
+def _between(here, below, like):
+    "A number halfway between two, in the dtype of the tensor `like`; the upper one if there is none"
+    middle = torch.tensor(here/2 + below/2, dtype=torch.float64).to(like.dtype).item()
+    return middle if below < middle < here else here
+
+def _best_point(p, positive, max_fpr=None, cost_ratio=None):
+    "The `OperatingPoint` of a question, from numbers to be compared with a threshold"
+    m = int(positive.sum())
+    k = len(positive)-m
+    if not m or not k: raise ValueError('an operating point needs positives and negatives, and one of them is missing')
+    fpr,tpr,thresholds = (np.asarray(o) for o in roc_curve(p, positive, drop_intermediate=False))
     if max_fpr is not None: gain = np.where(fpr <= max_fpr, tpr, -1)
     elif cost_ratio is None: gain = tpr-fpr
-    else: gain = p*tpr - q*fpr/cost_ratio if cost_ratio > 1 else cost_ratio*p*tpr - q*fpr
-    i = np.where(sharp, gain, -np.inf).argmax()
-    between = at[i]/2 + below[i]/2
-    threshold = np.inf if i == 0 else between if below[i] < between < at[i] or i == len(at)-1 else at[i]
-    hits,alarms = tpr[i]*p,fpr[i]*q
+    else: gain = m*tpr - k*fpr/cost_ratio if cost_ratio > 1 else cost_ratio*m*tpr - k*fpr
+    i = gain.argmax()
+    threshold = thresholds[i] if i in (0, len(thresholds)-1) else _between(thresholds[i], thresholds[i+1], p)
+    hits,alarms = tpr[i]*m,fpr[i]*k
     return OperatingPoint(float(threshold), float(fpr[i]), float(tpr[i]), float(hits/(hits+alarms)) if hits+alarms else float('nan'))
 
 # %% ../nbs/08_plots.ipynb #2f832cdd
@@ -242,12 +248,12 @@ def _get_raw(learn, ds_idx, dl):
     if targets is None: raise ValueError('the set has no labels to compare with: make it with test_dl(..., with_labels=True)')
     return outputs,targets
 
-# %% ../nbs/08_plots.ipynb #f38df3a6
-def _row_of_report(name, s, y, value, activation, eps, digits):
+# %% ../nbs/08_plots.ipynb #9890a27c
+def _row_of_report(name, s, p, y, value, digits):
     "A line of `print_report` as a list of texts"
     row = [name, f'{int(y.sum()):,}', f'{len(y):,}']
     if np.isnan(value): return [*row, 'undefined', 'NaN among the scores' if s.isnan().any() else 'one class only' if len(y) else 'no rows']
-    (auroc,low,high,_),best = _auroc_ci(s, y)[0],_best_point(s, y, activation, eps)
+    (auroc,low,high,_),best = _auroc_ci(s, y)[0],_best_point(p, y)
     interval = '–' if low.isnan() else f'{low:.{digits}f}–{high:.{digits}f}'
     return [*row, f'{auroc:.{digits}f}', interval, f'{best.threshold:.{digits}g}', *(f'{o:.{digits}f}' for o in best[1:])]
 
@@ -277,8 +283,7 @@ class ROCInterpretation:
         self.scores,self.targets,k = self._ranked.scores,self._ranked.labels,max(2, len(self._ranked.aurocs))
         if names is not None and len(names) != k: raise ValueError(f'names must be those of {k} classes, got {len(names)}: {names!r}')
         self.names = None if names is None else list(map(str, names))
-        dtype = to_tensor(outputs).dtype
-        self._eps = torch.finfo(dtype if dtype.is_floating_point else torch.float32).eps
+        self._p = _as_probabilities(self._ranked.outputs, self.targets, activation)
 
     @classmethod
     def from_learner(cls,
@@ -306,7 +311,7 @@ class ROCInterpretation:
         **kwargs, # Options of `plot_roc`, such as `average`, `ci`, `ax`
     ): # The axes
         "Draw the curves of the set, as the function `plot_roc` does"
-        options = dict(activation='identity', names=self.names if self.scores.ndim > 1 else None, ignore_index=self.ignore_index)
+        options = dict(activation='identity', names=self.names, ignore_index=self.ignore_index)
         return plot_roc(self.scores, self.targets, **options | kwargs)
 
     def auroc(self,
@@ -324,9 +329,9 @@ class ROCInterpretation:
         if max_fpr is not None and cost_ratio is not None: raise ValueError(f'give max_fpr or cost_ratio, not both: got {max_fpr!r} and {cost_ratio!r}')
         if max_fpr is not None and not (_is_real(max_fpr) and 0 <= max_fpr <= 1): raise ValueError(f'max_fpr must be a number from 0 to 1, got {max_fpr!r}')
         if cost_ratio is not None and not (_is_real(cost_ratio) and cost_ratio > 0): raise ValueError(f'cost_ratio must be a number above 0, got {cost_ratio!r}')
-        s,y = self._ranked.question(_class_number(which, self.names, len(self._ranked.aurocs)))
-        if s.isnan().any(): raise ValueError(f'{int(s.isnan().sum())} of {len(s)} scores are NaN, which no threshold can order')
-        return _best_point(s, y, self.activation, self._eps, max_fpr, cost_ratio)
+        p,y = self._ranked.question(_class_number(which, self.names, len(self._ranked.aurocs)), self._p)
+        if p.isnan().any(): raise ValueError(f'{int(p.isnan().sum())} of {len(p)} scores are NaN, which no threshold can order')
+        return _best_point(p, y, max_fpr, cost_ratio)
 
     def print_report(self,
         digits:int=3, # How many digits to show
@@ -337,7 +342,8 @@ class ROCInterpretation:
         names = self.names or list(map(str, range(max(2, k))))
         rows = [['', 'positive', 'rows', 'AUROC', '95% interval', 'threshold', 'fpr', 'tpr', 'precision']]
         for c,value in enumerate(self._ranked.aurocs):
-            rows.append(_row_of_report(names[c if k > 1 else 1], *self._ranked.question(c), value, self.activation, self._eps, digits))
+            (s,y),(p,_) = self._ranked.question(c),self._ranked.question(c, self._p)
+            rows.append(_row_of_report(names[c if k > 1 else 1], s, p, y, value, digits))
         if k > 1: rows.append(['macro average', '', '', f'{self._ranked.macro()[0]:.{digits}f}'])
         widths = [max(len(o[i]) for o in rows if i < len(o)) for i in range(9)]
         for name,*texts in rows: print('  '.join([name.ljust(widths[0]), *(o.rjust(w) for o,w in zip(texts, widths[1:]))]).rstrip())
@@ -348,11 +354,18 @@ def _curve_of(ranked, average):
     if ranked.scores.ndim == 1: return ranked.of_class(0)[1]
     return (ranked.micro() if average == 'micro' else ranked.macro())[1]
 
+def _draw_epochs(ax, curves, label):
+    "Draw all curves anew, the last in colour"
+    ax.clear()
+    _diagonal(ax)
+    for curve in curves[:-1]: _draw(ax, curve, color='lightgrey', lw=1)
+    _frame(ax, [(label, _draw(ax, curves[-1], color='C0', lw=2, label=label))])
+
 # %% ../nbs/08_plots.ipynb #31edb594
 class ShowROCCallback(Callback):
     "Draw the ROC curve of the validation set after each epoch, in a notebook; the figure is in `fig`"
     run_train,order = False,65
-    _stateattrs = 'fig','ax','curves','_handle','_auroc'
+    _stateattrs = 'fig','ax','curves','_handle','_auroc','_own','_begun','_wanted'
     def __init__(self,
         figsize=(5,5), # Width and height in inches
     ):
@@ -360,47 +373,47 @@ class ShowROCCallback(Callback):
         self.figsize = figsize
         self._init_state()
 
-    def _init_state(self): self.fig,self.ax,self.curves,self._handle,self._auroc,self._begun = None,None,[],None,None,False
+    def _init_state(self):
+        self.fig,self.ax,self.curves,self._handle,self._auroc = None,None,[],None,None
+        self._own = self._begun = self._wanted = False
 
     def before_fit(self):
         "Find the exact `AUROC` column whose rows and options to use, or keep rows for a picture alone"
-        self.run,self._begun = not hasattr(self.learn, 'lr_finder') and not hasattr(self.learn, 'gather_preds'),False
-        columns = [m for m in self.learn.metrics if isinstance(m, AUROC) and m.thresholds is None]
-        self._auroc,self._own = columns[0] if columns else AUROC(),not columns
+        if hasattr(self.learn, 'gather_preds'): return
+        columns = [m for m in self.learn.metrics if isinstance(m, AUROC)]
+        exact = [m for m in columns if m.thresholds is None]
+        options = columns[0]._options() | dict(thresholds=None, ci=False) if columns else dict(ignore_index=getattr(self.learn.loss_func, 'ignore_index', None))
+        self._auroc,self._own,self._begun = exact[0] if exact else AUROC(**options),not exact,False
 
     def before_train(self):
         "Start a picture, in the first epoch of a fit"
-        if self._begun: return
+        if self._begun or hasattr(self.learn, 'lr_finder'): return
         self.fig,self.ax = plt.subplots(figsize=self.figsize, layout='constrained')
         plt.close(self.fig)
         self._handle,self.curves,self._begun = None,[],True
 
     def before_validate(self):
-        "Forget the rows of the last epoch"
-        if self._own: self._auroc.reset()
+        "Start an epoch's curve; predictions on the way have none"
+        self._wanted = self._begun and not hasattr(self.learn, 'gather_preds')
+        if self._own and self._wanted: self._auroc.reset()
 
     def after_batch(self):
         "Keep a batch, if no column does"
-        if self._own: self._auroc.accumulate(self.learn)
+        if self._own and self._wanted: self._auroc.accumulate(self.learn)
 
     def after_validate(self):
         "Draw the curve; what is undefined is not drawn, and ends no training"
-        scores,targets = self._auroc._all()
-        if scores is None or not self._begun: return
-        value,auroc = self._auroc.value,self._auroc
+        if not self._wanted: return
+        auroc = self._auroc
+        scores,targets = auroc._all()
+        if scores is None: return
+        value,self._wanted = auroc.value,False
         try: curve = _curve_of(_Ranked(scores, targets, 'identity', auroc.ignore_index), auroc.average)
         except Exception: curve = None
         self.curves.append(curve)
-        title = 'AUROC' if auroc.max_fpr is None and auroc.multi_class == 'ovr' else auroc.name
-        self._show(f'epoch {self.epoch}: {title} ' + ('undefined' if np.isnan(value) else f'{value:.3f}'))
-        if self._own: self._auroc.reset()
-
-    def _show(self, label):
-        "Draw all curves anew"
-        self.ax.clear()
-        _diagonal(self.ax)
-        for curve in self.curves[:-1]: _draw(self.ax, curve, color='lightgrey', lw=1)
-        _frame(self.ax, [(label, _draw(self.ax, self.curves[-1], color='C0', lw=2, label=label))])
+        if self._own: auroc.reset()
+        title = 'AUROC' if auroc.max_fpr is None and auroc.multi_class == 'ovr' and auroc.average in ('macro', 'micro') else auroc.name
+        _draw_epochs(self.ax, self.curves, f'epoch {self.epoch}: {title} ' + ('undefined' if np.isnan(value) else f'{value:.3f}'))
         if display is None or not hasattr(get_ipython(), 'kernel'): return
         if self._handle: self._handle.update(self.fig)
         else: self._handle = display(self.fig, display_id=True)

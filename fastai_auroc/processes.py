@@ -102,7 +102,7 @@ def add_up(
     if process_count(group) == 1:
         for x in tensors: _refuse(x)
         return (None,)*len(tensors) if failed else tensors
-    descriptions,someone_failed = _survey([None if x is None else x[None] for x in tensors], failed, group)
+    descriptions,someone_failed = _survey([x[None] if isinstance(x, torch.Tensor) else x for x in tensors], failed, group)
     if someone_failed: return (None,)*len(tensors)
     kinds,device,res = [_common(o) for o in descriptions],_device(group),[None]*len(tensors)
     for dtype in {o:None for o,_ in kinds if o}:

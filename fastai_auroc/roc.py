@@ -177,23 +177,25 @@ def _prepare(scores, targets, activation, sample_weight, ignore_index=None):
         if not _are_weights(sample_weight): wrong_weights = (~((sample_weight >= 0) & sample_weight.isfinite())).sum()
     return ranked,labels.to(ranked.device),sample_weight,task,improper.to(ranked.device),wrong_weights.to(ranked.device)
 
-# %% ../nbs/02_roc.ipynb #7f58fccd
-def _found(scores, labels):
+# %% ../nbs/02_roc.ipynb #8ef378f8
+def _found(scores, labels, ignore_index):
     "Which labels there are, and what may help; for an error, so it may look"
-    if labels.isnan().any(): return f': {labels.isnan().sum()} are NaN'
     values = labels.unique()
-    got = ', '.join(f'{v:g}' for v in values[:5].tolist()) + (f' and {len(values)-5} more' if len(values) > 5 else '')
-    ignore = 'a label to leave out can be passed as ignore_index'
-    if scores.ndim > 1: return f': got {got}; {ignore}'
-    if len(values) > 2 >= len(scores.unique()): return f': got {got}; scores come first, targets second'
-    return f': got {got}; {ignore}, and K classes need scores of shape (n, K)'
+    if ignore_index is not None: values = values[values != ignore_index]
+    got = ', '.join(str(int(v) if v.is_integer() else v) for v in values[:5].double().tolist()) + (f' and {len(values)-5} more' if len(values) > 5 else '')
+    if scores.ndim == 1 and len(values) > 2 >= len(scores.unique()): return f'got {got}; scores come first, targets second'
+    ignore = ['a label to leave out can be passed as ignore_index'] if ignore_index is None else []
+    shape = ['K classes need scores of shape (n, K)'] if scores.ndim == 1 else []
+    return '; '.join([f'got {got}', *ignore, *shape])
 
-def _raise_wrong(checks, scores, labels, task):
+def _raise_wrong(checks, scores, labels, task, ignore_index=None):
     "Raise `ValueError` if the device counted wrong labels, probabilities or weights"
     (wrong,improper,wrong_weights),n = checks,len(scores)
     if wrong:
         want = f'class numbers from 0 to {scores.shape[1]-1}' if task == 'multiclass' else 'of two different values'
-        raise ValueError(f'targets must be {want}, but {wrong:.0f} of {n} rows have others{_found(scores, labels)}')
+        nan = labels.isnan().reshape(n, -1).any(-1).sum()
+        if nan: raise ValueError(f'targets must be {want}, but {nan} of {n} rows have NaN')
+        raise ValueError(f'targets must be {want}, but {wrong:.0f} of {n} rows have others: {_found(scores, labels, ignore_index)}')
     if wrong_weights: raise ValueError(f'sample_weight must be finite and not negative, but {wrong_weights:.0f} of {n} are not')
     if improper:
         raise ValueError(f"scores must be probabilities where activation=None, but {improper:.0f} of {n} rows do not sum to one: "
@@ -244,7 +246,7 @@ def _auroc(scores, targets, activation=None, average='macro', multi_class='ovr',
         *checks,nan_rows = sheet[m*width:m*width+4]
         row_weight = sheet[m*width+4:] or None
 
-    _raise_wrong(checks, ranked, labels, task)
+    _raise_wrong(checks, ranked, labels, task, ignore_index)
     if ovo:
         p = [row[k] for row in counts]
         q = [sum(p)-a for a in p]
@@ -345,17 +347,17 @@ def roc_curve(
 ): # `ROCCurve` of false positive rates, true positive rates and thresholds, float64 on the CPU; a list of them with `average=None` for K columns
     """The ROC curve of a whole data set, equal to scikit-learn's `roc_curve` on the ranking scores
 
-    A rate without rows is NaN, with one `UserWarning`. Raises `ValueError` for NaN scores, and for what `auroc_score` refuses."""
+    A rate without rows is NaN, with one `UserWarning`. Raises `ValueError` for NaN scores, if there are no rows, and for what `auroc_score` refuses."""
     if average not in ('micro', 'macro', None): raise ValueError(f"average must be 'micro', 'macro' or None, got {average!r}")
     ranked,labels,weight,task,*checks = _prepare(scores, targets, activation, sample_weight, ignore_index)
     on_host,k = ranked.device.type == 'cpu',1 if task == 'binary' else ranked.shape[1]
     if on_host and ignore_index is not None and labels.ndim == 1:
         kept = labels != ignore_index
         ranked,labels,weight = (o if o is None else o[kept] for o in (ranked, labels, weight))
-    if not len(ranked): raise ValueError('roc_curve needs rows, got none')
+    if not len(ranked): raise ValueError('roc_curve needs rows, got none' + ('' if ignore_index is None else f', without those of ignore_index={ignore_index}'))
     high = _positive_label(ranked, labels) if on_host and (ignore_index is None or labels.ndim == 1) else None
     points = [] if high is None else list(_points_of_columns(ranked, labels, high, average == 'micro' and k > 1, weight))
-    if points and None not in points: _raise_wrong([0, *map(int, checks)], ranked, labels, task)
+    if points and None not in points: _raise_wrong([0, *map(int, checks)], ranked, labels, task, ignore_index)
     else:
         s,positive,negative,wrong = _columns(ranked, labels, ignore_index)
         nan_rows = (s.isnan() & (positive | negative)).any(0).sum()
@@ -364,10 +366,11 @@ def roc_curve(
         checks = torch.stack([wrong, *checks, nan_rows])
         sheet = torch.cat([rows.reshape(-1), checks]).cpu().numpy()
         rows,(*checks,nan_rows) = sheet[:-4].reshape(rows.shape),sheet[-4:]
-        _raise_wrong(checks, ranked, labels, task)
+        _raise_wrong(checks, ranked, labels, task, ignore_index)
         if nan_rows: raise ValueError(f'roc_curve cannot rank NaN: {nan_rows:.0f} of {len(ranked)} rows have NaN scores')
         points = [_thin(*o) for o in rows]
     p,q = zip(*((o[-1] if len(o) else 0 for o in (tps, fps)) for _,tps,fps in points))
+    if ignore_index is not None and not any(p) and not any(q): raise ValueError(f'roc_curve needs rows, got none, without those of ignore_index={ignore_index}')
     curves = [_curve(s, tps, fps, drop_intermediate) for s,tps,fps in points]
     defined,why = [c for c,a,b in zip(curves, p, q) if a and b],_missing(p, q, task if len(curves) > 1 else 'binary')
     macro = average == 'macro' and len(curves) > 1

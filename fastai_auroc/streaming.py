@@ -135,7 +135,7 @@ class Buckets:
         if self.cuts.device != scores.device: self.cuts = self.cuts.to(scores.device)
         if self.counts is not None: self.counts,self.improper = (o.to(scores.device) for o in (self.counts, self.improper))
         proper = (scores >= self.low) & (scores <= self.high)
-        if weight is not None and weight.dtype.is_floating_point: proper = proper & (weight >= 0) & weight.isfinite()
+        if weight is not None and weight.dtype != torch.bool: proper = proper & (weight >= 0) & weight.isfinite()
         self.merge(count_buckets(scores, positive, self.cuts, weight), (~proper).sum())
 
     def merge(self,

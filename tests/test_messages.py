@@ -18,7 +18,7 @@ scorers = [auroc_score, roc_curve, auroc_ci, lambda s, y, **kwargs: compare_auro
 
 @pytest.mark.parametrize('f', scorers)
 @pytest.mark.parametrize('args,kwargs,says', [((y, s), {}, 'scores come first, targets second'), ((s, c), {}, 'got 0, 1, 2; .* K classes need scores of shape'),
-    ((s, y.float().masked_fill(y > 0, torch.nan)), {}, '10 are NaN'), ((s, [*'ab']*10), {}, "targets .* list of strings: .* targets == 'a'"),
+    ((s, y.float().masked_fill(y > 0, torch.nan)), {}, '10 of 20 rows have NaN'), ((s, [*'ab']*10), {}, "targets .* list of strings: .* targets == 'a'"),
     ((s, pd.Series([*'ab']*10).astype('category')), {}, "Series of strings: .* targets == 'a'"), (([[.1, .2], [.3]], [0, 1]), {}, 'scores must be .* lists of equal lengths'),
     ((s+0j, y), {}, 'scores must be real numbers'), ((s.to_sparse(), y), {}, 'dense tensor'), ((s, torch.arange(20)), {}, r'got 0, 1, 2, 3, 4 and 15 more')])
 def test_labels_and_scores(f, args, kwargs, says):
@@ -58,10 +58,21 @@ def test_loss_classes_are_made_first(loss):
 def test_losses_look_at_labels(loss):
     "Positives of two kinds, and class numbers out of range"
     for bad in (y+1, s+1):
-        with pytest.raises(ValueError, match='must be 0 or 1, got 1 to 2'): loss()(s, bad)
+        with pytest.raises(ValueError, match='must be 0 or 1 .*, got 1 to 2'): loss()(s, bad)
+    with pytest.raises(ValueError, match='must be 0 or 1 .*, got 0 to 2'): loss()(s, c)
+    for scores,bad in ((s, y/y), (outputs, c*torch.nan)):
+        with pytest.raises(ValueError, match='some are NaN'): loss()(scores, bad)
+    with pytest.raises(ValueError, match='class numbers from 0 to 2'): loss()(outputs, c*.5)
     for bad,got in ((c+1, '1 to 3'), (c-100, '-100 to -98'), (c*9, '0 to 18')):
         with pytest.raises(ValueError, match=f'class numbers from 0 to 2, got {got}'): loss()(outputs, bad)
     for labels in (y, y*2-1, y*2, y > 0, torch.ones(20), y.float()): assert loss()(s, labels).isfinite()
+
+def test_weight_by_position(): assert SoftDiceLoss(1., True, torch.tensor([1., 2, 3]))(outputs, c) == SoftDiceLoss(weight=[1, 2, 3])(outputs, c)
+
+def test_labels_are_no_break_of_a_compiled_graph():
+    "Under torch.compile nobody looks"
+    loss = torch.compile(SoftDiceLoss(), backend='eager', fullgraph=True)
+    assert loss(outputs, c) == SoftDiceLoss()(outputs, c)
 
 def test_functions_look_at_labels():
     for f in (aum, soft_auroc):
@@ -93,7 +104,7 @@ def test_line_search(kind):
 
 def test_streaming():
     metric = StreamingAUC()
-    for bad in (-s, torch.full((20,), torch.nan), -1):
+    for bad in (-s, torch.full((20,), torch.nan), -1, -torch.arange(20)):
         metric.reset_state()
         metric.update_state(y, s, bad)
         with pytest.warns(UserWarning, match='weights are negative or not finite'): assert metric.result().isnan()
@@ -112,11 +123,22 @@ def test_one_process_passes_tensors_on(f):
     for bad in ([s], 3):
         with pytest.raises(TypeError, match=f'take tensors, one by one, got {type(bad).__name__}'): f(bad)
 
-@pytest.mark.parametrize('own', [dict(metrics=AUROC()), dict(cbs=[AUROC(), AUROC(max_fpr=.1)])], ids=['metric and callback', 'two callbacks'])
+@pytest.mark.parametrize('f', scorers)
+def test_message_without_the_ignored_label(f):
+    "It is neither listed nor advised"
+    with pytest.raises(ValueError, match=r'got 0, 1, 2; K classes need') as e: f(s, torch.where(c == 2, 255, y) + (torch.arange(20) == 3), ignore_index=255)
+    assert 'ignore_index' not in str(e.value)
+
+@pytest.mark.parametrize('shape', [(20,), (20, 3)])
+def test_curve_of_nothing(shape):
+    with pytest.raises(ValueError, match='needs rows, got none, without those of ignore_index=255'): roc_curve(torch.rand(shape), torch.full(shape, 255), ignore_index=255)
+
+@pytest.mark.parametrize('own', [dict(metrics=AUROC()), dict(cbs=[AUROC(), AUROC(max_fpr=.1)]), dict(metrics=[AUROC(), AUROC(max_fpr=.1)])],
+    ids=['metric and callback', 'two callbacks', 'two metrics'])
 def test_two_columns_of_one_name(own):
     "Both are there; a warning says that a monitor cannot tell them apart"
     learn = Learner(as_dls(*blobs(64)), nn.Linear(1, 2), loss_func=CrossEntropyLossFlat(), **own)
-    if 'metrics' in own: learn.add_cb(AUROC())
+    if own.get('metrics') and not isinstance(own['metrics'], list): learn.add_cb(AUROC())
     with pytest.warns(UserWarning, match="two columns are called 'auroc'.*name="): quietly(learn, 'fit', 1)
     assert list(learn.recorder.metric_names).count('auroc') == 2
     with warnings.catch_warnings():

@@ -1,5 +1,6 @@
 "Pictures and reports: their numbers, curves and thresholds against scikit-learn and brute force."
 import pickle, warnings, matplotlib, numpy as np, pytest, torch
+from fastai.callback.core import Callback
 from fastai.learner import Learner
 from fastai.losses import BCEWithLogitsLossFlat, CrossEntropyLossFlat, MSELossFlat
 from fastai.tabular.all import Categorify, CategoryBlock, FillMissing, Normalize, TabularDataLoaders, tabular_learner
@@ -174,9 +175,11 @@ def test_faults_of_plot_roc():
     with pytest.raises(ValueError, match="average.*'weighted'"): plot_roc(s, y, average='weighted')
     with pytest.raises(ValueError, match=r'\(80,\).*\(79,\)'): plot_roc(s, y[1:])
     with pytest.raises(ValueError, match="b: .*scores of shape"): plot_roc(dict(a=s, b=s[1:]), y)
-    with pytest.raises(ValueError, match='names.*3 columns, got 2'): plot_roc(*classes(), names=['a', 'b'])
+    with pytest.raises(ValueError, match='names.*3 classes, got 2'): plot_roc(*classes(), names=['a', 'b'])
     with pytest.raises(ValueError, match='dict.*empty'): plot_roc({}, y)
     with pytest.raises(ValueError, match='no label='): plot_roc(dict(a=s), y, label='b')
+    with pytest.raises(ValueError, match='names.*2 classes, got 1'): plot_roc(s, y, names=['a'])
+    with pytest.raises(ValueError, match='level.*7'): plot_roc(*classes(), average='macro', level=7)
     with pytest.raises(TypeError, match='ax must be matplotlib axes, got Figure'): plot_roc(s, y, ax=plt.Figure())
     with pytest.raises(AttributeError, match='colour'): plot_roc(s, y, colour='red')
     with pytest.raises(ValueError, match='level.*2'): plot_roc(s, y, level=2)
@@ -521,6 +524,39 @@ def test_callback_shows_the_number_of_the_column(options, column):
     z,y = softmax(z[y != 255], axis=1),y[y != 255]
     if 'average' in options: assert same_curve(*curves(show.ax), np.eye(3)[y].ravel(), z.ravel())
 
+class Interrupts(Callback):
+    def after_batch(self): raise KeyboardInterrupt
+
+def test_callback_after_an_interrupted_search(adult_learner):
+    "An `lr_find` that was stopped does not silence the next fit"
+    show = ShowROCCallback()
+    learn = adult_learner(cbs=show)
+    with pytest.raises(KeyboardInterrupt), learn.added_cbs(Interrupts()): quietly(learn, 'lr_find', num_it=5, show_plot=False)
+    quietly(learn, 'fit', 2)
+    assert len(show.curves) == 2
+
+class Predicts(Callback):
+    order = 80
+    def after_epoch(self): self.learn.get_preds(inner=True)
+
+@pytest.mark.parametrize('metrics', [None, AUROC()], ids=['alone', 'with a column'])
+def test_callback_of_a_fit_that_predicts(metrics, adult_learner):
+    show = ShowROCCallback()
+    learn = adult_learner(metrics=metrics, cbs=[show, Predicts()])
+    quietly(learn, 'fit', 3)
+    assert len(show.curves) == 3
+
+@pytest.mark.parametrize('options', [{}, dict(average='micro')], ids=str)
+def test_callback_beside_counts(options, recwarn):
+    "Of a column that counts between thresholds it takes the other options, of a Learner without a column the loss function's"
+    show,learn = ShowROCCallback(),void_learner(3, metrics=AUROC(thresholds='logit', ignore_index=255, **options) if options else None)
+    learn.add_cb(show)
+    quietly(learn, 'fit', 1, lr=.05)
+    z,y = raw_rows(learn)
+    z,y = softmax(z[y != 255], axis=1),y[y != 255]
+    want = sk.roc_auc_score(y, z, multi_class='ovr', average=options.get('average', 'macro'))
+    assert legend(show.ax) == [f'epoch 0: AUROC {want:.3f}'] and not [o for o in recwarn.list if 'AUROC is NaN' in str(o.message)]
+
 def test_callback_is_not_exported(adult_learner, tmp_path):
     "A pickle has neither figure nor rows"
     learn = adult_learner(cbs=ShowROCCallback())
@@ -598,6 +634,21 @@ def test_threshold_separates():
     outputs = torch.stack([-margins/2, margins/2], 1)
     point = ROCInterpretation(outputs, y, 'softmax').operating_point()
     check_applied(point, outputs.softmax(1)[:,1].numpy(), y)
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float32])
+@pytest.mark.parametrize('kwargs', asked, ids=str)
+def test_threshold_of_outputs_in_half_precision(kwargs, dtype):
+    "The best that their few probabilities allow"
+    g = torch.Generator().manual_seed(0)
+    y = (torch.rand(5000, generator=g) < .5).long()
+    z = torch.randn(5000, 2, generator=g)
+    z[:,1] += 1.5*y
+    z = z.to(dtype)
+    p = z.softmax(1)[:,1]
+    point = ROCInterpretation(z, y, 'softmax').operating_point(**kwargs)
+    check_best(point, p.double().numpy(), y.numpy(), **kwargs)
+    over = p >= point.threshold
+    assert (over[y == 0].double().mean().item(), over[y == 1].double().mean().item()) == pytest.approx(point[1:3], abs=1e-12)
 
 @pytest.mark.parametrize('n', [40, 3000])
 def test_threshold_of_saturated_outputs(n):
