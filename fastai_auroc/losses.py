@@ -22,6 +22,7 @@ from .pairs import _block, _blocks, pack_keys, unpack_keys
 def _check_labels(targets, k):
     "Raise `ValueError` for labels that are not of two kinds, one above zero, or no class numbers below `k`; on the CPU only, lest a GPU has to wait"
     if targets.device.type != 'cpu' or targets.dtype == torch.bool or not targets.numel() or torch.compiler.is_compiling(): return
+    if k is None and not targets.dtype.is_floating_point and targets.max() <= 1: return
     low,high = (o.item() for o in targets.aminmax())
     if low != low: raise ValueError('targets must be labels, but some are NaN')
     if k is None and (0 < low < high or ((targets != low) & (targets != high)).any()):
