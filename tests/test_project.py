@@ -1,5 +1,5 @@
 "The project is what its notebooks say: modules and README.md are theirs, they are clean, and they run."
-import importlib.util, os, shutil, subprocess, sys
+import importlib.util, json, os, shutil, subprocess, sys
 from pathlib import Path
 import pytest
 
@@ -49,5 +49,12 @@ def test_notebook_runs(path): assert 'Success' in _nbdev('nbdev-test', root, str
 
 def test_outputs_hold_no_paths():
     "Saved outputs name no folder of the machine that made them"
-    for path,text in _files(root/'nbs', '*.ipynb').items():
+    for path,text in (_files(root/'nbs', '*.ipynb') | _files(root/'benchmarks', '*.ipynb')).items():
         assert str(root) not in text and str(Path.home()) not in text and 'site-packages' not in text, path
+
+@pytest.mark.parametrize('path', [*root.glob('nbs/tutorials/*.ipynb'), root/'benchmarks/peers.ipynb'], ids=lambda p: p.stem)
+def test_tutorial_says_what_it_is_for(path):
+    "In its first lines; and all of it was run"
+    cells = json.loads(path.read_text(encoding='utf-8'))['cells']
+    assert '\n> After this page you ' in ''.join(cells[0]['source'])
+    assert all(o['execution_count'] is None for o in cells if o['cell_type'] == 'code') and sum(len(o.get('outputs', ())) for o in cells) >= 3
