@@ -240,6 +240,8 @@ def _activation_of(loss_func, outputs, targets):
 
 def _get_raw(learn, ds_idx, dl):
     "Raw outputs and targets of a set of a Learner"
+    if not hasattr(learn, 'dls'):
+        raise TypeError(f'from_learner needs a Learner of fastai 2, got a {type(learn).__name__}: of others pass their outputs, ROCInterpretation(outputs, targets, activation)')
     if dl is None:
         if not 0 <= ds_idx < len(learn.dls.loaders): raise ValueError(f'ds_idx must be below {len(learn.dls.loaders)}, the number of sets of the Learner, got {ds_idx!r}')
         dl = learn.dls[ds_idx]

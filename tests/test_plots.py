@@ -695,6 +695,7 @@ def test_sets_without_rows_or_labels(adult, adult_learner):
     learn = adult_learner()
     with pytest.raises(ValueError, match='no labels.*with_labels=True'): ROCInterpretation.from_learner(learn, dl=learn.dls.test_dl(adult.iloc[:50].drop(columns='income')))
     with pytest.raises(ValueError, match='ds_idx must be below 2.*got 2'): ROCInterpretation.from_learner(learn, ds_idx=2)
+    with pytest.raises(TypeError, match='a Learner of fastai 2, got a Linear'): ROCInterpretation.from_learner(nn.Linear(1, 1))
 
 # What matplotlib makes of it
 
