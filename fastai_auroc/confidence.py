@@ -13,7 +13,7 @@ from collections import namedtuple
 from statistics import NormalDist
 from .scores import _is_real, to_tensor
 from .pairs import doubled_area, doubled_wins, doubled_wins_on_host, points_on_host
-from .roc import _area, _columns, _missing, _positive_label, _prepare, _raise_wrong
+from .roc import _area, _columns, _left, _missing, _positive_label, _prepare, _raise_wrong
 
 # %% ../nbs/03_confidence.ipynb #b4a10055
 def _right_pairs(scores, positive, negative):
@@ -45,7 +45,7 @@ def _delong_of_points(tps, fps):
 
 def _measure_on_host(scores, labels, ignore_index):
     "Doubled pairs won, positives, negatives and DeLong's variance of one model on the CPU; None where `_measure` must look"
-    if ignore_index is not None: scores,labels = (o[labels != ignore_index] for o in (scores, labels))
+    labels,scores = _left(ignore_index, labels, scores)
     high = _positive_label(scores, labels)
     points = None if high is None else points_on_host(scores, labels, high, threads=torch.get_num_threads())
     return None if points is None else (doubled_area(*points[1:]), int(points[1][-1]), int(points[2][-1]), _delong_of_points(*points[1:]))

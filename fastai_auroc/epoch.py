@@ -122,9 +122,7 @@ class _Options:
     ):
         if average is None:
             raise ValueError("AUROC is one number a column of the table, so average=None is not for it: auroc_score(..., average=None) gives one a class")
-        if average not in ('macro', 'micro', 'weighted', 'samples'):
-            raise ValueError(f"average must be one of ('macro', 'micro', 'weighted', 'samples'), got {reprlib.repr(average)}")
-        _check_options(average, multi_class, max_fpr, 'ovo' if multi_class == 'ovo' else 'multilabel')
+        _check_options(average, multi_class, max_fpr, 'ovo' if multi_class == 'ovo' else 'column')
         if multi_class == 'ovo' and max_fpr is not None: raise ValueError("max_fpr has no meaning with multi_class='ovo'")
         if thresholds is not None and (ci or max_fpr is not None or multi_class == 'ovo' or average == 'samples'):
             raise ValueError("with thresholds there are only counts, so no ci, max_fpr, multi_class='ovo' or average='samples': leave thresholds away for these")

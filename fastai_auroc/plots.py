@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 from numbers import Integral
 from sklearn.metrics import RocCurveDisplay
 from .scores import _is_real, class_rows, ranking_scores
-from .roc import _auroc, _mean_curve, auroc_score, roc_curve
+from .roc import _auroc, _left, _mean_curve, auroc_score, roc_curve
 from .confidence import _auroc_ci, _check_interval
 from .losses import aum
 from .epoch import _kind_of
@@ -36,7 +36,7 @@ class _Ranked:
         outputs,labels = (o.cpu() for o in class_rows(scores, targets, axis))
         if not labels.dtype.is_floating_point: labels = labels.long()
         self.ignore_index = ignore_index
-        if ignore_index is not None and labels.ndim == 1: outputs,labels = (o[labels != ignore_index] for o in (outputs, labels))
+        if labels.ndim == 1: labels,outputs = _left(ignore_index, labels, outputs)
         self.outputs,self.scores,self.labels = outputs,ranking_scores(outputs, labels, activation),labels
         checked = (outputs, labels, None) if activation is None else (self.scores, labels, 'identity')
         self.aurocs = _auroc(*checked, average=None, ignore_index=ignore_index)[0].reshape(-1).tolist()

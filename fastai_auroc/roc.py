@@ -7,8 +7,8 @@ Docs: https://fastai-auroc.github.io/fastai_auroc/roc.html.md"""
 # %% auto #0
 __all__ = ['auc_roc_score', 'ROCCurve', 'auroc_score', 'roc_curve', 'auc']
 
-# %% ../nbs/02_roc.ipynb #ea94ed0c
-import math, warnings, numpy as np, torch
+# %% ../nbs/02_roc.ipynb #37b7d644
+import math, reprlib, warnings, numpy as np, torch
 from collections import namedtuple
 from .scores import _is_real, class_rows, count_improper, ranking_scores, to_tensor
 from .pairs import _blocks, count_columns_on_host, count_on_host, count_pairs_of_classes_on_host, least_and_greatest
@@ -91,13 +91,17 @@ def _count_points(points, max_fpr):
     if not p or not q: return math.nan,p,q
     return doubled_area(tps, fps) if max_fpr is None else doubled_area(tps, fps, max_fpr*q)/(2*p*q),p,q
 
-# %% ../nbs/02_roc.ipynb #10232fc4
+# %% ../nbs/02_roc.ipynb #f72b4d9d
+def _left(ignore_index, labels, *others):
+    "Labels and what goes with them, without the rows to leave out; on the CPU, since it looks"
+    if ignore_index is None: return labels,*others
+    kept = labels != ignore_index
+    return tuple(None if o is None else o[kept] for o in (labels, *others))
+
 def _count_on_host(scores, labels, weight=None, max_fpr=None, ovo=False, micro=False, ignore_index=None):
     "The counts of `_count_anywhere` as lists, for scores on the CPU; None where that must look"
-    if ignore_index is not None:
-        if labels.ndim > 1: return None
-        kept = labels != ignore_index
-        scores,labels,weight = (x if x is None else x[kept] for x in (scores, labels, weight))
+    if ignore_index is not None and labels.ndim > 1: return None
+    labels,scores,weight = _left(ignore_index, labels, scores, weight)
     high = _positive_label(scores, labels)
     if high is None: return None
     single,threads = scores.ndim == 2 and labels.ndim == 1,torch.get_num_threads()
@@ -126,22 +130,22 @@ def _missing(p, q, kind, most=10):
     lacks = [('no positive', some((True, False))), ('no negative', some((False, True))), ('no row left', some((True, True)))]
     return '; '.join(_lacks[kind].format(lack, which) for lack,which in lacks if which)
 
-# %% ../nbs/02_roc.ipynb #1097f7cf
-_averages = dict(binary=('macro', 'micro', 'weighted', 'samples', None), multiclass=('macro', 'micro', 'weighted', None),
+# %% ../nbs/02_roc.ipynb #b45421ff
+_averages = dict(column=('macro', 'micro', 'weighted', 'samples'), binary=('macro', 'micro', 'weighted', 'samples', None), multiclass=('macro', 'micro', 'weighted', None),
     multilabel=('macro', 'micro', 'weighted', 'samples', None), ovo=('macro', 'weighted'))
 
 def _check_options(
     average:str|None='macro', # How to combine columns
     multi_class:str='ovr', # 'ovr' or 'ovo'
     max_fpr:float|None=None, # Up to which false positive rate
-    task:str='multilabel', # Whose averages are allowed: 'binary', 'multiclass', 'ovo' or 'multilabel'
+    task:str='multilabel', # Whose averages are allowed: 'column' (one number), 'binary', 'multiclass', 'ovo' or 'multilabel'
 ):
     "Raise `ValueError` for an `average`, `multi_class` or `max_fpr` that `auroc_score` does not know"
     if multi_class not in ('ovr', 'ovo'): raise ValueError(f"multi_class must be 'ovr' or 'ovo', got {multi_class!r}")
     if max_fpr is not None and not (_is_real(max_fpr) and 0 < max_fpr <= 1): raise ValueError(f'max_fpr must be None or in (0, 1], got {max_fpr!r}')
     if average in _averages[task]: return
-    where = {'multilabel':'', 'ovo':" with multi_class='ovo'"}.get(task, f' for a {task} task')
-    raise ValueError(f'average must be one of {_averages[task]}{where}, got {average!r}')
+    where = dict(multilabel='', column='', ovo=" with multi_class='ovo'").get(task, f' for a {task} task')
+    raise ValueError(f'average must be one of {_averages[task]}{where}, got {reprlib.repr(average)}')
 
 def _check_ignore_index(ignore_index):
     "Raise `ValueError` for what is no label"
@@ -351,9 +355,7 @@ def roc_curve(
     if average not in ('micro', 'macro', None): raise ValueError(f"average must be 'micro', 'macro' or None, got {average!r}")
     ranked,labels,weight,task,*checks = _prepare(scores, targets, activation, sample_weight, ignore_index)
     on_host,k = ranked.device.type == 'cpu',1 if task == 'binary' else ranked.shape[1]
-    if on_host and ignore_index is not None and labels.ndim == 1:
-        kept = labels != ignore_index
-        ranked,labels,weight = (o if o is None else o[kept] for o in (ranked, labels, weight))
+    if on_host and labels.ndim == 1: labels,ranked,weight = _left(ignore_index, labels, ranked, weight)
     if not len(ranked): raise ValueError('roc_curve needs rows, got none' + ('' if ignore_index is None else f', without those of ignore_index={ignore_index}'))
     high = _positive_label(ranked, labels) if on_host and (ignore_index is None or labels.ndim == 1) else None
     points = [] if high is None else list(_points_of_columns(ranked, labels, high, average == 'micro' and k > 1, weight))
