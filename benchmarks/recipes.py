@@ -16,7 +16,8 @@ from fastai.torch_core import set_seed
 from fastcore.foundation import L
 from scipy.stats import t as student
 from torch import nn
-from fastai_auroc.losses import AUMLoss, AUROCLoss, SoftDiceLoss, SquaredHingeAUCLoss, StratifiedBatchSampler
+from fastai_auroc.losses import AUMLoss, AUROCLoss, SoftDiceLoss, SquaredHingeAUCLoss
+from fastai_auroc.samplers import StratifiedBatchSampler
 from fastai_auroc.roc import auroc_score
 from scorers import machine, table, use_threads
 

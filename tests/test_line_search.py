@@ -7,8 +7,8 @@ from sklearn.preprocessing import StandardScaler
 from test_losses import aum_def
 from torch import nn
 from torch.testing import assert_close
-from fastai_auroc.losses import AUMLineSearch, aum
-from fastai_auroc.losses import _least
+from fastai_auroc.linesearch import AUMLineSearch, _least
+from fastai_auroc.losses import aum
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 

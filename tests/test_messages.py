@@ -6,7 +6,9 @@ from fastai.losses import CrossEntropyLossFlat
 from torch import nn
 from test_training_with_losses import as_dls, blobs, quietly
 from fastai_auroc.confidence import auroc_ci, compare_auroc
-from fastai_auroc.losses import AUMLineSearch, AUMLoss, AUROCLoss, SoftDiceLoss, SquaredHingeAUCLoss, StratifiedBatchSampler, aum, soft_auroc
+from fastai_auroc.linesearch import AUMLineSearch
+from fastai_auroc.losses import AUMLoss, AUROCLoss, SoftDiceLoss, SquaredHingeAUCLoss, aum, soft_auroc
+from fastai_auroc.samplers import StratifiedBatchSampler
 from fastai_auroc.metric import AUROC
 from fastai_auroc.processes import add_up, gather_rows
 from fastai_auroc.roc import auroc_score, roc_curve

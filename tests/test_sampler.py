@@ -17,7 +17,8 @@ from hypothesis import given, settings, strategies as st
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 from torch.utils.data import DataLoader as TorchLoader, TensorDataset
-from fastai_auroc.losses import AUROCLoss, SquaredHingeAUCLoss, StratifiedBatchSampler
+from fastai_auroc.losses import AUROCLoss, SquaredHingeAUCLoss
+from fastai_auroc.samplers import StratifiedBatchSampler
 
 steady = settings(max_examples=40, deadline=None, derandomize=True)
 kinds = pytest.mark.parametrize('balanced', [True, False])

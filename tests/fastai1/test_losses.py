@@ -13,7 +13,8 @@ from sklearn.metrics import confusion_matrix, roc_auc_score
 from torch import nn
 from torch.utils.data import TensorDataset
 from fastai_auroc.fastai1 import AUROC
-from fastai_auroc.losses import AUMLoss, AUROCLoss, SoftDiceLoss, SquaredHingeAUCLoss, StratifiedBatchSampler
+from fastai_auroc.losses import AUMLoss, AUROCLoss, SoftDiceLoss, SquaredHingeAUCLoss
+from fastai_auroc.samplers import StratifiedBatchSampler
 
 losses = dict(aum=AUMLoss, margins=lambda **kwargs: AUMLoss(margins=True, **kwargs), dice=SoftDiceLoss, auroc=AUROCLoss, hinge=SquaredHingeAUCLoss)
 every_loss = pytest.mark.parametrize('name', losses)
