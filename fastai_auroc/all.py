@@ -11,7 +11,7 @@ from fastai_auroc.processes import gather_rows
 from fastai_auroc.streaming import quantile_thresholds, StreamingAUC
 from fastai_auroc.plots import plot_roc, plot_aum, ROCInterpretation, ShowROCCallback
 from fastai_auroc.losses import aum, AUMLoss, AUROCLoss, soft_auroc, SoftDiceLoss, SquaredHingeAUCLoss
-from fastai_auroc.samplers import StratifiedBatchSampler
+from fastai_auroc.samplers import StratifiedBatchSampler, balance_batches
 from fastai_auroc.linesearch import AUMLineSearch
 
 __all__ = ['AUROC', 'auroc_score', 'auc', 'auroc_ci', 'compare_auroc', 'aum', 'soft_auroc', 'AUMLoss', 'SoftDiceLoss', 'AUROCLoss', 'SquaredHingeAUCLoss',
