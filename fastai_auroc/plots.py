@@ -95,8 +95,15 @@ def _frame(ax, lines, beside=False):
     return legend
 
 # %% ../nbs/08_plots.ipynb #2f006887
+def _decimals(low, high, digits):
+    "How many decimals to show, at least `digits`: so many that the ends of an interval differ"
+    while low < high and f'{low:.{digits}f}' == f'{high:.{digits}f}': digits += 1
+    return digits
+
 def _label(name, auroc, low=np.nan, high=np.nan):
-    number = 'undefined' if np.isnan(auroc) else f'{auroc:.3f}' + ('' if np.isnan(low) else f' ({low:.3f}–{high:.3f})')
+    "An entry of the legend, with the interval where there is one"
+    d = _decimals(low, high, 3)
+    number = 'undefined' if np.isnan(auroc) else f'{auroc:.{d}f}' + (f' ({low:.{d}f}–{high:.{d}f})' if low < high else '')
     return f'{name}: AUROC {number}' if name else f'AUROC {number}'
 
 def _entries(ranked, name, average, names, ci, level):
@@ -200,33 +207,53 @@ def plot_aum(
 
 # %% ../nbs/08_plots.ipynb #b8f05584
 OperatingPoint = namedtuple('OperatingPoint', 'threshold fpr tpr precision')
-OperatingPoint.__doc__ = "A threshold, at or above which is positive, and the false positive rate, true positive rate and precision it has: floats"
+OperatingPoint.__doc__ = """A threshold, at or above which is positive, and the false positive rate, true positive rate and precision it has: floats
+
+The threshold of whole numbers is an int, which says exactly what a float would round; it is inf where nothing is to be positive."""
 
 def _as_probabilities(outputs, labels, activation):
     "What `get_preds` makes of raw outputs, in their dtype; of two classes that of the second"
-    if activation in (None, 'identity') or not outputs.dtype.is_floating_point: p = ranking_scores(outputs, labels, activation)
-    elif activation == 'softmax' and outputs.ndim > labels.ndim: p = outputs.softmax(-1)
-    else: p = outputs.sigmoid()
+    if activation in (None, 'identity'): p = ranking_scores(outputs, labels, activation)
+    else:
+        z = outputs if outputs.dtype.is_floating_point else outputs.double()
+        p = z.softmax(-1) if activation == 'softmax' and z.ndim > 1 else z.sigmoid()
     return p[:,1] if p.ndim > labels.ndim and p.shape[1] == 2 else p
 
-def _between(here, below, like):
-    "A number halfway between two, in the dtype of the tensor `like`; the upper one if there is none"
-    middle = torch.tensor(here/2 + below/2, dtype=torch.float64).to(like.dtype).item()
+def _between(here, below, dtype):
+    "A number of `dtype` halfway from `below` to `here`; `here` if there is none"
+    if not dtype.is_floating_point: return int(here) - (int(here)-int(below))//2
+    middle = torch.tensor(here/2 + below/2, dtype=torch.float64, device='cpu').to(dtype).item()
     return middle if below < middle < here else here
+
+def _threshold(values, i, dtype):
+    "A threshold that parts descending `values` below the `i`-th, as a number of `dtype`: `values[i]` and those above are positive"
+    here = values[i].item() + (0. if dtype.is_floating_point else 0)  # minus zero is zero
+    return here if i == len(values)-1 else _between(here, values[i+1].item(), dtype)
+
+def _as_array(p):
+    "Numbers of a tensor on the CPU; those in half precision, which NumPy knows in part, as float32"
+    return (p.float() if p.dtype in (torch.float16, torch.bfloat16) else p).numpy()
 
 def _best_point(p, positive, max_fpr=None, cost_ratio=None):
     "The `OperatingPoint` of a question, from numbers to be compared with a threshold"
     m = int(positive.sum())
     k = len(positive)-m
     if not m or not k: raise ValueError('an operating point needs positives and negatives, and one of them is missing')
-    fpr,tpr,thresholds = (np.asarray(o) for o in roc_curve(p, positive, drop_intermediate=False))
-    if max_fpr is not None: gain = np.where(fpr <= max_fpr, tpr, -1)
-    elif cost_ratio is None: gain = tpr-fpr
-    else: gain = m*tpr - k*fpr/cost_ratio if cost_ratio > 1 else cost_ratio*m*tpr - k*fpr
+    x,positive = _as_array(p),positive.numpy()
+    values = np.unique(x)[::-1]
+    hits,alarms = (len(o) - np.sort(o).searchsorted(values) for o in (x[positive], x[~positive]))
+    above = values[0] != np.inf  # a threshold above all scores exists, at which nothing is positive
+    if above: hits,alarms = np.append(0, hits),np.append(0, alarms)
+    if max_fpr is not None: gain = np.where(alarms/k <= max_fpr, hits, -1)
+    elif cost_ratio is None: gain = hits*k - alarms*m
+    else: gain = hits - alarms/cost_ratio if cost_ratio > 1 else cost_ratio*hits - alarms
     i = gain.argmax()
-    threshold = thresholds[i] if i in (0, len(thresholds)-1) else _between(thresholds[i], thresholds[i+1], p)
-    hits,alarms = tpr[i]*m,fpr[i]*k
-    return OperatingPoint(float(threshold), float(fpr[i]), float(tpr[i]), float(hits/(hits+alarms)) if hits+alarms else float('nan'))
+    if gain[i] < 0 and max_fpr is not None:
+        raise ValueError(f'no threshold has a false positive rate of {max_fpr} or less: {alarms[0]} of {k} negatives have the score inf, '
+            'above which there is no number')
+    threshold = np.inf if above and i == 0 else _threshold(values, i-above, p.dtype)
+    hits,alarms = int(hits[i]),int(alarms[i])
+    return OperatingPoint(threshold, alarms/k, hits/m, hits/(hits+alarms) if hits+alarms else float('nan'))
 
 # %% ../nbs/08_plots.ipynb #2f832cdd
 def _as_they_are(x): return x
@@ -251,13 +278,26 @@ def _get_raw(learn, ds_idx, dl):
     return outputs,targets
 
 # %% ../nbs/08_plots.ipynb #9890a27c
+def _threshold_text(threshold, p, digits):
+    "A threshold with `digits` digits, or with more where fewer would part the numbers of `p` elsewhere"
+    if not p.dtype.is_floating_point: return str(threshold)
+    x = _as_array(p)
+    below,here = x[x < threshold].max(initial=-np.inf),x[x >= threshold].min(initial=np.inf)
+    def parts(number): return (below < number or below == -np.inf == threshold) and number <= here
+    for d in range(digits, 18):
+        text = f'{threshold:.{d}g}'
+        numbers = float(text),torch.tensor(float(text), dtype=p.dtype, device='cpu').item()
+        if all(map(parts, numbers)): break
+    return text
+
 def _row_of_report(name, s, p, y, value, digits):
     "A line of `print_report` as a list of texts"
     row = [name, f'{int(y.sum()):,}', f'{len(y):,}']
     if np.isnan(value): return [*row, 'undefined', 'NaN among the scores' if s.isnan().any() else 'one class only' if len(y) else 'no rows']
     (auroc,low,high,_),best = _auroc_ci(s, y)[0],_best_point(p, y)
-    interval = '–' if low.isnan() else f'{low:.{digits}f}–{high:.{digits}f}'
-    return [*row, f'{auroc:.{digits}f}', interval, f'{best.threshold:.{digits}g}', *(f'{o:.{digits}f}' for o in best[1:])]
+    d = _decimals(low, high, digits)
+    interval = f'{low:.{d}f}–{high:.{d}f}' if low < high else '–'
+    return [*row, f'{auroc:.{d}f}', interval, _threshold_text(best.threshold, p, digits), *(f'{o:.{digits}f}' for o in best[1:])]
 
 def _class_number(which, names, k):
     "The number of one of `k` classes, by its name or number"
@@ -326,13 +366,16 @@ class ROCInterpretation:
         max_fpr:float|None=None, # The highest false positive rate that can be borne, from 0 to 1
         cost_ratio:float|None=None, # Cost of a missed positive, where a false alarm costs 1
         which=None, # Of several classes: which, by number or name
-    ) -> OperatingPoint: # `threshold` as a probability (of outputs with activation 'identity' or None as they are), `fpr`, `tpr`, `precision`
-        "The threshold to work with: at or above it is positive. Without arguments Youden's; raises `ValueError` if a class is missing"
+    ) -> OperatingPoint: # `threshold` for the probabilities in their dtype (of outputs with activation 'identity' or None as they are), `fpr`, `tpr`, `precision`
+        """The threshold to work with: at or above it is positive. Without arguments Youden's
+
+        Raises `ValueError` if a class is missing, if scores are NaN, and if no threshold has a rate of `max_fpr`, because negatives have the score inf."""
         if max_fpr is not None and cost_ratio is not None: raise ValueError(f'give max_fpr or cost_ratio, not both: got {max_fpr!r} and {cost_ratio!r}')
         if max_fpr is not None and not (_is_real(max_fpr) and 0 <= max_fpr <= 1): raise ValueError(f'max_fpr must be a number from 0 to 1, got {max_fpr!r}')
         if cost_ratio is not None and not (_is_real(cost_ratio) and cost_ratio > 0): raise ValueError(f'cost_ratio must be a number above 0, got {cost_ratio!r}')
         p,y = self._ranked.question(_class_number(which, self.names, len(self._ranked.aurocs)), self._p)
         if p.isnan().any(): raise ValueError(f'{int(p.isnan().sum())} of {len(p)} scores are NaN, which no threshold can order')
+        max_fpr,cost_ratio = (None if o is None else float(o) for o in (max_fpr, cost_ratio))
         return _best_point(p, y, max_fpr, cost_ratio)
 
     def print_report(self,

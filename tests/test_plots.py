@@ -313,8 +313,10 @@ asked = [{}, *(dict(max_fpr=o) for o in (0, .01, .05, .1, .3, .5, .9, 1)), *(dic
 
 def check_best(point, s, y, max_fpr=None, cost_ratio=None):
     "No threshold would do better"
-    fpr,tpr = every_point(s, y)
-    p,q = (y == 1).sum(),(y == 0).sum()
+    check_best_of(point, *every_point(s, y), (y == 1).sum(), (y == 0).sum(), max_fpr, cost_ratio)
+
+def check_best_of(point, fpr, tpr, p, q, max_fpr=None, cost_ratio=None):
+    "The same for the rates of all thresholds, and the numbers of positives and negatives"
     if max_fpr is not None:
         assert point.fpr <= max_fpr and point.tpr == pytest.approx(tpr[fpr <= max_fpr].max(), abs=1e-12)
         assert point.fpr == pytest.approx(fpr[np.isclose(tpr, point.tpr)].min(), abs=1e-12)
@@ -649,6 +651,86 @@ def test_threshold_of_outputs_in_half_precision(kwargs, dtype):
     check_best(point, p.double().numpy(), y.numpy(), **kwargs)
     over = p >= point.threshold
     assert (over[y == 0].double().mean().item(), over[y == 1].double().mean().item()) == pytest.approx(point[1:3], abs=1e-12)
+
+def applied(numbers, y, threshold):
+    "False positive rate, true positive rate and precision of what is at or above the threshold, compared one by one"
+    over = np.array([o >= threshold for o in numbers])
+    return (over & (y == 0)).sum()/(y == 0).sum(),(over & (y == 1)).sum()/(y == 1).sum(),(y[over] == 1).mean() if over.any() else np.nan
+
+def extremes(g, n):
+    "Few values, among them infinite ones, both zeros, subnormals and neighbours"
+    values = torch.tensor([np.inf, -np.inf, 0., -0., 1., np.nextafter(1, 2), 5e-324, -5e-324, 1e308, -1e308, 1e-310, .5], dtype=torch.float64)
+    return values[torch.randint(12, (n,), generator=g)[torch.randint(n, (n,), generator=g)]]
+
+def large(g, n, low=-2**63, high=2**63-1):
+    "Whole numbers that float64 cannot tell apart"
+    offset = [2**53, 2**62, low, high-8, -2**53 if low else 2**54][torch.randint(5, (1,), generator=g)]
+    return [offset + o for o in torch.randint(8, (n,), generator=g).tolist()]
+
+def in_dtype(dtype): return lambda g, n: extremes(g, n).to(dtype)
+
+# Kind -> outputs of n rows, their activation, and what a user compares with the threshold
+kinds = {str(o)[6:]:(in_dtype(o), 'identity', lambda x: x) for o in (torch.float64, torch.float32, torch.float16, torch.bfloat16)} | dict(
+    int64=(lambda g, n: torch.tensor(large(g, n)), 'identity', lambda x: x), list_of_int=(large, 'identity', np.asarray),
+    uint64=(lambda g, n: np.array(large(g, n, 0, 2**64-1), dtype=np.uint64), 'identity', lambda x: x),
+    int8=(lambda g, n: torch.randint(-128, 128, (n,), generator=g).to(torch.int8), None, lambda x: x),
+    bool=(lambda g, n: torch.rand(n, generator=g) < .5, None, lambda x: x),
+    probabilities=(lambda g, n: torch.randint(5, (n,), generator=g)/4, None, lambda x: x),
+    **{f'{act} of {dtype}':(lambda g, n, act=act, dtype=dtype: (torch.randn((n, 2) if act == 'softmax' else n, generator=g)*40).round().to(dtype), act,
+        (lambda z: z.softmax(1)[:,1]) if act == 'softmax' else torch.sigmoid)
+        for act in ('softmax', 'sigmoid') for dtype in (torch.float32, torch.float16, torch.bfloat16, torch.float64)},
+    sigmoid_of_integers=(lambda g, n: torch.randint(-9, 9, (n,), generator=g), 'sigmoid', lambda z: z.double().sigmoid()))
+
+@pytest.mark.parametrize('kind', kinds)
+def test_threshold_gives_the_rates(kind, capsys, recwarn):
+    "Exactly those that are stated, to NumPy and to torch, or no threshold does; also the one that the report shows"
+    make,activation,seen = kinds[kind]
+    g = torch.Generator().manual_seed(0)
+    for n in (2, 3, 5, 9, 30)*6:
+        outputs,y = make(g, n),torch.randint(2, (n,), generator=g).numpy()
+        y[:2] = 0,1
+        interp,p = ROCInterpretation(outputs, y, activation),seen(outputs)
+        numbers = p.tolist()
+        cuts = sorted({*numbers, np.inf})
+        fpr,tpr = np.array([applied(numbers, y, t)[:2] for t in cuts]).T
+        for kwargs in asked:
+            if 'max_fpr' in kwargs and not (fpr <= kwargs['max_fpr']).any():
+                assert np.inf in numbers
+                with pytest.raises(ValueError, match='no threshold has a false positive rate of .* negatives have the score inf'): interp.operating_point(**kwargs)
+                continue
+            point = interp.operating_point(**kwargs)
+            np.testing.assert_array_equal(applied(numbers, y, point.threshold), point[1:])
+            if kind != 'uint64' or isinstance(p, np.ndarray): np.testing.assert_array_equal(np.asarray(p >= point.threshold), [o >= point.threshold for o in numbers])
+            if isinstance(p, torch.Tensor) and p.dtype != torch.bfloat16: assert np.array_equal(p.numpy() >= point.threshold, p >= point.threshold)
+            check_best_of(point, fpr, tpr, (y == 1).sum(), (y == 0).sum(), **kwargs)
+        interp.print_report()
+        *_,shown,a,b,_ = capsys.readouterr().out.splitlines()[-1].split()
+        shown = float(shown) if '.' in shown or 'inf' in shown or 'e' in shown or not set(map(type, numbers)) <= {int, bool} else int(shown)
+        got = applied(numbers, y, shown)
+        assert got[:2] == interp.operating_point()[1:3] and (a, b) == tuple(f'{o:.3f}' for o in got[:2])
+    assert not recwarn.list
+
+@pytest.mark.parametrize('scores,y', [([np.inf, np.inf, 0], [0, 1, 1]), ([np.inf, -np.inf, 0], [0, 1, 1]), ([np.inf]*3, [0, 1, 1])])
+def test_negatives_of_infinite_score(scores, y, recwarn):
+    "Above them there is no threshold; any other question has an answer that holds"
+    interp = ROCInterpretation(scores, y, 'identity')
+    with pytest.raises(ValueError, match='no threshold has a false positive rate of 0.0 or less: 1 of 1 negatives have the score inf'): interp.operating_point(max_fpr=0)
+    for kwargs in ({}, dict(max_fpr=1), dict(cost_ratio=.01), dict(cost_ratio=100)):
+        point = interp.operating_point(**kwargs)
+        assert applied(scores, np.array(y), point.threshold) == point[1:] and point.fpr == 1
+    assert not recwarn.list
+
+def test_threshold_of_large_numbers():
+    "Whole numbers that a float would round keep their neighbours apart, by hand"
+    for dtype,low in ((np.int64, 2**53), (np.int64, -2**63), (np.uint64, 2**64-2)):
+        point = ROCInterpretation(np.array([low, low+1], dtype=dtype), [0, 1], 'identity').operating_point()
+        assert point == (low+1, 0, 1, 1) and type(point.threshold) is int
+    assert ROCInterpretation([10, 20], [0, 1], 'identity').operating_point().threshold == 15
+
+def test_softmax_of_many_labels():
+    "The threshold is one for the softmax, by which the columns are ranked"
+    z,y = torch.randn(60, 3),(torch.rand(60, 3) < .4).long()
+    for c in range(3): check_applied(ROCInterpretation(z, y, 'softmax').operating_point(which=c), z.softmax(1)[:,c].numpy(), y[:,c].numpy())
 
 @pytest.mark.parametrize('n', [40, 3000])
 def test_threshold_of_saturated_outputs(n):
