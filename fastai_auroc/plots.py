@@ -178,6 +178,19 @@ def plot_roc(
     return ax
 
 # %% ../nbs/08_plots.ipynb #2c922e43
+def _as_array(p):
+    "Numbers of a tensor on the CPU; those in half precision, which NumPy knows in part, as float32"
+    return (p.float() if p.dtype in (torch.float16, torch.bfloat16) else p).numpy()
+
+def _axis_of(scores):
+    "Scores as float64 along an axis that matplotlib can draw, the offset from which they are counted, and the power of ten they are divided by"
+    x = _as_array(scores)
+    low,high = x.min().item(),x.max().item()
+    reach,offset = max(abs(low), abs(high)),0
+    if 0 < high-low < 1e-9*reach: x,reach,offset = x - x.min(),high-low,low
+    exponent = 0 if 1e-250 < reach < 1e250 or not reach else int(np.floor(np.log10(reach)))
+    return x.astype(np.float64)/10.**(exponent//2)/10.**(exponent - exponent//2),offset,exponent  # in two steps, since 10.**-324 is 0
+
 def plot_aum(
     scores, # Scores of a binary task, shape (n,) or two columns (n, 2)
     targets, # Labels, shape (n,): the larger of two is positive
@@ -186,22 +199,28 @@ def plot_aum(
     ax=None, # Where to draw; None makes a new figure
     figsize=(6,3.5), # Width and height of a new figure in inches
 ): # The axes
-    "Draw the false positive and the false negative rate by threshold, and the area under the smaller one; raises `ValueError` if a class is missing"
+    """Draw the false positive and the false negative rate by threshold, and the area under the smaller one
+
+    Scores of a size, or so close together, that a picture could not show them are drawn in other units or from an offset, as the axis then says.
+    Raises `ValueError` if a class is missing or a score is not finite."""
     ranked = _Ranked(scores, targets, activation)
     if ranked.scores.ndim > 1:
         raise ValueError(f'plot_aum is for a binary task, got scores of shape {tuple(ranked.scores.shape)}: pass a column, and which labels are its class')
-    s,positive = (o.numpy() for o in (ranked.scores.double(), ranked.question()[1]))
-    if not np.isfinite(s).all(): raise ValueError(f'plot_aum needs finite scores, but {(~np.isfinite(s)).sum()} of {len(s)} are not')
-    if positive.all() or not positive.any(): raise ValueError('plot_aum needs positives and negatives, got ' + ('positives only' if len(s) and positive.all() else 'no positives'))
-    value,up,down = aum(torch.from_numpy(s), torch.from_numpy(positive)).item(),np.sort(s[positive]),np.sort(s[~positive])
-    t = np.unique(np.quantile(s, np.linspace(0, 1, 2001), method='nearest'))
+    bad,positive = int((~ranked.scores.isfinite()).sum()),ranked.question()[1].numpy()
+    if bad: raise ValueError(f'plot_aum needs finite scores, but {bad} of {len(positive)} are not')
+    if positive.all() or not positive.any(): raise ValueError('plot_aum needs positives and negatives, got ' + ('positives only' if len(positive) and positive.all() else 'no positives'))
+    s,offset,exponent = _axis_of(ranked.scores)
+    area = aum(torch.from_numpy(s), torch.from_numpy(positive)).item()
+    up,down = np.sort(s[positive]),np.sort(s[~positive])
+    t = np.unique(np.sort(s)[np.linspace(0, len(s)-1, min(len(s), 2001)).round().astype(int)])
     room = .05*np.ptp(t) or .05*abs(t[0]) or .05
     t = np.concatenate([t[:1]-room, t, t[-1:]+room])
     fnr,fpr = np.searchsorted(up, t, 'right')/len(up),1 - np.searchsorted(down, t, 'right')/len(down)
     ax = _axes(ax, figsize)
     for rate,name in ((fpr, 'false positive rate'), (fnr, 'false negative rate')): ax.step(t, rate, where='post', label=name)
-    ax.fill_between(t, np.minimum(fpr, fnr), step='post', color='lightgrey', label=f'AUM {value:.4g}')
-    ax.set(xlabel='threshold', ylabel='rate')
+    ax.fill_between(t, np.minimum(fpr, fnr), step='post', color='lightgrey', label=f'AUM {area:.4g}' + (f'e{exponent:+}' if exponent and area else ''))
+    where = f', counted from {offset}' if offset else ''
+    ax.set(xlabel=f'threshold{where}' + (f', in units of 1e{exponent:+}' if exponent else ''), ylabel='rate')
     ax.legend(fontsize='small')
     return ax
 
@@ -219,6 +238,7 @@ def _as_probabilities(outputs, labels, activation):
         p = z.softmax(-1) if activation == 'softmax' and z.ndim > 1 else z.sigmoid()
     return p[:,1] if p.ndim > labels.ndim and p.shape[1] == 2 else p
 
+# %% ../nbs/08_plots.ipynb #c09f0df6
 def _between(here, below, dtype):
     "A number of `dtype` halfway from `below` to `here`; `here` if there is none"
     if not dtype.is_floating_point: return int(here) - (int(here)-int(below))//2
@@ -229,10 +249,6 @@ def _threshold(values, i, dtype):
     "A threshold that parts descending `values` below the `i`-th, as a number of `dtype`: `values[i]` and those above are positive"
     here = values[i].item() + (0. if dtype.is_floating_point else 0)  # minus zero is zero
     return here if i == len(values)-1 else _between(here, values[i+1].item(), dtype)
-
-def _as_array(p):
-    "Numbers of a tensor on the CPU; those in half precision, which NumPy knows in part, as float32"
-    return (p.float() if p.dtype in (torch.float16, torch.bfloat16) else p).numpy()
 
 def _best_point(p, positive, max_fpr=None, cost_ratio=None):
     "The `OperatingPoint` of a question, from numbers to be compared with a threshold"

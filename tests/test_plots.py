@@ -5,6 +5,7 @@ from fastai.learner import Learner
 from fastai.losses import BCEWithLogitsLossFlat, CrossEntropyLossFlat, MSELossFlat
 from fastai.tabular.all import Categorify, CategoryBlock, FillMissing, Normalize, TabularDataLoaders, tabular_learner
 from fastai.torch_core import noop, set_seed
+from fractions import Fraction
 from matplotlib import pyplot as plt
 from types import SimpleNamespace
 from scipy.special import expit, softmax
@@ -68,6 +69,43 @@ def test_interval_in_the_legend():
     one,wide,none = (legend(plot_roc(s, y, **o))[0] for o in ({}, dict(level=.999), dict(ci=False)))
     assert one == with_ci(s, y) and wide == with_ci(s, y, .999) and none == number(sk.roc_auc_score(y, s))
     assert len({one, wide, none}) == 3
+
+perfect = [.1, .2, .3, .4],[0, 0, 1, 1]
+
+@pytest.mark.parametrize('s,y', [perfect, ([.4, .3, .2, .1], [0, 0, 1, 1]), ([.5]*4, [0, 0, 1, 1])], ids=['perfect', 'reversed', 'all tied'])
+def test_no_interval_where_the_variance_is_zero(s, y, capsys, recwarn):
+    "`auroc_ci` warns that it is no certainty; legend and report show none, for one curve, a model among several and a class"
+    want = sk.roc_auc_score(y, s)
+    assert legend(plot_roc(s, y)) == [number(want)] and legend(plot_roc(dict(a=s), y)) == [f'a: {number(want)}']
+    columns = np.stack([s, s], 1),np.stack([y, y], 1)
+    assert legend(plot_roc(*columns, average=None)) == [f'{c}: {number(want)}' for c in (0, 1)]
+    for task in ((s, y), columns):
+        ROCInterpretation(*task).print_report()
+        assert capsys.readouterr().out.splitlines()[1].split()[3:5] == [f'{want:.3f}', '–']
+    assert not recwarn.list
+    with pytest.warns(UserWarning, match='no certainty'): auroc_ci(s, y)
+
+def test_column_of_a_perfect_ranking(recwarn):
+    "The half width 0 comes with the sentence of `auroc_ci`, once a fit; the picture of the epoch has no interval"
+    x = torch.arange(-20., 20)[:,None]
+    learn,show = Learner(as_dls(x, (x[:,0] > 0).long()), nn.Linear(1, 2), loss_func=CrossEntropyLossFlat(), cbs=AUROC(ci=True)),ShowROCCallback()
+    with torch.no_grad(): learn.model.weight.copy_(torch.tensor([[-1.], [1.]]))
+    quietly(learn, 'fit', 2, lr=0., cbs=show)
+    assert learn.recorder.values[-1][-2:] == [1, 0] and legend(show.ax) == ['epoch 1: AUROC 1.000']
+    assert len([o for o in recwarn.list if 'no certainty' in str(o.message)]) == 1
+
+def test_decimals_of_a_narrow_interval(capsys):
+    "As many as tell its ends apart: never 1.000 (1.000–1.000)"
+    n = 300_000
+    s,y = np.arange(n),(np.arange(n) >= n//2).astype(int)
+    s[n//2-4:n//2+4] = s[n//2+3:n//2-5:-1]
+    auroc,low,high,_ = map(float, auroc_ci(s, y))
+    assert f'{low:.3f}' == f'{high:.3f}' == f'{auroc:.3f}' == '1.000' and low < auroc < high
+    text, = legend(plot_roc(s, y))
+    d = len(text.split()[1]) - 2
+    assert text == f'AUROC {auroc:.{d}f} ({low:.{d}f}–{high:.{d}f})' and f'{low:.{d}f}' != f'{high:.{d}f}' and f'{low:.{d-1}f}' == f'{high:.{d-1}f}'
+    ROCInterpretation(s, y).print_report()
+    assert capsys.readouterr().out.splitlines()[1].split()[3:5] == [f'{auroc:.{d}f}', f'{low:.{d}f}–{high:.{d}f}']
 
 def test_two_logits():
     "Two logits are ranked by their difference, also where the softmax saturates"
@@ -216,6 +254,50 @@ def test_plot_aum_on_given_axes():
     s,y = noisy()
     _,(left,right) = plt.subplots(1, 2)
     assert plot_aum(s, y, ax=right) is right and not left.lines and len(plt.get_fignums()) == 1
+
+def rescaled(s):
+    "Whole numbers or floats as exact fractions of their reach, counted from the least, and the reach"
+    s = [Fraction(o) for o in np.asarray(s).tolist()]
+    reach = max(s)-min(s)
+    return np.array([float((o-min(s))/reach) for o in s]),reach
+
+wide = np.array([-1., -.25, .5, .75, 1, -.5])
+steps = np.arange(6.)
+extreme = {'1e308':wide*1e308, 'float max':wide*np.finfo(float).max, '1e-300':wide*1e-300, 'subnormal':steps*5e-324, '1e250':steps*1e250, 'two sizes':[-1e308, -5e307, 1e308, 1e-300, 0, 2],
+    'offset 1e12':steps + 1e12, 'offset 1e16':2*steps + 1e16, 'offset -1e300':-1e300*(1 - steps*2e-16), 'offset 1e308':1e308*(1 + steps*2e-16), 'int64':2**62 + np.arange(6),
+    'negative int64':-2**63 + np.arange(6), 'uint64':(2**64-6) + np.arange(6, dtype=np.uint64), 'all of int64':np.array([-2**63, -2**62, 0, 1, 2**62, 2**63-1]),
+    'float32':np.array([-3e38, -1e38, 0, 1e38, 2e38, 3e38], dtype=np.float32)}
+
+@pytest.mark.parametrize('name', extreme)
+def test_plot_aum_of_extreme_scores(name, tmp_path):
+    "The picture shows the overlap, and the number is the AUM by definition of the exactly rescaled scores; nobody warns"
+    s,y = extreme[name],np.array([0, 1, 0, 1, 0, 1])
+    scaled,reach = rescaled(s)
+    part = aum_def(torch.tensor(scaled), torch.tensor(y) > 0).item()
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        ax = plot_aum(s, y)
+        ax.figure.savefig(tmp_path/'aum.png')
+    number, = [o.split()[1] for o in legend(ax) if o.startswith('AUM')]
+    assert part > 0 and abs(Fraction(number)/(Fraction(part)*reach) - 1) < 1e-3
+    low,high = ax.get_xlim()
+    x = ax.lines[0].get_xdata()[1:-1]  # thresholds at scores, without the room on either side
+    assert shaded(ax)/(x[-1]-x[0]) == pytest.approx(part, rel=1e-6) and x[-1]-x[0] > .8*(high-low)
+
+@pytest.mark.parametrize('value', [1e308, -np.finfo(float).max, 5e-324, 1e-300, 0, 1e16])
+def test_plot_aum_of_one_score(value, tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        ax = plot_aum([value]*4, [0, 1, 0, 1])
+        ax.figure.savefig(tmp_path/'aum.png')
+    assert 'AUM 0' in legend(ax)
+
+@pytest.mark.parametrize('n', [2001, 2002, 10000])
+def test_plot_aum_of_many_rows(n):
+    "Thinned to 2,001 thresholds at most, and hardly another picture"
+    s,y = noisy(n, digits=12)
+    ax = plot_aum(s, y)
+    assert shaded(ax) == pytest.approx(aum_def(torch.tensor(s), torch.tensor(y) > 0).item(), rel=.02) and len(ax.lines[0].get_xdata()) <= 2003
 
 def test_faults_of_plot_aum():
     s,y = noisy()
@@ -668,18 +750,22 @@ def large(g, n, low=-2**63, high=2**63-1):
     return [offset + o for o in torch.randint(8, (n,), generator=g).tolist()]
 
 def in_dtype(dtype): return lambda g, n: extremes(g, n).to(dtype)
+def rounded(act, dtype): return lambda g, n: (torch.randn((n, 2) if act == 'softmax' else n, generator=g)*40).round().to(dtype)
+def same(x): return x
+def second(z): return z.softmax(1)[:,1]
 
 # Kind -> outputs of n rows, their activation, and what a user compares with the threshold
-kinds = {str(o)[6:]:(in_dtype(o), 'identity', lambda x: x) for o in (torch.float64, torch.float32, torch.float16, torch.bfloat16)} | dict(
-    int64=(lambda g, n: torch.tensor(large(g, n)), 'identity', lambda x: x), list_of_int=(large, 'identity', np.asarray),
-    uint64=(lambda g, n: np.array(large(g, n, 0, 2**64-1), dtype=np.uint64), 'identity', lambda x: x),
-    int8=(lambda g, n: torch.randint(-128, 128, (n,), generator=g).to(torch.int8), None, lambda x: x),
-    bool=(lambda g, n: torch.rand(n, generator=g) < .5, None, lambda x: x),
-    probabilities=(lambda g, n: torch.randint(5, (n,), generator=g)/4, None, lambda x: x),
-    **{f'{act} of {dtype}':(lambda g, n, act=act, dtype=dtype: (torch.randn((n, 2) if act == 'softmax' else n, generator=g)*40).round().to(dtype), act,
-        (lambda z: z.softmax(1)[:,1]) if act == 'softmax' else torch.sigmoid)
-        for act in ('softmax', 'sigmoid') for dtype in (torch.float32, torch.float16, torch.bfloat16, torch.float64)},
-    sigmoid_of_integers=(lambda g, n: torch.randint(-9, 9, (n,), generator=g), 'sigmoid', lambda z: z.double().sigmoid()))
+floats_ = torch.float64, torch.float32, torch.float16, torch.bfloat16
+kinds = {str(o)[6:]:(in_dtype(o), 'identity', same) for o in floats_}
+kinds |= {f'softmax of {o}':(rounded('softmax', o), 'softmax', second) for o in floats_}
+kinds |= {f'sigmoid of {o}':(rounded('sigmoid', o), 'sigmoid', torch.sigmoid) for o in floats_}
+kinds['sigmoid of integers'] = lambda g, n: torch.randint(-9, 9, (n,), generator=g), 'sigmoid', lambda z: z.double().sigmoid()
+kinds['int64'] = lambda g, n: torch.tensor(large(g, n)), 'identity', same
+kinds['list of int'] = large, 'identity', np.asarray
+kinds['uint64'] = lambda g, n: np.array(large(g, n, 0, 2**64-1), dtype=np.uint64), 'identity', same
+kinds['int8'] = lambda g, n: torch.randint(-128, 128, (n,), generator=g).to(torch.int8), None, same
+kinds['bool'] = lambda g, n: torch.rand(n, generator=g) < .5, None, same
+kinds['probabilities'] = lambda g, n: torch.randint(5, (n,), generator=g)/4, None, same
 
 @pytest.mark.parametrize('kind', kinds)
 def test_threshold_gives_the_rates(kind, capsys, recwarn):
@@ -700,7 +786,7 @@ def test_threshold_gives_the_rates(kind, capsys, recwarn):
                 continue
             point = interp.operating_point(**kwargs)
             np.testing.assert_array_equal(applied(numbers, y, point.threshold), point[1:])
-            if kind != 'uint64' or isinstance(p, np.ndarray): np.testing.assert_array_equal(np.asarray(p >= point.threshold), [o >= point.threshold for o in numbers])
+            np.testing.assert_array_equal(np.asarray(p >= point.threshold), [o >= point.threshold for o in numbers])
             if isinstance(p, torch.Tensor) and p.dtype != torch.bfloat16: assert np.array_equal(p.numpy() >= point.threshold, p >= point.threshold)
             check_best_of(point, fpr, tpr, (y == 1).sum(), (y == 0).sum(), **kwargs)
         interp.print_report()
