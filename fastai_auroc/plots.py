@@ -103,7 +103,8 @@ def _decimals(low, high, digits):
 def _label(name, auroc, low=np.nan, high=np.nan):
     "An entry of the legend, with the interval where there is one"
     d = _decimals(low, high, 3)
-    number = 'undefined' if np.isnan(auroc) else f'{auroc:.{d}f}' + (f' ({low:.{d}f}–{high:.{d}f})' if low < high else '')
+    interval = f' ({low:.{d}f}–{high:.{d}f})' if low < high else ''
+    number = 'undefined' if np.isnan(auroc) else f'{auroc:.{d}f}{interval}'
     return f'{name}: AUROC {number}' if name else f'AUROC {number}'
 
 def _entries(ranked, name, average, names, ci, level):
@@ -183,13 +184,14 @@ def _as_array(p):
     return (p.float() if p.dtype in (torch.float16, torch.bfloat16) else p).numpy()
 
 def _axis_of(scores):
-    "Scores as float64 along an axis that matplotlib can draw, the offset from which they are counted, and the power of ten they are divided by"
+    "Scores as float64 that matplotlib can draw, the offset they are counted from, and the power of ten of their unit"
     x = _as_array(scores)
     low,high = x.min().item(),x.max().item()
     reach,offset = max(abs(low), abs(high)),0
     if 0 < high-low < 1e-9*reach: x,reach,offset = x - x.min(),high-low,low
     exponent = 0 if 1e-250 < reach < 1e250 or not reach else int(np.floor(np.log10(reach)))
-    return x.astype(np.float64)/10.**(exponent//2)/10.**(exponent - exponent//2),offset,exponent  # in two steps, since 10.**-324 is 0
+    x = x.astype(np.float64)/10.**(exponent//2)/10.**(exponent - exponent//2)  # in two steps, since 10.**-324 is 0
+    return x,offset,exponent
 
 def plot_aum(
     scores, # Scores of a binary task, shape (n,) or two columns (n, 2)
@@ -201,14 +203,16 @@ def plot_aum(
 ): # The axes
     """Draw the false positive and the false negative rate by threshold, and the area under the smaller one
 
-    Scores of a size, or so close together, that a picture could not show them are drawn in other units or from an offset, as the axis then says.
+    Scores that a picture could not show, huge ones, tiny ones or ones too close together, are drawn in other units or
+    from an offset, as the axis then says.
     Raises `ValueError` if a class is missing or a score is not finite."""
     ranked = _Ranked(scores, targets, activation)
     if ranked.scores.ndim > 1:
         raise ValueError(f'plot_aum is for a binary task, got scores of shape {tuple(ranked.scores.shape)}: pass a column, and which labels are its class')
     bad,positive = int((~ranked.scores.isfinite()).sum()),ranked.question()[1].numpy()
     if bad: raise ValueError(f'plot_aum needs finite scores, but {bad} of {len(positive)} are not')
-    if positive.all() or not positive.any(): raise ValueError('plot_aum needs positives and negatives, got ' + ('positives only' if len(positive) and positive.all() else 'no positives'))
+    if not positive.any(): raise ValueError('plot_aum needs positives and negatives, got no positives')
+    if positive.all(): raise ValueError('plot_aum needs positives and negatives, got positives only')
     s,offset,exponent = _axis_of(ranked.scores)
     area = aum(torch.from_numpy(s), torch.from_numpy(positive)).item()
     up,down = np.sort(s[positive]),np.sort(s[~positive])
@@ -218,17 +222,19 @@ def plot_aum(
     fnr,fpr = np.searchsorted(up, t, 'right')/len(up),1 - np.searchsorted(down, t, 'right')/len(down)
     ax = _axes(ax, figsize)
     for rate,name in ((fpr, 'false positive rate'), (fnr, 'false negative rate')): ax.step(t, rate, where='post', label=name)
-    ax.fill_between(t, np.minimum(fpr, fnr), step='post', color='lightgrey', label=f'AUM {area:.4g}' + (f'e{exponent:+}' if exponent and area else ''))
-    where = f', counted from {offset}' if offset else ''
-    ax.set(xlabel=f'threshold{where}' + (f', in units of 1e{exponent:+}' if exponent else ''), ylabel='rate')
+    label = f'AUM {area:.4g}' + (f'e{exponent:+}' if exponent and area else '')
+    ax.fill_between(t, np.minimum(fpr, fnr), step='post', color='lightgrey', label=label)
+    start = f', counted from {offset}' if offset else ''
+    unit = f', in units of 1e{exponent:+}' if exponent else ''
+    ax.set(xlabel=f'threshold{start}{unit}', ylabel='rate')
     ax.legend(fontsize='small')
     return ax
 
 # %% ../nbs/08_plots.ipynb #b8f05584
 OperatingPoint = namedtuple('OperatingPoint', 'threshold fpr tpr precision')
-OperatingPoint.__doc__ = """A threshold, at or above which is positive, and the false positive rate, true positive rate and precision it has: floats
+OperatingPoint.__doc__ = """A threshold, at or above which is positive, and the rates and the precision it has: floats
 
-The threshold of whole numbers is an int, which says exactly what a float would round; it is inf where nothing is to be positive."""
+The threshold of whole numbers is an int, since a float would round large ones; inf if nothing is to be positive."""
 
 def _as_probabilities(outputs, labels, activation):
     "What `get_preds` makes of raw outputs, in their dtype; of two classes that of the second"
@@ -246,7 +252,7 @@ def _between(here, below, dtype):
     return middle if below < middle < here else here
 
 def _threshold(values, i, dtype):
-    "A threshold that parts descending `values` below the `i`-th, as a number of `dtype`: `values[i]` and those above are positive"
+    "A number of `dtype` that parts descending `values` below the `i`-th: it and those above are positive"
     here = values[i].item() + (0. if dtype.is_floating_point else 0)  # minus zero is zero
     return here if i == len(values)-1 else _between(here, values[i+1].item(), dtype)
 
@@ -265,8 +271,8 @@ def _best_point(p, positive, max_fpr=None, cost_ratio=None):
     else: gain = hits - alarms/cost_ratio if cost_ratio > 1 else cost_ratio*hits - alarms
     i = gain.argmax()
     if gain[i] < 0 and max_fpr is not None:
-        raise ValueError(f'no threshold has a false positive rate of {max_fpr} or less: {alarms[0]} of {k} negatives have the score inf, '
-            'above which there is no number')
+        raise ValueError(f'no threshold has a false positive rate of {max_fpr} or less: {alarms[0]} of {k} negatives '
+            'have the score inf, above which there is no number')
     threshold = np.inf if above and i == 0 else _threshold(values, i-above, p.dtype)
     hits,alarms = int(hits[i]),int(alarms[i])
     return OperatingPoint(threshold, alarms/k, hits/m, hits/(hits+alarms) if hits+alarms else float('nan'))
@@ -313,7 +319,8 @@ def _row_of_report(name, s, p, y, value, digits):
     (auroc,low,high,_),best = _auroc_ci(s, y)[0],_best_point(p, y)
     d = _decimals(low, high, digits)
     interval = f'{low:.{d}f}–{high:.{d}f}' if low < high else '–'
-    return [*row, f'{auroc:.{d}f}', interval, _threshold_text(best.threshold, p, digits), *(f'{o:.{digits}f}' for o in best[1:])]
+    rates = [f'{o:.{digits}f}' for o in best[1:]]
+    return [*row, f'{auroc:.{d}f}', interval, _threshold_text(best.threshold, p, digits), *rates]
 
 def _class_number(which, names, k):
     "The number of one of `k` classes, by its name or number"
@@ -382,10 +389,11 @@ class ROCInterpretation:
         max_fpr:float|None=None, # The highest false positive rate that can be borne, from 0 to 1
         cost_ratio:float|None=None, # Cost of a missed positive, where a false alarm costs 1
         which=None, # Of several classes: which, by number or name
-    ) -> OperatingPoint: # `threshold` for the probabilities in their dtype (of outputs with activation 'identity' or None as they are), `fpr`, `tpr`, `precision`
+    ) -> OperatingPoint: # `threshold` for probabilities ('identity', None: for outputs), `fpr`, `tpr`, `precision`
         """The threshold to work with: at or above it is positive. Without arguments Youden's
 
-        Raises `ValueError` if a class is missing, if scores are NaN, and if no threshold has a rate of `max_fpr`, because negatives have the score inf."""
+        Compared with the probabilities in their own dtype it gives exactly the rates returned. Raises `ValueError` if
+        a class is missing, if scores are NaN, or if no threshold keeps to `max_fpr` (negatives have the score inf)."""
         if max_fpr is not None and cost_ratio is not None: raise ValueError(f'give max_fpr or cost_ratio, not both: got {max_fpr!r} and {cost_ratio!r}')
         if max_fpr is not None and not (_is_real(max_fpr) and 0 <= max_fpr <= 1): raise ValueError(f'max_fpr must be a number from 0 to 1, got {max_fpr!r}')
         if cost_ratio is not None and not (_is_real(cost_ratio) and cost_ratio > 0): raise ValueError(f'cost_ratio must be a number above 0, got {cost_ratio!r}')

@@ -36,9 +36,10 @@ def _fault(x, rows):
     if rows and not x.ndim: return 'a number without an axis of rows'
 
 def _describe(x, rows):
-    "Length, name of the dtype, and shape of a row of a tensor, or of the whole without `rows`; None for None. Raises for what cannot be sent"
+    "Length, dtype and shape of a row (of the whole without `rows`); None for None; raises for what can't be sent"
     if x is None: return None
-    if not isinstance(x, torch.Tensor): raise TypeError(f'gather_rows and add_up take tensors, one by one, got {type(x).__name__}')
+    kind = type(x).__name__
+    if not isinstance(x, torch.Tensor): raise TypeError(f'gather_rows and add_up take tensors, one by one, got {kind}')
     fault = _fault(x, rows)
     if fault: raise ValueError(f'gather_rows and add_up take dense tensors of {", ".join(_dtypes)}, got {fault}')
     return [len(x) if rows else 1, str(x.dtype)[6:], list(x.shape[1:] if rows else x.shape)]
@@ -65,19 +66,21 @@ def _exchange(said, group):
 def _check_same(said, key, what):
     "Raise `ValueError` unless all processes say the same of `key`"
     told = [o[key] for o in said]
-    if any(o != told[0] for o in told):
-        raise ValueError(f'processes must agree in {what}, got ' + ', '.join(f'{o!r} in process {i}' for i,o in enumerate(told)))
+    if all(o == told[0] for o in told): return
+    got = ', '.join(f'{o!r} in process {i}' for i,o in enumerate(told))
+    raise ValueError(f'processes must agree in {what}, got {got}')
 
 _kinds = dict(TypeError=TypeError, ValueError=ValueError)
 
 def _survey(call, tensors, failed, group):
-    "What each process has of each tensor, None if one has failed; raises in all processes what one cannot send, and where they do not agree"
+    "What each process has of each tensor, None if one failed; raises in all if one can't send, or they do not agree"
     error,told = None,[]
     try: told = [_describe(x, call == 'gather_rows') for x in tensors]
     except Exception as e: error = type(e).__name__,str(e)
     thread = threading.current_thread()
     name = 'the main thread' if thread is threading.main_thread() else thread.name
-    said = _exchange(dict(call=call, thread=name, error=error, failed=bool(failed), count=len(tensors), tensors=told), group)
+    own = dict(call=call, thread=name, error=error, failed=bool(failed), count=len(tensors), tensors=told)
+    said = _exchange(own, group)
     _check_same(said, 'thread', 'the thread that calls')
     _check_same(said, 'call', 'what they call')
     for i,o in enumerate(said):
@@ -111,8 +114,10 @@ def _sum(tensors, descriptions, group):
     "The sums over all processes, those of one dtype in one collective"
     kinds,device,res = [_common(o) for o in descriptions],_device(group),[None]*len(tensors)
     for dtype in {o:None for o,_ in kinds if o}:
-        which,wide = [i for i,(o,_) in enumerate(kinds) if o == dtype],torch.promote_types(dtype, torch.int32)  # backends cannot add narrow integers
-        parts = [torch.zeros(kinds[i][1], dtype=wide, device=device) if tensors[i] is None else tensors[i].detach().to(device, wide) for i in which]
+        wide = torch.promote_types(dtype, torch.int32)  # backends cannot add narrow integers
+        which = [i for i,(o,_) in enumerate(kinds) if o == dtype]
+        own = [torch.zeros(kinds[i][1], device=device) if tensors[i] is None else tensors[i].detach() for i in which]
+        parts = [o.to(device, wide) for o in own]
         total = torch.cat([o.reshape(-1) for o in parts])
         _call(dist.all_reduce, total, group=group)
         for i,o,part in zip(which, total.split([part.numel() for part in parts]), parts):
@@ -145,11 +150,11 @@ def gather_rows(
     *tensors, # Tensors of shape (n, ...), n may differ between processes; None where a process has no rows and knows no shape
     failed:bool=False, # This process has no valid rows: all get None for each tensor
     group=None, # Process group, None for all processes
-): # A tuple: each tensor with the rows of all processes, in the order of their ranks, on its device, without gradient; None where nobody has rows
+): # A tuple: each tensor with all processes' rows by rank, on its device, without gradient; None where nobody has rows
     """The rows of all processes, in each of them; all must call it, from the main thread or from threads of one name
 
-    Raises, in all processes, `ValueError` if shapes or the number of tensors differ or a tensor is not dense (sparse, nested, quantised, meta) or complex,
-    and `TypeError` for what is no tensor; `RuntimeError` if a process has ended or does not answer."""
+    Raises in all processes: `ValueError` if shapes or the number of tensors differ, or a tensor is sparse, nested,
+    quantised, meta or complex; `TypeError` for what is no tensor; `RuntimeError` if a process has ended or is late."""
     return _together('gather_rows', tensors, failed, group)
 
 def add_up(

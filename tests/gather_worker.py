@@ -1,6 +1,7 @@
 """The processes of the last tests of test_processes.py: what cannot be brought together, and calls from threads
 
-`gather_worker.py FOLDER 2 3` forks worlds of 2 and 3 processes, each of which runs all cases in one process group and writes a line of JSON for each."""
+`gather_worker.py FOLDER 2 3` forks worlds of 2 and 3 processes, each of which runs all cases in one process group
+and writes a line of JSON for each."""
 import json, os, signal, sys, threading, time, traceback, warnings
 from datetime import timedelta
 from pathlib import Path
@@ -46,11 +47,15 @@ def csr():
         return torch.eye(2).to_sparse_csr()
 
 # What the last process gives where the others give a tensor, the error, and what the message says
-odd = dict(sparse=(lambda: torch.eye(2).to_sparse(), 'ValueError', 'sparse'), csr=(csr, 'ValueError', 'sparse'), meta=(lambda: torch.zeros(2, device='meta'), 'ValueError', 'meta'),
-    quantised=(quantised, 'ValueError', 'quantised'), nested=(lambda: nested(torch.strided), 'ValueError', 'nested'), jagged=(lambda: nested(torch.jagged), 'ValueError', 'nested'),
-    complex=(lambda: torch.zeros(2, dtype=torch.complex64), 'ValueError', 'complex64'), uint16=(lambda: torch.zeros(2, dtype=torch.uint16), 'ValueError', 'uint16'),
-    list=(lambda: [1, 2], 'TypeError', 'list'), array=(lambda: np.zeros(2), 'TypeError', 'ndarray'), text=(lambda: 'abc', 'TypeError', 'str'),
-    lazy=(torch.nn.parameter.UninitializedParameter, 'RuntimeError ValueError', 'uninitialized'), number=(lambda: torch.tensor(1.), 'ValueError', 'axis of rows'))
+def zeros(**kwargs): return lambda: torch.zeros(2, **kwargs)
+
+makes = dict(sparse=lambda: torch.eye(2).to_sparse(), csr=csr, meta=zeros(device='meta'), quantised=quantised,
+    nested=lambda: nested(torch.strided), jagged=lambda: nested(torch.jagged), complex64=zeros(dtype=torch.complex64),
+    uint16=zeros(dtype=torch.uint16), number=lambda: torch.tensor(1.))
+says = dict(csr='sparse', jagged='nested', number='axis of rows')
+odd = {name:(make, 'ValueError', says.get(name, name)) for name,make in makes.items()}
+odd |= {type(o).__name__:(lambda o=o: o, 'TypeError', type(o).__name__) for o in ([1, 2], np.zeros(2), 'abc')}
+odd['lazy'] = torch.nn.parameter.UninitializedParameter, 'RuntimeError ValueError', 'uninitialized'
 
 for kind in odd:
     for f in (gather_rows, add_up):
@@ -61,7 +66,8 @@ for kind in odd:
             make,error,says = odd[kind]
             last = rank == world-1
             got = error_of(f, torch.zeros(3), make() if last else torch.zeros(2)), error_of(f, make() if last else None)
-            return [[o and [o[0] in error.split(), o[1].startswith(f'process {world-1}: '), says in o[1]] for o in got], next_call()],[[[True]*3]*2, after_all()]
+            right = [o and [o[0] in error.split(), o[1].startswith(f'process {world-1}: '), says in o[1]] for o in got]
+            return [right, next_call()],[[[True]*3]*2, after_all()]
 
 def numbers(counts): return ', '.join(f'{n} in process {i}' for i,n in enumerate(counts))
 
@@ -107,15 +113,15 @@ def unusual_memory():
     "With a gradient, expanded, every second column, transposed, of a subclass, without rows or columns on one process"
     base = torch.arange(12.).reshape(3, 4) + rank
     class Sub(torch.Tensor): pass
-    makes = [lambda x: x.clone().requires_grad_(), lambda x: x.clone().requires_grad_()*1, lambda x: x[:1].expand(5, 4), lambda x: x[:,::2], lambda x: x.t(), lambda x: x.as_subclass(Sub),
-        lambda x: x[:0] if rank == 1 else x, lambda x: x[:,:0]]
-    mine = [f(base) for f in makes]
-    all_ = [torch.cat([(o[:0] if j == 6 and i == 1 else o).detach().as_subclass(torch.Tensor) - rank*(o.numel() > 0) + i for i in range(world)])
-        for j,o in enumerate(mine[:6])]
+    makes = [lambda x: x.clone().requires_grad_(), lambda x: x.clone().requires_grad_()*1, lambda x: x[:1].expand(5, 4),
+        lambda x: x[:,::2], lambda x: x.t(), lambda x: x.as_subclass(Sub)]
+    mine = [*(f(base) for f in makes), base[:0] if rank == 1 else base, base[:,:0]]
+    whole = [torch.arange(12.).reshape(3, 4) + i for i in range(world)]
+    all_ = [torch.cat([f(o).detach().as_subclass(torch.Tensor) for o in whole]) for f in makes]
     got = gather_rows(*mine)
-    rest = [torch.cat([base - rank + i for i in range(world) if i != 1]), torch.zeros(3*world, 0)]
+    rest = [torch.cat([o for i,o in enumerate(whole) if i != 1]), torch.zeros(3*world, 0)]
     sums = add_up(*mine[:2])
-    want = told(*all_, *rest, *[world*(base-rank) + sum(range(world))]*2)
+    want = told(*all_, *rest, *[sum(whole)]*2)
     return [told(*got, *sums), [o.requires_grad for o in (*got, *sums)]],[want, [False]*10]
 
 @case('a default device elsewhere')
@@ -130,16 +136,20 @@ def default_device():
 
 @case('failed is no bool')
 def failed_of_numpy():
-    return [told(*gather_rows(torch.zeros(2), failed=np.bool_(rank == 1))), next_call()],[[None], after_all()]
+    got = gather_rows(torch.zeros(2), failed=np.bool_(rank == 1))
+    return [told(*got), next_call()],[[None], after_all()]
 
 @case('a group')
 def of_a_group():
     "Its members alone; the others say that they are none"
     pair = dist.new_group([0, 1])
-    if rank > 1: return error_of(gather_rows, torch.zeros(1), group=pair),['ValueError', 'gather_rows must be called by processes of the group, and this one is not in it']
+    says = 'gather_rows must be called by processes of the group, and this one is not in it'
+    if rank > 1: return error_of(gather_rows, torch.zeros(1), group=pair),['ValueError', says]
     return told(*gather_rows(torch.tensor([rank]), group=pair)),told(torch.tensor([0, 1]))
 
 # Threads
+
+threads_differ = 'processes must agree in the thread that calls, got '
 
 def in_threads(f, names):
     "What `f` of each name returns or raises, in threads of these names that run at once"
@@ -154,41 +164,43 @@ def in_threads(f, names):
 
 @case('a thread')
 def one_thread():
-    return in_threads(lambda _: told(*gather_rows(torch.tensor([rank]))), ['fit'])['fit'],told(torch.arange(world))
+    got = in_threads(lambda _: told(*gather_rows(torch.tensor([rank]))), ['fit'])
+    return got['fit'],told(torch.arange(world))
 
 @case('threads in another order')
 def other_order():
     "Calls that do not belong together raise in all processes, and no thread gets another one's rows"
-    got = []
-    for i in (0, 1) if rank == 0 else (1, 0): got += in_threads(lambda name: told(*gather_rows(torch.tensor([i]))), [f'thread{i}']).values()
-    said = [[f"'thread{int((i == 0) == (turn == 1))}' in process {i}" for i in range(world)] for turn in (0, 1)]
-    return [got, next_call()],[[['ValueError', f"processes must agree in the thread that calls, got {', '.join(o)}"] for o in said], after_all()]
+    got,said = [],[[f"'thread{int((i == 0) == (turn == 1))}' in process {i}" for i in range(world)] for turn in (0, 1)]
+    def rows(name): return told(*gather_rows(torch.tensor([int(name[-1])])))
+    for i in (0, 1) if rank == 0 else (1, 0): got += in_threads(rows, [f'thread{i}']).values()
+    return [got, next_call()],[[['ValueError', f"{threads_differ}{', '.join(o)}"] for o in said], after_all()]
 
 @case('the main thread and another')
 def main_and_other():
     def call(*_): return told(*gather_rows(torch.tensor([rank])))
     got = in_threads(call, ['fit'])['fit'] if rank else error_of(call)
     said = ', '.join(f"'{'fit' if i else 'the main thread'}' in process {i}" for i in range(world))
-    return [got, next_call()],[['ValueError', f'processes must agree in the thread that calls, got {said}'], after_all()]
+    return [got, next_call()],[['ValueError', threads_differ + said], after_all()]
 
 @case('threads at once')
 def at_once():
-    "Each call gets the rows of its own thread, or says that threads have met; shapes and numbers of tensors differ between threads"
+    "Each call gets the rows of its own thread, or says that threads have met; shapes and numbers of tensors differ"
     def f(name):
         i,res = int(name[-1]),[]
         for j in range(12):
             time.sleep(.002*((i + j + rank) % 3))
-            mine = [torch.full((rank + 1, i + 1), 100*i + rank) for _ in range(i + 1)]
-            try: rows = gather_rows(*mine)
-            except ValueError as e: res.append('processes must agree in the thread' in str(e))
-            else: res.append(len(rows) == i + 1 and all(torch.equal(o, torch.cat([torch.full((r + 1, i + 1), 100*i + r) for r in range(world)])) for o in rows))
+            def rows_of(r): return torch.full((r + 1, i + 1), 100*i + r)
+            want = torch.cat([rows_of(r) for r in range(world)])
+            try: rows = gather_rows(*[rows_of(rank)]*(i + 1))
+            except ValueError as e: res.append(threads_differ in str(e))
+            else: res.append(len(rows) == i + 1 and all(torch.equal(o, want) for o in rows))
         return res
     got = in_threads(f, ['t0', 't1', 't2'])
     return [got, next_call()],[{f't{i}':[True]*12 for i in range(3)}, after_all()]
 
 @case('threads at once, one name')
 def at_once_one_name():
-    "The lock keeps the collectives of a call together: rows of different shapes meet in an error, or each call gets its own"
+    "The lock keeps the collectives of a call together: different shapes meet in an error, or each call gets its own"
     def f(_):
         i = threading.current_thread().number
         try: rows, = gather_rows(torch.full((2, i + 1), i))
@@ -207,11 +219,13 @@ def run(folder):
     "All cases, in a world of processes"
     signal.alarm(90)
     torch.set_num_threads(1)
-    dist.init_process_group('gloo', init_method=f'file://{folder}/meeting-{world}', rank=rank, world_size=world, timeout=timedelta(seconds=20))
+    at = dict(init_method=f'file://{folder}/meeting-{world}', rank=rank, world_size=world)
+    dist.init_process_group('gloo', timeout=timedelta(seconds=20), **at)
     for name,f in cases.items():
         try: got,want = f()
         except Exception: got,want = traceback.format_exc(),None
-        with open(folder/f'{world}-{rank}.jsonl', 'a') as out: out.write(json.dumps(dict(case=name, got=got, want=want)) + '\n')
+        line = json.dumps(dict(case=name, got=got, want=want))
+        with open(folder/f'{world}-{rank}.jsonl', 'a') as out: out.write(line + '\n')
     dist.destroy_process_group()
 
 def fork(folder, size):

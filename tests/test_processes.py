@@ -107,7 +107,8 @@ def gathered(tmp_path_factory):
     def get(world):
         codes = folder/f'{world}-codes.json'
         assert codes.exists(), res.stderr
-        return [{o['case']:o for o in lines(folder/f'{world}-{rank}.jsonl')} for rank in range(world)],json.loads(codes.read_text()),res.stderr
+        ranks = [{o['case']:o for o in lines(folder/f'{world}-{rank}.jsonl')} for rank in range(world)]
+        return ranks,json.loads(codes.read_text()),res.stderr
     return get
 
 @pytest.mark.parametrize('world', [2, 3])
