@@ -283,7 +283,7 @@ def _as_they_are(x): return x
 def _activation_of(loss_func, outputs, targets):
     "'softmax', 'sigmoid' or, if `get_preds` leaves outputs as they are, 'identity'"
     while isinstance(loss_func, partial): loss_func = loss_func.func
-    act,x = getattr(loss_func, 'activation', None),torch.tensor([[-1., 2.]])
+    act,x = getattr(loss_func, 'activation', None),torch.tensor([[-1., 2.]], device='cpu')
     kind = _kind_of(act) or ('softmax' if targets.ndim < outputs.ndim else 'identity')
     return kind if kind == 'softmax' else 'identity' if not callable(act) or torch.equal(act(x), x) else 'sigmoid'
 
