@@ -267,8 +267,8 @@ steps = np.arange(6.)
 extreme = {'1e308':wide*1e308, 'float max':wide*np.finfo(float).max, '1e-300':wide*1e-300, 'subnormal':steps*5e-324,
     '1e250':steps*1e250, 'two sizes':[-1e308, -5e307, 1e308, 1e-300, 0, 2], 'offset 1e12':steps + 1e12,
     'offset 1e16':2*steps + 1e16, 'offset -1e300':-1e300*(1 - steps*2e-16), 'offset 1e308':1e308*(1 + steps*2e-16)}
-extreme |= {'int64':2**62 + np.arange(6), 'negative int64':-2**63 + np.arange(6),
-    'uint64':np.uint64(2**64-1) - np.arange(6, dtype=np.uint64)[::-1],
+extreme |= {'int64':2**62 + np.arange(6), 'negative int64':-2**63 + np.arange(6)}
+extreme |= {'uint64':np.uint64(2**64-1) - np.arange(6, dtype=np.uint64)[::-1],
     'all of int64':np.array([-2**63, -2**62, 0, 1, 2**62, 2**63-1]), 'float32':np.float32(wide*3e38)}
 
 @pytest.mark.parametrize('name', extreme)
