@@ -222,8 +222,9 @@ def plot_aum(
     fnr,fpr = np.searchsorted(up, t, 'right')/len(up),1 - np.searchsorted(down, t, 'right')/len(down)
     ax = _axes(ax, figsize)
     for rate,name in ((fpr, 'false positive rate'), (fnr, 'false negative rate')): ax.step(t, rate, where='post', label=name)
-    label = f'AUM {area:.4g}' + (f'e{exponent:+}' if exponent and area else '')
-    ax.fill_between(t, np.minimum(fpr, fnr), step='post', color='lightgrey', label=label)
+    digits,power = f'{area:.3e}'.split('e')
+    number = f'{float(digits):.4g}e{int(power)+exponent:+}' if exponent and area else f'{area:.4g}'
+    ax.fill_between(t, np.minimum(fpr, fnr), step='post', color='lightgrey', label=f'AUM {number}')
     start = f', counted from {offset}' if offset else ''
     unit = f', in units of 1e{exponent:+}' if exponent else ''
     ax.set(xlabel=f'threshold{start}{unit}', ylabel='rate')

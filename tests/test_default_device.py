@@ -143,7 +143,7 @@ units_of = {k:o.sigmoid() for k,o in s_of.items() if isinstance(o, torch.Tensor)
 units_of |= dict(array=units, list=units.tolist())
 @call('StreamingAUC', **{f'{curve} {k}':(k, dict(curve=curve)) for curve in ('ROC', 'PR', 'PRGAIN') for k in units_of},
     logit=('array', dict(thresholds='logit')), given=('array', dict(thresholds=[.2, .5])), empty=(None, {}),
-    logits=('float16', dict(from_logits=True)), weights=('array', dict(weight=weights)), one=('float32', dict(weight=2)))
+    logits=('float16', dict(from_logits=True)), w=('array', dict(weight=weights)), one=('float32', dict(weight=2)))
 def streaming(key, options):
     m = StreamingAUC(**{k:o for k,o in options.items() if k != 'weight'})
     if key: m.update_state(y, (s_of if m.from_logits else units_of)[key], options.get('weight'))
