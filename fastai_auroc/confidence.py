@@ -127,7 +127,7 @@ def _auroc_ci(scores, targets, activation=None, level=.95, method='wald', ignore
     auroc,se = _area(won, p, q, nan[0], None),math.nan if note else math.sqrt(variance)
     if se == 0: note = (f'AUROC interval is the single point {auroc:g}: the rows of each class have equal shares of right pairs, '
         'so their variance is 0, which is no certainty')
-    return AUROCInterval(*torch.tensor([auroc, *_interval(auroc, se, level, method), se], dtype=torch.float64)),note or None
+    return AUROCInterval(*torch.tensor([auroc, *_interval(auroc, se, level, method), se], dtype=torch.float64, device='cpu')),note or None
 
 def auroc_ci(
     scores, # Scores, shape (n,), (n, 1) or (n, 2)
@@ -178,4 +178,4 @@ def compare_auroc(
     ends = (math.nan, math.nan) if math.isnan(se) else (max(difference-reach, -1.), min(difference+reach, 1.))
     if math.isinf(z): note = f'the p-value of an AUROC difference of {difference:g} is 0 because its variance is 0, which is no certainty'
     if note: warnings.warn(note, stacklevel=2)
-    return AUROCComparison(*torch.tensor([*aurocs, difference, se, *ends, z, math.erfc(abs(z)/2**.5)], dtype=torch.float64))
+    return AUROCComparison(*torch.tensor([*aurocs, difference, se, *ends, z, math.erfc(abs(z)/2**.5)], dtype=torch.float64, device='cpu'))

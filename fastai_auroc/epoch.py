@@ -71,7 +71,7 @@ class _Rows(_Blocks):
         try: res = parts[0].new_empty(size, dtype=dtype)
         except torch.OutOfMemoryError:
             self.to_host()
-            res = torch.empty(size, dtype=dtype)
+            res = torch.empty(size, dtype=dtype, device='cpu')
         if self.joined is not None: self.blocks.insert(0, self.joined)
         old,self.joined = self.joined,None
         while self.blocks:
@@ -86,7 +86,7 @@ class _Rows(_Blocks):
 def _kind_of(act):
     "'softmax' or 'identity', as what `act` does to a row tells; None if it is no function of a row"
     if not callable(act): return None
-    try: total = float(act(torch.tensor([[0., 1., 3.]])).sum())
+    try: total = float(act(torch.tensor([[0., 1., 3.]], device='cpu')).sum())
     except Exception: return None
     return 'softmax' if abs(total - 1) < 1e-3 else 'identity'
 

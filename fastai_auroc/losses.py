@@ -155,8 +155,8 @@ def _aum(columns, positive, rows=False):
         s = columns.contiguous().numpy()
         gradient = np.empty_like(s)
         values,tau = zip(*(_aum_on_host(*o) for o in zip(s, positive.contiguous().numpy(), gradient)))
-        values,gradient = torch.tensor(values, dtype=torch.float64),torch.from_numpy(gradient)
-        tau = torch.tensor(tau, dtype=columns.dtype)[:,None] if rows else None
+        values,gradient = torch.tensor(values, dtype=torch.float64, device='cpu'),torch.from_numpy(gradient)
+        tau = torch.tensor(tau, dtype=columns.dtype, device='cpu')[:,None] if rows else None
     else: values,gradient,tau = _aum_anywhere(columns, positive)
     if not rows: return values,gradient,None
     up,down = _shares(positive, columns)
@@ -426,7 +426,7 @@ def _soft(columns, positive, rows=False, T=1.):
     if columns.device.type == 'cpu':
         values,*parts = zip(*(_soft_on_host(s, y, T, rows) for s,y in zip(columns.contiguous().numpy(), positive.contiguous().numpy())))
         gradient,parts = (torch.from_numpy(np.stack(o)) if o[0] is not None else None for o in parts)
-        return torch.tensor(values, dtype=torch.float64),gradient,parts
+        return torch.tensor(values, dtype=torch.float64, device='cpu'),gradient,parts
     s = _wide(columns)
     up,down = _shares(positive, s)
     loss,slope = map(torch.stack, zip(*(_pairs_anywhere(*o, partial(_sigmoid_of_pairs, T=T)) for o in zip(s, positive))))

@@ -207,12 +207,12 @@ def doubled_wins_on_host(
 # %% ../nbs/01_pairs.ipynb #911f5bec
 def _count_half(scores, positive):
     "As `count_keys`, for float16 or bfloat16 tensors; None for NaN"
-    bins = torch.zeros(2**17, dtype=torch.long)
+    bins = torch.zeros(2**17, dtype=torch.long, device='cpu')
     for s,p in zip(scores.view(torch.int16).split(2**20), positive.split(2**20)): bins += torch.bincount(s.int().mul_(2).add_(p).add_(2**16), minlength=2**17)
     bins = bins.view(-1, 2).roll(2**15, 0)
     bins[0] += bins[2**15]
     bins[2**15] = 0  # minus zero is zero
-    values = torch.arange(2**16, dtype=torch.int32).to(torch.int16).view(scores.dtype).double()
+    values = torch.arange(2**16, dtype=torch.int32, device='cpu').to(torch.int16).view(scores.dtype).double()
     if bins[values.isnan()].any(): return None
     n,p = bins[values.argsort()].T
     return int((p*(2*n.cumsum(0) - n)).sum()),int(p.sum())

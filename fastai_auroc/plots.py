@@ -95,8 +95,16 @@ def _frame(ax, lines, beside=False):
     return legend
 
 # %% ../nbs/08_plots.ipynb #2f006887
+def _decimals(low, high, digits):
+    "How many decimals to show, at least `digits`: so many that the ends of an interval differ"
+    while low < high and f'{low:.{digits}f}' == f'{high:.{digits}f}': digits += 1
+    return digits
+
 def _label(name, auroc, low=np.nan, high=np.nan):
-    number = 'undefined' if np.isnan(auroc) else f'{auroc:.3f}' + ('' if np.isnan(low) else f' ({low:.3f}–{high:.3f})')
+    "An entry of the legend, with the interval where there is one"
+    d = _decimals(low, high, 3)
+    interval = f' ({low:.{d}f}–{high:.{d}f})' if low < high else ''
+    number = 'undefined' if np.isnan(auroc) else f'{auroc:.{d}f}{interval}'
     return f'{name}: AUROC {number}' if name else f'AUROC {number}'
 
 def _entries(ranked, name, average, names, ci, level):
@@ -171,6 +179,20 @@ def plot_roc(
     return ax
 
 # %% ../nbs/08_plots.ipynb #2c922e43
+def _as_array(p):
+    "Numbers of a tensor on the CPU; those in half precision, which NumPy knows in part, as float32"
+    return (p.float() if p.dtype in (torch.float16, torch.bfloat16) else p).numpy()
+
+def _axis_of(scores):
+    "Scores as float64 that matplotlib can draw, the offset they are counted from, and the power of ten of their unit"
+    x = _as_array(scores)
+    low,high = x.min().item(),x.max().item()
+    reach,offset = max(abs(low), abs(high)),0
+    if 0 < high-low < 1e-9*reach: x,reach,offset = x - x.min(),high-low,low
+    exponent = 0 if 1e-250 < reach < 1e250 or not reach else int(np.floor(np.log10(reach)))
+    x = x.astype(np.float64)/10.**(exponent//2)/10.**(exponent - exponent//2)  # in two steps, since 10.**-324 is 0
+    return x,offset,exponent
+
 def plot_aum(
     scores, # Scores of a binary task, shape (n,) or two columns (n, 2)
     targets, # Labels, shape (n,): the larger of two is positive
@@ -179,54 +201,82 @@ def plot_aum(
     ax=None, # Where to draw; None makes a new figure
     figsize=(6,3.5), # Width and height of a new figure in inches
 ): # The axes
-    "Draw the false positive and the false negative rate by threshold, and the area under the smaller one; raises `ValueError` if a class is missing"
+    """Draw the false positive and the false negative rate by threshold, and the area under the smaller one
+
+    Scores that a picture could not show, huge ones, tiny ones or ones too close together, are drawn in other units or
+    from an offset, as the axis then says.
+    Raises `ValueError` if a class is missing or a score is not finite."""
     ranked = _Ranked(scores, targets, activation)
     if ranked.scores.ndim > 1:
         raise ValueError(f'plot_aum is for a binary task, got scores of shape {tuple(ranked.scores.shape)}: pass a column, and which labels are its class')
-    s,positive = (o.numpy() for o in (ranked.scores.double(), ranked.question()[1]))
-    if not np.isfinite(s).all(): raise ValueError(f'plot_aum needs finite scores, but {(~np.isfinite(s)).sum()} of {len(s)} are not')
-    if positive.all() or not positive.any(): raise ValueError('plot_aum needs positives and negatives, got ' + ('positives only' if len(s) and positive.all() else 'no positives'))
-    value,up,down = aum(torch.from_numpy(s), torch.from_numpy(positive)).item(),np.sort(s[positive]),np.sort(s[~positive])
-    t = np.unique(np.quantile(s, np.linspace(0, 1, 2001), method='nearest'))
+    bad,positive = int((~ranked.scores.isfinite()).sum()),ranked.question()[1].numpy()
+    if bad: raise ValueError(f'plot_aum needs finite scores, but {bad} of {len(positive)} are not')
+    if not positive.any(): raise ValueError('plot_aum needs positives and negatives, got no positives')
+    if positive.all(): raise ValueError('plot_aum needs positives and negatives, got positives only')
+    s,offset,exponent = _axis_of(ranked.scores)
+    area = aum(torch.from_numpy(s), torch.from_numpy(positive)).item()
+    up,down = np.sort(s[positive]),np.sort(s[~positive])
+    t = np.unique(np.sort(s)[np.linspace(0, len(s)-1, min(len(s), 2001)).round().astype(int)])
     room = .05*np.ptp(t) or .05*abs(t[0]) or .05
     t = np.concatenate([t[:1]-room, t, t[-1:]+room])
     fnr,fpr = np.searchsorted(up, t, 'right')/len(up),1 - np.searchsorted(down, t, 'right')/len(down)
     ax = _axes(ax, figsize)
     for rate,name in ((fpr, 'false positive rate'), (fnr, 'false negative rate')): ax.step(t, rate, where='post', label=name)
-    ax.fill_between(t, np.minimum(fpr, fnr), step='post', color='lightgrey', label=f'AUM {value:.4g}')
-    ax.set(xlabel='threshold', ylabel='rate')
+    digits,power = f'{area:.3e}'.split('e')
+    number = f'{float(digits):.4g}e{int(power)+exponent:+}' if exponent and area else f'{area:.4g}'
+    ax.fill_between(t, np.minimum(fpr, fnr), step='post', color='lightgrey', label=f'AUM {number}')
+    start = f', counted from {offset}' if offset else ''
+    unit = f', in units of 1e{exponent:+}' if exponent else ''
+    ax.set(xlabel=f'threshold{start}{unit}', ylabel='rate')
     ax.legend(fontsize='small')
     return ax
 
 # %% ../nbs/08_plots.ipynb #b8f05584
 OperatingPoint = namedtuple('OperatingPoint', 'threshold fpr tpr precision')
-OperatingPoint.__doc__ = "A threshold, at or above which is positive, and the false positive rate, true positive rate and precision it has: floats"
+OperatingPoint.__doc__ = """A threshold, at or above which is positive, and the rates and the precision it has: floats
+
+The threshold of whole numbers is an int, since a float would round large ones; inf if nothing is to be positive."""
 
 def _as_probabilities(outputs, labels, activation):
     "What `get_preds` makes of raw outputs, in their dtype; of two classes that of the second"
-    if activation in (None, 'identity') or not outputs.dtype.is_floating_point: p = ranking_scores(outputs, labels, activation)
-    elif activation == 'softmax' and outputs.ndim > labels.ndim: p = outputs.softmax(-1)
-    else: p = outputs.sigmoid()
+    if activation in (None, 'identity'): p = ranking_scores(outputs, labels, activation)
+    else:
+        z = outputs if outputs.dtype.is_floating_point else outputs.double()
+        p = z.softmax(-1) if activation == 'softmax' and z.ndim > 1 else z.sigmoid()
     return p[:,1] if p.ndim > labels.ndim and p.shape[1] == 2 else p
 
-def _between(here, below, like):
-    "A number halfway between two, in the dtype of the tensor `like`; the upper one if there is none"
-    middle = torch.tensor(here/2 + below/2, dtype=torch.float64).to(like.dtype).item()
+# %% ../nbs/08_plots.ipynb #c09f0df6
+def _between(here, below, dtype):
+    "A number of `dtype` halfway from `below` to `here`; `here` if there is none"
+    if not dtype.is_floating_point: return int(here) - (int(here)-int(below))//2
+    middle = torch.tensor(here/2 + below/2, dtype=torch.float64, device='cpu').to(dtype).item()
     return middle if below < middle < here else here
+
+def _threshold(values, i, dtype):
+    "A number of `dtype` that parts descending `values` below the `i`-th: it and those above are positive"
+    here = values[i].item() + (0. if dtype.is_floating_point else 0)  # minus zero is zero
+    return here if i == len(values)-1 else _between(here, values[i+1].item(), dtype)
 
 def _best_point(p, positive, max_fpr=None, cost_ratio=None):
     "The `OperatingPoint` of a question, from numbers to be compared with a threshold"
     m = int(positive.sum())
     k = len(positive)-m
     if not m or not k: raise ValueError('an operating point needs positives and negatives, and one of them is missing')
-    fpr,tpr,thresholds = (np.asarray(o) for o in roc_curve(p, positive, drop_intermediate=False))
-    if max_fpr is not None: gain = np.where(fpr <= max_fpr, tpr, -1)
-    elif cost_ratio is None: gain = tpr-fpr
-    else: gain = m*tpr - k*fpr/cost_ratio if cost_ratio > 1 else cost_ratio*m*tpr - k*fpr
+    x,positive = _as_array(p),positive.numpy()
+    values = np.unique(x)[::-1]
+    hits,alarms = (len(o) - np.sort(o).searchsorted(values) for o in (x[positive], x[~positive]))
+    above = values[0] != np.inf  # a threshold above all scores exists, at which nothing is positive
+    if above: hits,alarms = np.append(0, hits),np.append(0, alarms)
+    if max_fpr is not None: gain = np.where(alarms/k <= max_fpr, hits, -1)
+    elif cost_ratio is None: gain = hits*k - alarms*m
+    else: gain = hits - alarms/cost_ratio if cost_ratio > 1 else cost_ratio*hits - alarms
     i = gain.argmax()
-    threshold = thresholds[i] if i in (0, len(thresholds)-1) else _between(thresholds[i], thresholds[i+1], p)
-    hits,alarms = tpr[i]*m,fpr[i]*k
-    return OperatingPoint(float(threshold), float(fpr[i]), float(tpr[i]), float(hits/(hits+alarms)) if hits+alarms else float('nan'))
+    if gain[i] < 0 and max_fpr is not None:
+        raise ValueError(f'no threshold has a false positive rate of {max_fpr} or less: {alarms[0]} of {k} negatives '
+            'have the score inf, above which there is no number')
+    threshold = np.inf if above and i == 0 else _threshold(values, i-above, p.dtype)
+    hits,alarms = int(hits[i]),int(alarms[i])
+    return OperatingPoint(threshold, alarms/k, hits/m, hits/(hits+alarms) if hits+alarms else float('nan'))
 
 # %% ../nbs/08_plots.ipynb #2f832cdd
 def _as_they_are(x): return x
@@ -234,7 +284,7 @@ def _as_they_are(x): return x
 def _activation_of(loss_func, outputs, targets):
     "'softmax', 'sigmoid' or, if `get_preds` leaves outputs as they are, 'identity'"
     while isinstance(loss_func, partial): loss_func = loss_func.func
-    act,x = getattr(loss_func, 'activation', None),torch.tensor([[-1., 2.]])
+    act,x = getattr(loss_func, 'activation', None),torch.tensor([[-1., 2.]], device='cpu')
     kind = _kind_of(act) or ('softmax' if targets.ndim < outputs.ndim else 'identity')
     return kind if kind == 'softmax' else 'identity' if not callable(act) or torch.equal(act(x), x) else 'sigmoid'
 
@@ -251,13 +301,27 @@ def _get_raw(learn, ds_idx, dl):
     return outputs,targets
 
 # %% ../nbs/08_plots.ipynb #9890a27c
+def _threshold_text(threshold, p, digits):
+    "A threshold with `digits` digits, or with more where fewer would part the numbers of `p` elsewhere"
+    if not p.dtype.is_floating_point: return str(threshold)
+    x = _as_array(p)
+    below,here = x[x < threshold].max(initial=-np.inf),x[x >= threshold].min(initial=np.inf)
+    def parts(number): return (below < number or below == -np.inf == threshold) and number <= here
+    for d in range(digits, 18):
+        text = f'{threshold:.{d}g}'
+        numbers = float(text),torch.tensor(float(text), dtype=p.dtype, device='cpu').item()
+        if all(map(parts, numbers)): break
+    return text
+
 def _row_of_report(name, s, p, y, value, digits):
     "A line of `print_report` as a list of texts"
     row = [name, f'{int(y.sum()):,}', f'{len(y):,}']
     if np.isnan(value): return [*row, 'undefined', 'NaN among the scores' if s.isnan().any() else 'one class only' if len(y) else 'no rows']
     (auroc,low,high,_),best = _auroc_ci(s, y)[0],_best_point(p, y)
-    interval = '–' if low.isnan() else f'{low:.{digits}f}–{high:.{digits}f}'
-    return [*row, f'{auroc:.{digits}f}', interval, f'{best.threshold:.{digits}g}', *(f'{o:.{digits}f}' for o in best[1:])]
+    d = _decimals(low, high, digits)
+    interval = f'{low:.{d}f}–{high:.{d}f}' if low < high else '–'
+    rates = [f'{o:.{digits}f}' for o in best[1:]]
+    return [*row, f'{auroc:.{d}f}', interval, _threshold_text(best.threshold, p, digits), *rates]
 
 def _class_number(which, names, k):
     "The number of one of `k` classes, by its name or number"
@@ -326,13 +390,17 @@ class ROCInterpretation:
         max_fpr:float|None=None, # The highest false positive rate that can be borne, from 0 to 1
         cost_ratio:float|None=None, # Cost of a missed positive, where a false alarm costs 1
         which=None, # Of several classes: which, by number or name
-    ) -> OperatingPoint: # `threshold` as a probability (of outputs with activation 'identity' or None as they are), `fpr`, `tpr`, `precision`
-        "The threshold to work with: at or above it is positive. Without arguments Youden's; raises `ValueError` if a class is missing"
+    ) -> OperatingPoint: # `threshold` for probabilities ('identity', None: for outputs), `fpr`, `tpr`, `precision`
+        """The threshold to work with: at or above it is positive. Without arguments Youden's
+
+        Compared with the probabilities in their own dtype it gives exactly the rates returned. Raises `ValueError` if
+        a class is missing, if scores are NaN, or if no threshold keeps to `max_fpr` (negatives have the score inf)."""
         if max_fpr is not None and cost_ratio is not None: raise ValueError(f'give max_fpr or cost_ratio, not both: got {max_fpr!r} and {cost_ratio!r}')
         if max_fpr is not None and not (_is_real(max_fpr) and 0 <= max_fpr <= 1): raise ValueError(f'max_fpr must be a number from 0 to 1, got {max_fpr!r}')
         if cost_ratio is not None and not (_is_real(cost_ratio) and cost_ratio > 0): raise ValueError(f'cost_ratio must be a number above 0, got {cost_ratio!r}')
         p,y = self._ranked.question(_class_number(which, self.names, len(self._ranked.aurocs)), self._p)
         if p.isnan().any(): raise ValueError(f'{int(p.isnan().sum())} of {len(p)} scores are NaN, which no threshold can order')
+        max_fpr,cost_ratio = (None if o is None else float(o) for o in (max_fpr, cost_ratio))
         return _best_point(p, y, max_fpr, cost_ratio)
 
     def print_report(self,

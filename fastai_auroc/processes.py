@@ -8,16 +8,13 @@ Docs: https://fastai-auroc.github.io/fastai_auroc/processes.html.md"""
 __all__ = ['process_count', 'gather_rows', 'add_up']
 
 # %% ../nbs/03b_processes.ipynb #17cb15ef
-import functools, math, torch, torch.distributed as dist
+import functools, json, math, threading, torch, torch.distributed as dist
+from weakref import WeakKeyDictionary
 
 # %% ../nbs/03b_processes.ipynb #a00c2716
 def process_count(group=None): # of processes in `group`, None for all; 1 without a process group
     "How many processes there are"
     return dist.get_world_size(group) if dist.is_available() and dist.is_initialized() else 1
-
-def _refuse(x):
-    "Raise `TypeError` for what is no tensor"
-    if x is not None and not isinstance(x, torch.Tensor): raise TypeError(f'gather_rows and add_up take tensors, one by one, got {type(x).__name__}')
 
 def _call(f, *args, group):
     "A collective operation, or an error that says what may have happened"
@@ -27,89 +24,143 @@ def _call(f, *args, group):
             f'time-out of the process group (init_process_group(timeout=...)), or the backend refused: {e}') from e
 
 # %% ../nbs/03b_processes.ipynb #939449a9
-_dtypes = torch.float64,torch.float32,torch.float16,torch.bfloat16,torch.int64,torch.int32,torch.int16,torch.int8,torch.uint8,torch.bool
-_most_axes = 6
+_dtypes = {o:getattr(torch, o) for o in 'float64 float32 float16 bfloat16 int64 int32 int16 int8 uint8 bool'.split()}
 
+def _fault(x, rows):
+    "Why `x` cannot be sent, None if it can"
+    if x.is_nested: return 'a nested tensor'
+    if x.layout != torch.strided: return f'a sparse tensor, {x.layout}'
+    if x.is_quantized: return f'a quantised tensor, {x.dtype}'
+    if x.device.type == 'meta': return 'a tensor without numbers, on the device meta'
+    if x.dtype not in _dtypes.values(): return f'a tensor of {x.dtype}'
+    if rows and not x.ndim: return 'a number without an axis of rows'
+
+def _describe(x, rows):
+    "Length, dtype and shape of a row (of the whole without `rows`); None for None; raises for what can't be sent"
+    if x is None: return None
+    kind = type(x).__name__
+    if not isinstance(x, torch.Tensor): raise TypeError(f'gather_rows and add_up take tensors, one by one, got {kind}')
+    fault = _fault(x, rows)
+    if fault: raise ValueError(f'gather_rows and add_up take dense tensors of {", ".join(_dtypes)}, got {fault}')
+    return [len(x) if rows else 1, str(x.dtype)[6:], list(x.shape[1:] if rows else x.shape)]
+
+# %% ../nbs/03b_processes.ipynb #e599c349
 def _device(group): return torch.device('cuda', torch.cuda.current_device()) if dist.get_backend(group) == 'nccl' else torch.device('cpu')
 
-def _describe(x):
-    "What a process has, as numbers: rows, number of the dtype, axes of a row, shape of a row"
-    if x is None: return [0, -1, 0] + [0]*_most_axes
-    _refuse(x)
-    row = x.shape[1:]
-    if not x.ndim or len(row) > _most_axes or x.dtype not in _dtypes: raise ValueError(f'cannot bring together tensors of shape {tuple(x.shape)} and {x.dtype}')
-    return [len(x), _dtypes.index(x.dtype), len(row), *row] + [0]*(_most_axes-len(row))
+def _all_gather(x, lengths, group):
+    "The first axis of `x`, of which process i has `lengths[i]`, from all processes: a list"
+    padded = x.new_zeros((max(lengths), *x.shape[1:]))
+    padded[:len(x)] = x
+    parts = [torch.empty_like(padded) for _ in lengths]
+    _call(dist.all_gather, parts, padded, group=group)
+    return [o[:n] for o,n in zip(parts, lengths)]
 
-def _survey(tensors, failed, group):
-    "What each process has of each tensor, and whether one has failed; one that cannot say so fails, after it told the others"
-    width,error = 3 + _most_axes,None
-    try: own = [o for x in tensors for o in _describe(x)]
-    except (TypeError, ValueError) as e: own,error = [0]*(width*len(tensors)),e
-    mine = torch.tensor([int(failed or error is not None), *own], device=_device(group))
-    everyone = [torch.empty_like(mine) for _ in range(process_count(group))]
-    _call(dist.all_gather, everyone, mine, group=group)
-    if error: raise error
-    everyone = torch.stack(everyone).tolist()
-    return [[o[1+i*width:1+(i+1)*width] for o in everyone] for i in range(len(tensors))],any(o[0] for o in everyone)
+def _exchange(said, group):
+    "What each process says, as JSON takes it, in the order of ranks"
+    text = torch.tensor(list(json.dumps(said).encode()), dtype=torch.uint8, device=_device(group))
+    size = torch.tensor([len(text)], dtype=torch.int64, device=text.device)
+    sizes = torch.cat(_all_gather(size, [1]*process_count(group), group)).tolist()
+    return [json.loads(bytes(o.tolist())) for o in _all_gather(text, sizes, group)]
 
 # %% ../nbs/03b_processes.ipynb #a5e70e13
+def _check_same(said, key, what):
+    "Raise `ValueError` unless all processes say the same of `key`"
+    told = [o[key] for o in said]
+    if all(o == told[0] for o in told): return
+    got = ', '.join(f'{o!r} in process {i}' for i,o in enumerate(told))
+    raise ValueError(f'processes must agree in {what}, got {got}')
+
+_kinds = dict(TypeError=TypeError, ValueError=ValueError)
+
+def _survey(call, tensors, failed, group):
+    "What each process has of each tensor, None if one failed; raises in all if one can't send, or they do not agree"
+    error,told = None,[]
+    try: told = [_describe(x, call == 'gather_rows') for x in tensors]
+    except Exception as e: error = type(e).__name__,str(e)
+    thread = threading.current_thread()
+    name = 'the main thread' if thread is threading.main_thread() else thread.name
+    own = dict(call=call, thread=name, error=error, failed=bool(failed), count=len(tensors), tensors=told)
+    said = _exchange(own, group)
+    _check_same(said, 'thread', 'the thread that calls')
+    _check_same(said, 'call', 'what they call')
+    for i,o in enumerate(said):
+        if o['error']: raise _kinds.get(o['error'][0], RuntimeError)(f"process {i}: {o['error'][1]}")
+    if any(o['failed'] for o in said): return None
+    _check_same(said, 'count', 'the number of their tensors')
+    return list(zip(*(o['tensors'] for o in said)))
+
+# %% ../nbs/03b_processes.ipynb #53c4e2f0
 def _common(descriptions):
     "The dtype and the row's shape that all processes have, None where nobody has rows; raises `ValueError` if shapes differ"
-    kinds = [o[1:] for o in descriptions if o[1] >= 0]
-    if not kinds: return None,()
-    rows = {tuple(o[2:2+o[1]]) for o in kinds}
+    known = [o for o in descriptions if o is not None]
+    if not known: return None,()
+    rows = {tuple(o[2]) for o in known}
     if len(rows) > 1: raise ValueError(f'processes must agree in the shape of their rows, got {sorted(rows)}')
-    return functools.reduce(torch.promote_types, [_dtypes[o[0]] for o in kinds]),rows.pop()
+    return functools.reduce(torch.promote_types, [_dtypes[o[1]] for o in known]),rows.pop()
 
 # %% ../nbs/03b_processes.ipynb #ee49c44b
 def _gather(x, descriptions, group):
+    "The rows of all processes"
     dtype,row = _common(descriptions)
     if dtype is None: return None
-    lengths,device = [o[0] for o in descriptions],_device(group)
+    lengths,device = [0 if o is None else o[0] for o in descriptions],_device(group)
     home = device if x is None else x.device
     if not math.prod(row): return torch.zeros((sum(lengths), *row), dtype=dtype, device=home)
-    x = torch.zeros((0, *row), dtype=dtype) if x is None else x.to(dtype)
-    flat = x.detach().reshape(len(x), math.prod(row)).contiguous().to(device).view(torch.uint8)
-    padded = flat.new_zeros(max(lengths), flat.shape[1])
-    padded[:len(flat)] = flat
-    parts = [torch.empty_like(padded) for _ in lengths]
-    _call(dist.all_gather, parts, padded, group=group)
-    return torch.cat([o[:n] for o,n in zip(parts, lengths)]).view(dtype).reshape(sum(lengths), *row).to(home)
+    x = torch.zeros((0, *row), dtype=dtype, device=device) if x is None else x.detach().to(dtype)
+    flat = x.reshape(len(x), math.prod(row)).contiguous().to(device).view(torch.uint8)
+    return torch.cat(_all_gather(flat, lengths, group)).view(dtype).reshape(sum(lengths), *row).to(home)
 
+def _sum(tensors, descriptions, group):
+    "The sums over all processes, those of one dtype in one collective"
+    kinds,device,res = [_common(o) for o in descriptions],_device(group),[None]*len(tensors)
+    for dtype in {o:None for o,_ in kinds if o}:
+        wide = torch.promote_types(dtype, torch.int32)  # backends cannot add narrow integers
+        which = [i for i,(o,_) in enumerate(kinds) if o == dtype]
+        own = [torch.zeros(kinds[i][1], device=device) if tensors[i] is None else tensors[i].detach() for i in which]
+        parts = [o.to(device, wide) for o in own]
+        total = torch.cat([o.reshape(-1) for o in parts])
+        _call(dist.all_reduce, total, group=group)
+        for i,o,part in zip(which, total.split([part.numel() for part in parts]), parts):
+            res[i] = o.reshape(part.shape).to(device if tensors[i] is None else tensors[i].device, dtype)
+    return res
+
+# %% ../nbs/03b_processes.ipynb #a342abcb
+_locks,_lock = WeakKeyDictionary(),threading.Lock()
+
+def _group_lock(group):
+    "The lock of a process group"
+    with _lock: return _locks.setdefault(dist.group.WORLD if group is None else group, threading.Lock())
+
+def _together(call, tensors, failed, group):
+    "What all processes have of each tensor, a tuple"
+    n = process_count(group)
+    if n < 1: raise ValueError(f'{call} must be called by processes of the group, and this one is not in it')
+    if n == 1:
+        for x in tensors: _describe(x, call == 'gather_rows')
+        return (None,)*len(tensors) if failed else tensors
+    with _group_lock(group):
+        descriptions = _survey(call, tensors, failed, group)
+        if descriptions is None: return (None,)*len(tensors)
+        for o in descriptions: _common(o)  # raises before the first rows go around
+        if call == 'add_up': return tuple(_sum(tensors, descriptions, group))
+        return tuple(_gather(*o, group) for o in zip(tensors, descriptions))
+
+# %% ../nbs/03b_processes.ipynb #21d2093f
 def gather_rows(
     *tensors, # Tensors of shape (n, ...), n may differ between processes; None where a process has no rows and knows no shape
     failed:bool=False, # This process has no valid rows: all get None for each tensor
     group=None, # Process group, None for all processes
-): # A tuple: each tensor with the rows of all processes, in the order of their ranks, on its device; None where nobody has rows
-    """The rows of all processes, in each of them; all must call it
+): # A tuple: each tensor with all processes' rows by rank, on its device, without gradient; None where nobody has rows
+    """The rows of all processes, in each of them; all must call it, from the main thread or from threads of one name
 
-    Raises `ValueError` if shapes differ, and `RuntimeError` if a process has ended or does not answer."""
-    if process_count(group) == 1:
-        for x in tensors: _refuse(x)
-        return (None,)*len(tensors) if failed else tensors
-    descriptions,someone_failed = _survey(tensors, failed, group)
-    if someone_failed: return (None,)*len(tensors)
-    return tuple(_gather(*o, group) for o in zip(tensors, descriptions))
+    Raises in all processes: `ValueError` if shapes or the number of tensors differ, or a tensor is sparse, nested,
+    quantised, meta or complex; `TypeError` for what is no tensor; `RuntimeError` if a process has ended or is late."""
+    return _together('gather_rows', tensors, failed, group)
 
 def add_up(
     *tensors, # Counts, each of one shape everywhere; None where a process has none and knows no shape
     failed:bool=False, # This process has no valid counts: all get None for each tensor
     group=None, # Process group, None for all processes
-): # A tuple: the sums over all processes, on the tensors' devices; None where nobody has counts
-    """The sums over all processes, in each of them; all must call it
-
-    Raises `ValueError` if shapes differ, and `RuntimeError` if a process has ended or does not answer."""
-    if process_count(group) == 1:
-        for x in tensors: _refuse(x)
-        return (None,)*len(tensors) if failed else tensors
-    descriptions,someone_failed = _survey([x[None] if isinstance(x, torch.Tensor) else x for x in tensors], failed, group)
-    if someone_failed: return (None,)*len(tensors)
-    kinds,device,res = [_common(o) for o in descriptions],_device(group),[None]*len(tensors)
-    for dtype in {o:None for o,_ in kinds if o}:
-        which,wide = [i for i,(o,_) in enumerate(kinds) if o == dtype],torch.promote_types(dtype, torch.int32)  # backends cannot add narrow integers
-        parts = [torch.zeros(kinds[i][1], dtype=wide, device=device) if tensors[i] is None else tensors[i].to(device, wide) for i in which]
-        total = torch.cat([o.reshape(-1) for o in parts])
-        _call(dist.all_reduce, total, group=group)
-        for i,o,part in zip(which, total.split([part.numel() for part in parts]), parts):
-            res[i] = o.reshape(part.shape).to(device if tensors[i] is None else tensors[i].device, dtype)
-    return tuple(res)
+): # A tuple: the sums over all processes, on the tensors' devices, without gradient; None where nobody has counts
+    "The sums over all processes, in each of them; all must call it, and it raises as `gather_rows` does"
+    return _together('add_up', tensors, failed, group)

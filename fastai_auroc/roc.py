@@ -77,7 +77,7 @@ def _points_of_columns(scores, labels, high, micro, weight):
     "Points of the curve of each question in turn, on the CPU; None where the general path must look"
     k,threads,single = scores.shape[-1],torch.get_num_threads(),labels.ndim == 1
     if scores.ndim == 1 or micro:
-        if single and micro: labels,high = labels[:,None] == torch.arange(k),True
+        if single and micro: labels,high = labels[:,None] == torch.arange(k, device=labels.device),True
         weight = weight if weight is None or not micro else weight.repeat_interleave(k)
         yield points_on_host(scores.reshape(-1), labels.reshape(-1), high, weight, threads)
     else:
@@ -111,7 +111,7 @@ def _count_on_host(scores, labels, weight=None, max_fpr=None, ovo=False, micro=F
     if weight is not None or max_fpr is not None:
         res = [_count_points(o, max_fpr) for o in _points_of_columns(scores, labels, high, micro, weight)]
         return None if None in res else [*map(list, zip(*res)), [0]*len(res)]
-    if single and micro: labels,high = labels[:,None] == torch.arange(scores.shape[1]),True
+    if single and micro: labels,high = labels[:,None] == torch.arange(scores.shape[1], device=labels.device),True
     if scores.ndim == 1 or micro:
         res = count_on_host(scores.reshape(-1), labels.reshape(-1), high, threads)
         res = res and tuple([o] for o in res)
@@ -236,7 +236,7 @@ def _auroc(scores, targets, activation=None, average='macro', multi_class='ovr',
     if max_fpr == 1: max_fpr = None
     n,k = len(ranked),1 if task == 'binary' else ranked.shape[1]
     each = average is None and task != 'binary'
-    if not n: return torch.full((k,) if each else (), torch.nan, dtype=torch.float64),'AUROC is NaN: there are no rows'
+    if not n: return torch.full((k,) if each else (), torch.nan, dtype=torch.float64, device='cpu'),'AUROC is NaN: there are no rows'
 
     wanted = dict(weight=weight, max_fpr=max_fpr, ovo=ovo, micro=average == 'micro' and k > 1, ignore_index=ignore_index)
     counts = _count_on_host(ranked, labels, **wanted) if ranked.device.type == 'cpu' and not samples else None
@@ -262,7 +262,7 @@ def _auroc(scores, targets, activation=None, average='macro', multi_class='ovr',
     if each: value = values
     elif nan_rows: value = math.nan
     else: value = _mean(values, weights if average == 'weighted' or samples else None)
-    value = torch.tensor(value, dtype=torch.float64)
+    value = torch.tensor(value, dtype=torch.float64, device='cpu')
     if not nan_rows and all(p) and all(q): return value,None
     why = [f'{nan_rows:.0f} of {n} rows have NaN scores' if nan_rows else '', _missing(p, q, 'samples' if samples else 'binary' if len(p) == 1 else task)]
     what = 'is NaN' if value.isnan().all() else 'is NaN for some columns' if each else f'leaves columns out of the {average} average'
@@ -336,7 +336,7 @@ def _mean_curve(curves):
         left += np.where(first <= last, y[first], between)
         right += np.where(first <= last, y[last], between)
     fpr,tpr = np.repeat(grid, 2),np.stack([left, right], 1).reshape(-1)/len(curves)
-    return ROCCurve(torch.from_numpy(fpr), torch.from_numpy(tpr), torch.full((len(fpr),), torch.nan, dtype=torch.float64))
+    return ROCCurve(torch.from_numpy(fpr), torch.from_numpy(tpr), torch.full((len(fpr),), torch.nan, dtype=torch.float64, device='cpu'))
 
 # %% ../nbs/02_roc.ipynb #4f0ccec4
 def roc_curve(

@@ -117,7 +117,8 @@ class Buckets:
         low:float=0., # The least score there may be; what is outside spoils the result
         high:float=1., # The greatest score there may be
     ):
-        self.cuts,self.low,self.high = torch.as_tensor(thresholds),low,high
+        self.cuts = thresholds if isinstance(thresholds, Tensor) else torch.from_numpy(thresholds)
+        self.low,self.high = low,high
         self.reset()
 
     def reset(self):
@@ -295,7 +296,7 @@ class StreamingAUC(_Parts):
     Counts are exact: int64, with weights float64. Nothing waits for a device before `result`. Precision is interpolated after Davis & Goadrich (2006), gain is
     that of Flach & Kull (2015). Raises `ValueError` for options that do not go together."""
     def _mean_of(self, method):
-        if self._buckets.counts is None: return torch.zeros((), dtype=torch.float64)
+        if self._buckets.counts is None: return torch.zeros((), dtype=torch.float64, device='cpu')
         counts,improper = (o.cpu() for o in (self._buckets.counts, self._buckets.improper))
         notes = [f'{improper} of the scores are not in [0, 1], or their weights are negative or not finite, so the area is NaN; logits need from_logits=True'] if improper else []
         if (counts.sum(-1) == 0).any(): notes.append('a column has no positives or no negatives, and what would be divided by zero counts as zero, as in Keras')

@@ -5,6 +5,7 @@ from fastai.learner import Learner
 from fastai.losses import BCEWithLogitsLossFlat, CrossEntropyLossFlat, MSELossFlat
 from fastai.tabular.all import Categorify, CategoryBlock, FillMissing, Normalize, TabularDataLoaders, tabular_learner
 from fastai.torch_core import noop, set_seed
+from fractions import Fraction
 from matplotlib import pyplot as plt
 from types import SimpleNamespace
 from scipy.special import expit, softmax
@@ -68,6 +69,44 @@ def test_interval_in_the_legend():
     one,wide,none = (legend(plot_roc(s, y, **o))[0] for o in ({}, dict(level=.999), dict(ci=False)))
     assert one == with_ci(s, y) and wide == with_ci(s, y, .999) and none == number(sk.roc_auc_score(y, s))
     assert len({one, wide, none}) == 3
+
+@pytest.mark.parametrize('s', [[.1, .2, .3, .4], [.4, .3, .2, .1], [.5]*4], ids=['perfect', 'reversed', 'all tied'])
+def test_no_interval_where_the_variance_is_zero(s, capsys, recwarn):
+    "`auroc_ci` warns that it is no certainty; a legend of one or more curves and the report show none"
+    y = [0, 0, 1, 1]
+    want = sk.roc_auc_score(y, s)
+    assert legend(plot_roc(s, y)) == [number(want)] and legend(plot_roc(dict(a=s), y)) == [f'a: {number(want)}']
+    columns = np.stack([s, s], 1),np.stack([y, y], 1)
+    assert legend(plot_roc(*columns, average=None)) == [f'{c}: {number(want)}' for c in (0, 1)]
+    for task in ((s, y), columns):
+        ROCInterpretation(*task).print_report()
+        assert capsys.readouterr().out.splitlines()[1].split()[3:5] == [f'{want:.3f}', '–']
+    assert not recwarn.list
+    with pytest.warns(UserWarning, match='no certainty'): auroc_ci(s, y)
+
+def test_column_of_a_perfect_ranking(recwarn):
+    "The half width 0 comes with the sentence of `auroc_ci`, once a fit; the picture of the epoch has no interval"
+    x = torch.arange(-20., 20)[:,None]
+    dls,show = as_dls(x, (x[:,0] > 0).long()),ShowROCCallback()
+    learn = Learner(dls, nn.Linear(1, 2), loss_func=CrossEntropyLossFlat(), cbs=AUROC(ci=True))
+    with torch.no_grad(): learn.model.weight.copy_(torch.tensor([[-1.], [1.]]))
+    quietly(learn, 'fit', 2, lr=0., cbs=show)
+    assert learn.recorder.values[-1][-2:] == [1, 0] and legend(show.ax) == ['epoch 1: AUROC 1.000']
+    assert len([o for o in recwarn.list if 'no certainty' in str(o.message)]) == 1
+
+def test_decimals_of_a_narrow_interval(capsys):
+    "As many as tell its ends apart: never 1.000 (1.000–1.000)"
+    n = 300_000
+    s,y = np.arange(n),(np.arange(n) >= n//2).astype(int)
+    s[n//2-4:n//2+4] = s[n//2+3:n//2-5:-1]
+    auroc,low,high,_ = map(float, auroc_ci(s, y))
+    assert f'{low:.3f}' == f'{high:.3f}' == f'{auroc:.3f}' == '1.000' and low < auroc < high
+    text, = legend(plot_roc(s, y))
+    d = len(text.split()[1]) - 2
+    assert text == f'AUROC {auroc:.{d}f} ({low:.{d}f}–{high:.{d}f})'
+    assert f'{low:.{d}f}' != f'{high:.{d}f}' and f'{low:.{d-1}f}' == f'{high:.{d-1}f}'
+    ROCInterpretation(s, y).print_report()
+    assert capsys.readouterr().out.splitlines()[1].split()[3:5] == [f'{auroc:.{d}f}', f'{low:.{d}f}–{high:.{d}f}']
 
 def test_two_logits():
     "Two logits are ranked by their difference, also where the softmax saturates"
@@ -217,6 +256,53 @@ def test_plot_aum_on_given_axes():
     _,(left,right) = plt.subplots(1, 2)
     assert plot_aum(s, y, ax=right) is right and not left.lines and len(plt.get_fignums()) == 1
 
+def rescaled(s):
+    "Whole numbers or floats as exact fractions of their reach, counted from the least, and the reach"
+    s = [Fraction(o) for o in np.asarray(s).tolist()]
+    reach = max(s)-min(s)
+    return np.array([float((o-min(s))/reach) for o in s]),reach
+
+wide = np.array([-1., -.25, .5, .75, 1, -.5])
+steps = np.arange(6.)
+extreme = {'1e308':wide*1e308, 'float max':wide*np.finfo(float).max, '1e-300':wide*1e-300, 'subnormal':steps*5e-324,
+    '1e250':steps*1e250, 'two sizes':[-1e308, -5e307, 1e308, 1e-300, 0, 2], 'offset 1e12':steps + 1e12,
+    'offset 1e16':2*steps + 1e16, 'offset -1e300':-1e300*(1 - steps*2e-16), 'offset 1e308':1e308*(1 + steps*2e-16)}
+extreme |= {'int64':2**62 + np.arange(6), 'negative int64':-2**63 + np.arange(6)}
+extreme |= {'uint64':np.uint64(2**64-1) - np.arange(6, dtype=np.uint64)[::-1],
+    'all of int64':np.array([-2**63, -2**62, 0, 1, 2**62, 2**63-1]), 'float32':np.float32(wide*3e38)}
+
+@pytest.mark.parametrize('name', extreme)
+def test_plot_aum_of_extreme_scores(name, tmp_path):
+    "The picture shows the overlap, and the number is the AUM by definition of the rescaled scores; nobody warns"
+    s,y = extreme[name],np.array([0, 1, 0, 1, 0, 1])
+    scaled,reach = rescaled(s)
+    part = aum_def(torch.tensor(scaled), torch.tensor(y) > 0).item()
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        ax = plot_aum(s, y)
+        ax.figure.savefig(tmp_path/'aum.png')
+    number, = [o.split()[1] for o in legend(ax) if o.startswith('AUM')]
+    assert part > 0 and abs(Fraction(number)/(Fraction(part)*reach) - 1) < 1e-3
+    low,high = ax.get_xlim()
+    x = ax.lines[0].get_xdata()[1:-1]  # thresholds at scores, without the room on either side
+    assert shaded(ax)/(x[-1]-x[0]) == pytest.approx(part, rel=1e-6) and x[-1]-x[0] > .8*(high-low)
+
+@pytest.mark.parametrize('value', [1e308, -np.finfo(float).max, 5e-324, 1e-300, 0, 1e16])
+def test_plot_aum_of_one_score(value, tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        ax = plot_aum([value]*4, [0, 1, 0, 1])
+        ax.figure.savefig(tmp_path/'aum.png')
+    assert 'AUM 0' in legend(ax)
+
+@pytest.mark.parametrize('n', [2001, 2002, 10000])
+def test_plot_aum_of_many_rows(n):
+    "Thinned to 2,001 thresholds at most, and hardly another picture"
+    s,y = noisy(n, digits=12)
+    ax = plot_aum(s, y)
+    assert shaded(ax) == pytest.approx(aum_def(torch.tensor(s), torch.tensor(y) > 0).item(), rel=.02)
+    assert len(ax.lines[0].get_xdata()) <= 2003
+
 def test_faults_of_plot_aum():
     s,y = noisy()
     with pytest.raises(ValueError, match=r'binary.*\(90, 3\)'): plot_aum(*classes())
@@ -313,8 +399,10 @@ asked = [{}, *(dict(max_fpr=o) for o in (0, .01, .05, .1, .3, .5, .9, 1)), *(dic
 
 def check_best(point, s, y, max_fpr=None, cost_ratio=None):
     "No threshold would do better"
-    fpr,tpr = every_point(s, y)
-    p,q = (y == 1).sum(),(y == 0).sum()
+    check_best_of(point, *every_point(s, y), (y == 1).sum(), (y == 0).sum(), max_fpr, cost_ratio)
+
+def check_best_of(point, fpr, tpr, p, q, max_fpr=None, cost_ratio=None):
+    "The same for the rates of all thresholds, and the numbers of positives and negatives"
     if max_fpr is not None:
         assert point.fpr <= max_fpr and point.tpr == pytest.approx(tpr[fpr <= max_fpr].max(), abs=1e-12)
         assert point.fpr == pytest.approx(fpr[np.isclose(tpr, point.tpr)].min(), abs=1e-12)
@@ -649,6 +737,99 @@ def test_threshold_of_outputs_in_half_precision(kwargs, dtype):
     check_best(point, p.double().numpy(), y.numpy(), **kwargs)
     over = p >= point.threshold
     assert (over[y == 0].double().mean().item(), over[y == 1].double().mean().item()) == pytest.approx(point[1:3], abs=1e-12)
+
+def applied(numbers, y, threshold):
+    "False positive rate, true positive rate and precision of what is at or above the threshold, compared one by one"
+    over = np.array([o >= threshold for o in numbers])
+    precision = (y[over] == 1).mean() if over.any() else np.nan
+    return (over & (y == 0)).sum()/(y == 0).sum(),(over & (y == 1)).sum()/(y == 1).sum(),precision
+
+def extremes(g, n):
+    "Few values, among them infinite ones, both zeros, subnormals and neighbours"
+    values = [np.inf, -np.inf, 0., -0., 1., np.nextafter(1, 2), 5e-324, -5e-324, 1e308, -1e308, 1e-310, .5]
+    which = torch.randint(12, (n,), generator=g)[torch.randint(n, (n,), generator=g)]
+    return torch.tensor(values, dtype=torch.float64)[which]
+
+def large(g, n, low=-2**63, high=2**63-1):
+    "Whole numbers that float64 cannot tell apart"
+    offset = [2**53, 2**62, low, high-8, -2**53 if low else 2**54][torch.randint(5, (1,), generator=g)]
+    return [offset + o for o in torch.randint(8, (n,), generator=g).tolist()]
+
+def in_dtype(dtype): return lambda g, n: extremes(g, n).to(dtype)
+def rounded(dtype, *columns): return lambda g, n: (torch.randn(n, *columns, generator=g)*40).round().to(dtype)
+def same(x): return x
+def integers(g, n): return torch.randint(-9, 9, (n,), generator=g)
+def second(z): return z.softmax(1)[:,1]
+
+# Kind -> outputs of n rows, their activation, and what a user compares with the threshold
+floats_ = torch.float64, torch.float32, torch.float16, torch.bfloat16
+kinds = {str(o)[6:]:(in_dtype(o), 'identity', same) for o in floats_}
+kinds |= {f'softmax of {o}':(rounded(o, 2), 'softmax', second) for o in floats_}
+kinds |= {f'sigmoid of {o}':(rounded(o), 'sigmoid', torch.sigmoid) for o in floats_}
+kinds['sigmoid of int'] = integers, 'sigmoid', lambda z: z.double().sigmoid()
+kinds['int64'] = lambda g, n: torch.tensor(large(g, n)), 'identity', same
+kinds['list of int'] = large, 'identity', np.asarray
+kinds['uint64'] = lambda g, n: np.array(large(g, n, 0, 2**64-1), dtype=np.uint64), 'identity', same
+kinds['int8'] = lambda g, n: torch.randint(-128, 128, (n,), generator=g).to(torch.int8), None, same
+kinds['bool'] = lambda g, n: torch.rand(n, generator=g) < .5, None, same
+kinds['probabilities'] = lambda g, n: torch.randint(5, (n,), generator=g)/4, None, same
+
+no_threshold = 'no threshold has a false positive rate of .* negatives have the score inf'
+
+@pytest.mark.parametrize('kind', kinds)
+def test_threshold_gives_the_rates(kind, capsys, recwarn):
+    "Exactly those that are stated, to NumPy and to torch, or no threshold does; also the one that the report shows"
+    make,activation,seen = kinds[kind]
+    g = torch.Generator().manual_seed(0)
+    for n in (2, 3, 5, 9, 30)*6:
+        outputs,y = make(g, n),torch.randint(2, (n,), generator=g).numpy()
+        y[:2] = 0,1
+        interp,p = ROCInterpretation(outputs, y, activation),seen(outputs)
+        numbers = p.tolist()
+        cuts = sorted({*numbers, np.inf})
+        fpr,tpr = np.array([applied(numbers, y, t)[:2] for t in cuts]).T
+        for kwargs in asked:
+            if 'max_fpr' in kwargs and not (fpr <= kwargs['max_fpr']).any():
+                assert np.inf in numbers
+                with pytest.raises(ValueError, match=no_threshold): interp.operating_point(**kwargs)
+                continue
+            point = interp.operating_point(**kwargs)
+            np.testing.assert_array_equal(applied(numbers, y, point.threshold), point[1:])
+            np.testing.assert_array_equal(np.asarray(p >= point.threshold), [o >= point.threshold for o in numbers])
+            if isinstance(p, torch.Tensor) and p.dtype != torch.bfloat16:
+                np.testing.assert_array_equal(p.numpy() >= point.threshold, [o >= point.threshold for o in numbers])
+            check_best_of(point, fpr, tpr, (y == 1).sum(), (y == 0).sum(), **kwargs)
+        interp.print_report()
+        *_,shown,a,b,_ = capsys.readouterr().out.splitlines()[-1].split()
+        shown = float(shown) if shown == 'inf' or type(numbers[0]) is float else int(shown)
+        got = applied(numbers, y, shown)
+        assert got[:2] == interp.operating_point()[1:3] and (a, b) == tuple(f'{o:.3f}' for o in got[:2])
+    assert not recwarn.list
+
+@pytest.mark.parametrize('scores', [[np.inf, np.inf, 0], [np.inf, -np.inf, 0], [np.inf]*3], ids=str)
+def test_negatives_of_infinite_score(scores, recwarn):
+    "Above them there is no threshold; any other question has an answer that holds"
+    y = [0, 1, 1]
+    interp = ROCInterpretation(scores, y, 'identity')
+    says = no_threshold.replace('.*', '0.0 or less: 1 of 1')
+    with pytest.raises(ValueError, match=says): interp.operating_point(max_fpr=0)
+    for kwargs in ({}, dict(max_fpr=1), dict(cost_ratio=.01), dict(cost_ratio=100)):
+        point = interp.operating_point(**kwargs)
+        assert applied(scores, np.array(y), point.threshold) == point[1:] and point.fpr == 1
+    assert not recwarn.list
+
+def test_threshold_of_large_numbers():
+    "Whole numbers that a float would round keep their neighbours apart, by hand"
+    for dtype,low in ((np.int64, 2**53), (np.int64, -2**63), (np.uint64, 2**64-2)):
+        point = ROCInterpretation(np.array([low, low+1], dtype=dtype), [0, 1], 'identity').operating_point()
+        assert point == (low+1, 0, 1, 1) and type(point.threshold) is int
+    assert ROCInterpretation([10, 20], [0, 1], 'identity').operating_point().threshold == 15
+
+def test_softmax_of_many_labels():
+    "The threshold is one for the softmax, by which the columns are ranked"
+    z,y = torch.randn(60, 3),(torch.rand(60, 3) < .4).long()
+    interp,p = ROCInterpretation(z, y, 'softmax'),z.softmax(1).numpy()
+    for c in range(3): check_applied(interp.operating_point(which=c), p[:,c], y[:,c].numpy())
 
 @pytest.mark.parametrize('n', [40, 3000])
 def test_threshold_of_saturated_outputs(n):

@@ -6,6 +6,7 @@ import numpy as np, pytest
 if importlib.util.find_spec('accelerate') is None:
     pytest.skip('fastai trains in several processes through accelerate, which is not installed', allow_module_level=True)
 
+import gather_worker
 from processes_worker import cases, jobs
 
 here = Path(__file__).parent
@@ -97,6 +98,28 @@ def test_odd_tensor(forked, job):
     ranks,codes = forked(2, job)
     assert codes == [0, 0]
     for r in ranks: assert r == [dict(got=[['torch.int64', [2], [0, 1]]])]
+
+@pytest.fixture(scope='module')
+def gathered(tmp_path_factory):
+    "What each process of a world wrote down that runs the cases of gather_worker.py, and how they ended"
+    folder = tmp_path_factory.mktemp('gathered')
+    res = start(gather_worker.__file__, folder, 2, 3)
+    def get(world):
+        codes = folder/f'{world}-codes.json'
+        assert codes.exists(), res.stderr
+        ranks = [{o['case']:o for o in lines(folder/f'{world}-{rank}.jsonl')} for rank in range(world)]
+        return ranks,json.loads(codes.read_text()),res.stderr
+    return get
+
+@pytest.mark.parametrize('world', [2, 3])
+@pytest.mark.parametrize('name', gather_worker.cases)
+def test_what_processes_give(gathered, world, name):
+    "Odd tensors, numbers of tensors and threads: the right rows, or the same error in each process, which goes on"
+    ranks,codes,stderr = gathered(world)
+    assert codes == [0]*world, stderr
+    for r in ranks:
+        assert name in r and r[name]['want'] is not None, r.get(name)
+        assert r[name]['got'] == r[name]['want']
 
 alone = """
 import sys
