@@ -14,6 +14,7 @@ from math import isfinite
 from numbers import Integral
 from numpy.polynomial import Polynomial
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 from .scores import _is_real, _log_odds, class_rows, has_float64, to_tensor
 from .pairs import _block, _blocks, pack_keys, unpack_keys
 
@@ -136,6 +137,14 @@ def _save(ctx, *tensors):
     ctx.save_for_forward(*tensors)
     ctx.set_materialize_grads(False)  # a tangent of zeros would ask for a second derivative
 
+def _primal(x): return forward_ad.unpack_dual(x, level=0).primal if isinstance(x, Tensor) else x
+
+def _forward_mode(f):
+    "`jvp` from `f(ctx, saved, *tangents)`: in it PyTorch switches an outer forward mode off, whose derivatives would be zero without a word"
+    def jvp(ctx, *tangents):
+        with forward_ad._set_fwd_grad_enabled(True): return f(ctx, [_primal(o) for o in ctx.saved_tensors], *map(_primal, tangents))
+    return staticmethod(jvp)
+
 class _Derivative(torch.autograd.Function):
     "`g` times the gradient, as a function of the columns, whose derivative is a product with the Hessian"
     @staticmethod
@@ -147,30 +156,30 @@ class _Derivative(torch.autograd.Function):
         _save(ctx, *tensors)
 
     @staticmethod
-    def along(ctx, direction):
-        "The product of the Hessian and a direction, and the gradient itself"
-        columns,_,gradient,positive,negative,defined = ctx.saved_tensors
-        product = ctx.surrogate.hessian_product(columns, positive, negative, direction).to(columns.dtype)
-        if len(columns) == 1: return product
-        return torch.where(defined[:,None], product, 0)*_share(defined, product)[:,None]
+    def product(surrogate, saved, direction):
+        "Of the Hessian and a direction"
+        columns,_,_,positive,negative,defined = saved
+        res = surrogate.hessian_product(columns, positive, negative, direction).to(columns.dtype)
+        return res if len(columns) == 1 else torch.where(defined[:,None], res, 0)*_share(defined, res)[:,None]
 
     @staticmethod
-    def alone(ctx):
-        columns,g,*others = ctx.saved_tensors
-        return _Derivative.apply(columns, torch.ones_like(g), *others, ctx.surrogate)
+    def alone(surrogate, saved):
+        "The gradient, without a factor"
+        columns,g,*others = saved
+        return _Derivative.apply(columns, torch.ones_like(g), *others, surrogate)
 
     @staticmethod
     def backward(ctx, u):
         if u is None: return (None,)*7
-        g = ctx.saved_tensors[1]
-        of_columns = g*_Derivative.along(ctx, u) if ctx.needs_input_grad[0] else None
-        of_g = (u*_Derivative.alone(ctx)).sum() if ctx.needs_input_grad[1] else None
+        saved = ctx.saved_tensors
+        of_columns = saved[1]*_Derivative.product(ctx.surrogate, saved, u) if ctx.needs_input_grad[0] else None
+        of_g = (u*_Derivative.alone(ctx.surrogate, saved)).sum() if ctx.needs_input_grad[1] else None
         return of_columns,of_g,*[None]*5
 
-    @staticmethod
-    def jvp(ctx, columns, g, *_):
-        res = 0 if g is None else g*_Derivative.alone(ctx)
-        return res if columns is None else res + ctx.saved_tensors[1]*_Derivative.along(ctx, columns)
+    @_forward_mode
+    def jvp(ctx, saved, columns, g, *_):
+        res = 0 if g is None else g*_Derivative.alone(ctx.surrogate, saved)
+        return res if columns is None else res + saved[1]*_Derivative.product(ctx.surrogate, saved, columns)
 
     @staticmethod
     def vmap(info, in_dims, *args): return _one_by_one(_Derivative, info, in_dims, args)
@@ -181,7 +190,7 @@ class _WithGradient(torch.autograd.Function):
     def forward(ctx, columns, positive, negative, defined, surrogate, rows):
         value,gradient,parts = _mean(surrogate.value, columns.detach(), positive, defined, rows, negative)
         value,gradient,ctx.surrogate = value.to(columns.dtype),gradient.to(columns.dtype),surrogate
-        ctx.rows = rows
+        ctx.rows,ctx.others = rows,int(rows)
         _save(ctx, columns, gradient, positive, negative, defined)
         if not rows: return value
         ctx.mark_non_differentiable(parts)
@@ -195,15 +204,12 @@ class _WithGradient(torch.autograd.Function):
         if not torch.is_grad_enabled(): return g*gradient,*[None]*5
         return _Derivative.apply(columns, g, gradient, *masks, ctx.surrogate),*[None]*5
 
-    @staticmethod
-    def slope(ctx, direction):
-        columns,gradient,*masks = ctx.saved_tensors
-        return (_Derivative.apply(columns, columns.new_ones(()), gradient, *masks, ctx.surrogate)*direction).sum()
-
-    @staticmethod
-    def jvp(ctx, direction, *_):
-        slope = _WithGradient.slope(ctx, direction)
-        return (slope, slope, None) if ctx.rows else slope
+    @_forward_mode
+    def jvp(ctx, saved, direction, *_):
+        columns,gradient,*masks = saved
+        slope = (_Derivative.apply(columns, columns.new_ones(()), gradient, *masks, ctx.surrogate)*direction).sum()
+        res = slope,*[slope]*ctx.rows,*[None]*ctx.others
+        return res if len(res) > 1 else slope
 
 class _Transformable(_WithGradient):
     "The same in the form that `torch.func` asks for, which takes longer: the gradient is an output, too, the last one"
@@ -215,14 +221,10 @@ class _Transformable(_WithGradient):
 
     @staticmethod
     def setup_context(ctx, inputs, output):
-        columns,*masks,ctx.surrogate,ctx.rows = inputs
-        ctx.mark_non_differentiable(*output[2 if ctx.rows else 1:])
+        columns,*masks,ctx.surrogate,rows = inputs
+        ctx.rows,ctx.others = rows,1 + rows
+        ctx.mark_non_differentiable(*output[-ctx.others:])
         _save(ctx, columns, output[-1], *masks)
-
-    @staticmethod
-    def jvp(ctx, direction, *_):
-        slope = _WithGradient.slope(ctx, direction)
-        return (slope, slope, None, None) if ctx.rows else (slope, None)
 
     @staticmethod
     def vmap(info, in_dims, *args): return _one_by_one(_Transformable, info, in_dims, args)
@@ -428,9 +430,9 @@ class _LogOdds(torch.autograd.Function):
         from_top = torch.where(top, g, 0).sum(-1, keepdim=True)
         return (g - p*(pull.sum(-1, keepdim=True) - pull) - torch.where(top, 0, from_top*others)).to(ctx.saved_tensors[0].dtype)
 
-    @staticmethod
-    def jvp(ctx, direction):
-        z,v = (_wide(x) for x in (ctx.saved_tensors[0], direction))
+    @_forward_mode
+    def jvp(ctx, saved, direction):
+        z,v = (_wide(x) for x in (*saved, direction))
         top,p,others = _shares_of_others(z)
         rest = ((p*v).sum(-1, keepdim=True) - p*v)/(1-p).clamp(min=.25)
         return (v - torch.where(top, (others*v).sum(-1, keepdim=True), rest)).to(direction.dtype)
@@ -458,7 +460,9 @@ def _margins(outputs, targets):
 def _probabilities(outputs, targets):
     "Probabilities, shape (n,) or (n, K)"
     if outputs.ndim == 1 or targets.ndim == 2 or outputs.shape[1] == 2: return _margins(outputs, targets).sigmoid()
-    return outputs.float().softmax(-1) if outputs.dtype != torch.float64 else outputs.softmax(-1)
+    z = outputs if outputs.dtype == torch.float64 else outputs.float()
+    if not (_can_look(z) and z.numel() and z.max().item() < torch.inf): z = z.clamp(max=torch.finfo(z.dtype).max)  # ∞ has a share of 1
+    return z.softmax(-1)
 
 # %% ../nbs/07_losses.ipynb #398269b0
 def _one_of(*names): return lambda o: isinstance(o, str) and o in names
@@ -700,23 +704,22 @@ class _PairDerivative(torch.autograd.Function):
         _save(ctx, s, positive, negative, *directions)
 
     @staticmethod
-    def along(ctx, directions): return _PairDerivative.apply(*ctx.saved_tensors[:3], ctx.T, *directions)
-
-    @staticmethod
     def backward(ctx, u):
-        directions = ctx.saved_tensors[3:]
+        columns,directions = ctx.saved_tensors[:3],ctx.saved_tensors[3:]
         if u is None: return (None,)*(4+len(directions))
         def without(i): return [*directions[:i], *directions[i+1:], u]
-        of_scores = _PairDerivative.along(ctx, [*directions, u]) if ctx.needs_input_grad[0] else None
-        of_directions = [_PairDerivative.along(ctx, without(i)) if ctx.needs_input_grad[4+i] else None for i in range(len(directions))]
+        def along(*directions): return _PairDerivative.apply(*columns, ctx.T, *directions)
+        of_scores = along(*directions, u) if ctx.needs_input_grad[0] else None
+        of_directions = [along(*without(i)) if ctx.needs_input_grad[4+i] else None for i in range(len(directions))]
         return of_scores,None,None,None,*of_directions
 
-    @staticmethod
-    def jvp(ctx, s, positive, negative, T, *tangents):
-        directions = ctx.saved_tensors[3:]
-        sums = [] if s is None else [_PairDerivative.along(ctx, [*directions, s])]
+    @_forward_mode
+    def jvp(ctx, saved, s, positive, negative, T, *tangents):
+        columns,directions = saved[:3],saved[3:]
+        def along(*directions): return _PairDerivative.apply(*columns, ctx.T, *directions)
+        sums = [] if s is None else [along(*directions, s)]
         for i,t in enumerate(tangents):
-            if t is not None: sums.append(_PairDerivative.along(ctx, [*directions[:i], t, *directions[i+1:]]))
+            if t is not None: sums.append(along(*directions[:i], t, *directions[i+1:]))
         return sum(sums)
 
     @staticmethod
@@ -801,21 +804,23 @@ def _soft_of_counted(s, positive, T, rows, counts):
         return res
     return value,*(None if o is None else spread(o) for o in of_rows)
 
-def _soft(columns, positive, rows=False, negative=None, T=1.):
-    "One minus the smooth AUROC of each column, its gradient, and the parts of the rows if asked for"
-    if columns.device.type == 'cpu':
-        masks = [positive] if negative is None else [positive, positive | negative]
-        each = zip(columns.contiguous().numpy(), *(o.contiguous().numpy() for o in masks))
-        values,*parts = zip(*((_soft_on_host if len(o) == 2 else _soft_of_counted)(*o[:2], T, rows, *o[2:]) for o in each))
-        gradient,parts = (torch.from_numpy(np.stack(o)) if o[0] is not None else None for o in parts)
-        return torch.tensor(values, dtype=torch.float64, device='cpu'),gradient,parts
+def _soft_anywhere(columns, positive, negative=None, T=1.):
+    "`_soft` with rows on any device, without a look at the numbers"
     s = _bounded(_wide(columns), _far*T)
-    share = _pair_share(positive, s, negative)
-    f = partial(_sigmoid_of_pairs, T=T)
+    share,f = _pair_share(positive, s, negative),partial(_sigmoid_of_pairs, T=T)
     each = zip(s, positive, [None]*len(s) if negative is None else negative)
     loss,slope = map(torch.stack, zip(*(_pairs_anywhere(x, y, f, other) for x,y,other in each)))
     parts = .5*loss*share
     return parts.sum(-1),slope*share,parts
+
+def _soft(columns, positive, rows=False, negative=None, T=1.):
+    "One minus the smooth AUROC of each column, its gradient, and the parts of the rows if asked for"
+    if columns.device.type != 'cpu': return _soft_anywhere(columns, positive, negative, T)
+    masks = [positive] if negative is None else [positive, positive | negative]
+    each = zip(columns.contiguous().numpy(), *(o.contiguous().numpy() for o in masks))
+    values,*parts = zip(*((_soft_on_host if len(o) == 2 else _soft_of_counted)(*o[:2], T, rows, *o[2:]) for o in each))
+    gradient,parts = (torch.from_numpy(np.stack(o)) if o[0] is not None else None for o in parts)
+    return torch.tensor(values, dtype=torch.float64, device='cpu'),gradient,parts
 
 def _soft_product(columns, positive, negative, direction, T=1.):
     "Of the Hessian of each column's value and a direction"
@@ -895,7 +900,7 @@ class _SortedHinges:
         "Twice the mean difference of `x` over the pairs that lack margin, of which each row has its own, in the order of the columns"
         return self.unsorted(2*self.by_class(self.count*x - above, self.under*x - below))*self.share
 
-    def unsorted(self, x): return torch.empty_like(x).scatter_(-1, self.order, x)
+    def unsorted(self, x): return x.scatter(-1, self.order, x)
 
 def _infinitely_wrong(s, positive, negative=None):
     "Which positives are at -∞ and negatives at ∞, where the other class is not"
