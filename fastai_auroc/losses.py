@@ -25,18 +25,26 @@ def _can_look(x):
     "Whether the numbers of `x` are there to be looked at without a wait"
     return x.device.type == 'cpu' and not torch.compiler.is_compiling() and not _in_transform()
 
+def _wide(x): return x.double() if has_float64(x) else x.float()
+
+# %% ../nbs/07_losses.ipynb #d18d448f
 def _as_text(label): return f'{label:g}' if isinstance(label, float) else str(label)
 
 def _raise_wrong_labels(targets, wanted):
     "Raise `ValueError` that names the labels found, and what may be a mark of rows without a label"
     labels = targets.unique().tolist()
     marks = [o for o in (-100, -1, 255) if o in labels]
-    hint = f'if {marks[0]} marks rows to leave out, pass ignore_index={marks[0]}' if marks else 'a label to leave out is named by ignore_index'
+    hint = 'ignore_index names a label to leave out'
+    if marks: hint = f'if {marks[0]} marks rows to leave out, pass ignore_index={marks[0]}'
     found = ', '.join(map(_as_text, labels[:5])) + (f' and {len(labels)-5} more' if len(labels) > 5 else '')
-    raise ValueError(f'targets {wanted}, got {_as_text(labels[0])} to {_as_text(labels[-1])} (labels {found}): {hint}')
+    low,high = _as_text(labels[0]),_as_text(labels[-1])
+    raise ValueError(f'targets {wanted}, got {low} to {high} (labels {found}): {hint}')
 
-def _check_labels(targets, k):
-    "Raise `ValueError` for labels that are not two, one above zero, or no class numbers below `k`, where they can be looked at"
+def _check_labels(
+    targets, # Targets, shape (n,) or (n, K)
+    k, # How many classes, if targets are class numbers; None if they are positive or not
+):
+    "Raise `ValueError` for labels that are not two, one above zero, or no class numbers, where they can be looked at"
     if not _can_look(targets) or targets.dtype == torch.bool or not targets.numel(): return
     floats = targets.dtype.is_floating_point
     low,high = (o.item() for o in targets.aminmax())
@@ -55,33 +63,37 @@ def _check_labels(targets, k):
 _unsigned = [getattr(torch, o) for o in ('uint16', 'uint32', 'uint64') if hasattr(torch, o)]
 
 def _comparable(targets):
-    "Targets of a dtype that can be compared; raises `ValueError` for labels of 2⁶³ and more, where they can be looked at"
+    "Targets of a dtype that PyTorch can compare; raises `ValueError` for labels of 2⁶³ and more, where it can look"
     if targets.dtype not in _unsigned: return targets
     labels = targets.long()
     if targets.dtype != _unsigned[-1]: return labels
-    if _can_look(labels) and (labels < 0).any(): raise ValueError('targets must be labels below 2**63, but some uint64 ones are not')
+    if _can_look(labels) and (labels < 0).any(): raise ValueError('targets must be labels below 2**63; some are not')
     return torch.where(labels < 0, 2**63-1, labels)
 
-def _which_count(targets, ignore_index):
-    "Which entries of targets have another label than `ignore_index`, bool in their shape; None if all have, as far as one can look"
-    if ignore_index is None: return None
-    if targets.dtype == torch.bool: targets = targets.byte()
-    if targets.dtype.is_floating_point: targets = _wide(targets)
-    elif not torch.iinfo(targets.dtype).min <= ignore_index <= torch.iinfo(targets.dtype).max: return None
-    counts = targets != ignore_index
-    return None if _can_look(counts) and counts.all() else counts
-
+# %% ../nbs/07_losses.ipynb #4bf14802
 _label = 'one whole number that int64 holds, or None'
 
 def _is_label(x): return x is None or _is_real(x) and abs(x) < 2**63 and float(x).is_integer()
 
+def _which_count(targets, ignore_index):
+    "Which entries of targets have another label than `ignore_index`; None if all have, as far as one can look"
+    if ignore_index is None: return None
+    if targets.dtype == torch.bool: targets = targets.byte()
+    if targets.dtype.is_floating_point: targets = _wide(targets)
+    else:
+        labels = torch.iinfo(targets.dtype)
+        if not labels.min <= ignore_index <= labels.max: return None  # or it would wrap around
+    counts = targets != int(ignore_index)
+    return None if _can_look(counts) and counts.all() else counts
+
+# %% ../nbs/07_losses.ipynb #22e2b121
 def _leave_out(
     outputs, # Outputs from `class_rows`, shape (n,) or (n, K)
     targets, # Targets from `class_rows`, shape (n,) or (n, K)
     ignore_index, # Label of entries to leave out, or None
     k, # How many classes, if targets are class numbers; None if they are positive or not
 ): # Outputs, 0 where left out; targets that can be compared; which of them count, in their shape, None for all
-    "Outputs and targets without what is to be left out; raises `ValueError` for labels that are none, where it can look"
+    "Outputs and targets without what is left out; raises `ValueError` for labels that are none, where it can look"
     targets = _comparable(targets)
     counts = _which_count(targets, ignore_index)
     if counts is None:
@@ -90,12 +102,13 @@ def _leave_out(
     if _can_look(targets): _check_labels(targets[counts], k)
     return torch.where(counts if outputs.ndim == counts.ndim else counts[:,None], outputs, 0),targets,counts
 
+# %% ../nbs/07_losses.ipynb #6dda05d2
 def _questions(
     scores, # Scores, shape (n,) or (n, K)
     targets, # Targets from `_leave_out`, shape (n,) or (n, K)
     pooled=False, # Make one question of all
     counts=None, # Which targets count, in their shape; None for all
-): # Scores, which of them are positive, and which negative, each of shape (C, n); None for negatives if these are all the others
+): # Scores, which of them are positive, and which negative, each of shape (C, n); the last None if all count
     "Questions as rows"
     as_row = pooled or scores.ndim == 1
     classes = torch.arange(scores.shape[1], device=targets.device) if scores.ndim > targets.ndim else None
@@ -118,18 +131,13 @@ class _Surrogate:
 def _share(defined, x): return defined.to(x.dtype)/defined.sum().clamp(min=1)
 
 def _mean(f, columns, positive, defined, rows=False, negative=None):
-    "Mean over the columns that are `defined` of `f`, its gradient and the parts of the rows (None unless asked for), both of shape (C, n)"
-    values,gradient,parts = f(columns if columns.dtype == torch.float64 else columns.float(), positive, rows, negative)
+    "Mean over the columns that are `defined` of `f`, its gradient, and if asked the parts of the rows, of shape (C, n)"
+    wide = columns if columns.dtype == torch.float64 else columns.float()
+    values,gradient,parts = f(wide, positive, rows, negative)
     if len(values) == 1: return values[0],gradient,parts
     share = _share(defined, values)
-    gradient,parts = (None if o is None else torch.where(defined[:,None], o, 0)*share[:,None].to(o.dtype) for o in (gradient, parts))
-    return torch.where(defined, values, 0) @ share,gradient,parts
-
-def _one_by_one(function, info, in_dims, args):
-    "What `function` gives for each of a batch of `torch.vmap`, stacked"
-    each = [function.apply(*(o if d is None else o.select(d, i) for o,d in zip(args, in_dims))) for i in range(info.batch_size)]
-    if isinstance(each[0], torch.Tensor): return torch.stack(each),0
-    return tuple(map(torch.stack, zip(*each))),(0,)*len(each[0])
+    def average(o): return None if o is None else torch.where(defined[:,None], o, 0)*share[:,None].to(o.dtype)
+    return torch.where(defined, values, 0) @ share,average(gradient),average(parts)
 
 # %% ../nbs/07_losses.ipynb #031f9a08
 def _save(ctx, *tensors):
@@ -137,13 +145,21 @@ def _save(ctx, *tensors):
     ctx.save_for_forward(*tensors)
     ctx.set_materialize_grads(False)  # a tangent of zeros would ask for a second derivative
 
-def _primal(x): return forward_ad.unpack_dual(x, level=0).primal if isinstance(x, Tensor) else x
+def _primals(xs): return [forward_ad.unpack_dual(x, level=0).primal if isinstance(x, Tensor) else x for x in xs]
 
 def _forward_mode(f):
-    "`jvp` from `f(ctx, saved, *tangents)`: in it PyTorch switches an outer forward mode off, whose derivatives would be zero without a word"
+    "`jvp` from `f(ctx, saved, *tangents)`, such that a second forward mode around the first one sees what it does"
     def jvp(ctx, *tangents):
-        with forward_ad._set_fwd_grad_enabled(True): return f(ctx, [_primal(o) for o in ctx.saved_tensors], *map(_primal, tangents))
+        with forward_ad._set_fwd_grad_enabled(True): return f(ctx, _primals(ctx.saved_tensors), *_primals(tangents))
     return staticmethod(jvp)
+
+# %% ../nbs/07_losses.ipynb #e80c69e0
+def _one_by_one(function, info, in_dims, args):
+    "What `function` gives for each of a batch of `torch.vmap`, stacked"
+    def of(i): return function.apply(*(o if d is None else o.select(d, i) for o,d in zip(args, in_dims)))
+    each = [of(i) for i in range(info.batch_size)]
+    if isinstance(each[0], Tensor): return torch.stack(each),0
+    return tuple(map(torch.stack, zip(*each))),(0,)*len(each[0])
 
 class _Derivative(torch.autograd.Function):
     "`g` times the gradient, as a function of the columns, whose derivative is a product with the Hessian"
@@ -184,6 +200,7 @@ class _Derivative(torch.autograd.Function):
     @staticmethod
     def vmap(info, in_dims, *args): return _one_by_one(_Derivative, info, in_dims, args)
 
+# %% ../nbs/07_losses.ipynb #b8de5c2d
 class _WithGradient(torch.autograd.Function):
     "`_mean` of columns, differentiable; with `rows` also 0 with the same gradient, and the parts of the rows"
     @staticmethod
@@ -211,6 +228,7 @@ class _WithGradient(torch.autograd.Function):
         res = slope,*[slope]*ctx.rows,*[None]*ctx.others
         return res if len(res) > 1 else slope
 
+# %% ../nbs/07_losses.ipynb #863866ae
 class _Transformable(_WithGradient):
     "The same in the form that `torch.func` asks for, which takes longer: the gradient is an output, too, the last one"
     @staticmethod
@@ -238,13 +256,15 @@ def _measure(surrogate, columns, positive, negative, defined, rows=False):
     return found if rows else found[0]
 
 # %% ../nbs/07_losses.ipynb #dc8d90fc
-def _wide(x): return x.double() if has_float64(x) else x.float()
-
 def _occurs(positive): return positive.any(-1) if len(positive) > 1 else None
 
-def _has_both(positive, negative=None):
-    return positive.any(-1) & (~positive if negative is None else negative).any(-1) if len(positive) > 1 else None
+def _both_classes(positive, negative=None):
+    if negative is None: negative = ~positive
+    return positive.any(-1) & negative.any(-1)
 
+def _has_both(positive, negative=None): return _both_classes(positive, negative) if len(positive) > 1 else None
+
+# %% ../nbs/07_losses.ipynb #77144f83
 def _bounded(
     s, # Scores, shape (C, n), floats
     reach, # How far apart makes as good as infinitely far
@@ -266,7 +286,7 @@ def _threshold(s, positive, negative=None):
     return ordered.gather(-1, (share >= p*q).long().argmax(-1, keepdim=True))
 
 def _shares(positive, s, negative=None):
-    "One over the number of positives and of negatives of each column, in the dtype of `s`, shape (C, 1); 0 where a class is missing"
+    "One over the number of positives, and of negatives, of each column, shape (C, 1); 0 where a class is missing"
     p = positive.sum(-1, keepdim=True)
     q = positive.shape[-1] - p if negative is None else negative.sum(-1, keepdim=True)
     both = (p > 0) & (q > 0)
@@ -287,7 +307,7 @@ def _aum_anywhere(columns, positive, negative=None):
 
 # %% ../nbs/07_losses.ipynb #c4b7960c
 def _crossing(keys, p, q):
-    "The key, of those from `pack_keys`, up to which there is as large a share of positives as there is of negatives above; moves `keys` around"
+    "The key up to which there is as large a share of positives as there is of negatives above; moves `keys` around"
     below,one = 0,keys.dtype.type(1)
     while len(keys) > 1:
         mid = len(keys)//2
@@ -304,6 +324,7 @@ def _threshold_on_host(s, positive, p, q):
     order = s.argsort()
     return s[order[np.where(positive[order], q, p).cumsum().searchsorted(p*q)]]
 
+# %% ../nbs/07_losses.ipynb #31a716db
 def _sum_of_distances(s, tau, gradient):
     "Distances from the threshold by the gradient, where infinite scores may count 0 times"
     if np.isnan(s).any(): return np.nan
@@ -341,6 +362,7 @@ def _aum_on_host(s, positive, gradient):
     gradient[at] = np.where(mine, -pull/max(ties, 1), (pull-lack)/max(len(at)-ties, 1))
     return value,tau
 
+# %% ../nbs/07_losses.ipynb #a9ac9e29
 def _aum_of_counted(s, positive, gradient, counts):
     "`_aum_on_host` of the rows that count"
     some = np.empty(np.count_nonzero(counts), gradient.dtype)
@@ -349,7 +371,6 @@ def _aum_of_counted(s, positive, gradient, counts):
     gradient[counts] = some
     return res
 
-# %% ../nbs/07_losses.ipynb #a9ac9e29
 def _aum(columns, positive, rows=False, negative=None):
     "AUM of each column, its subgradient, and the hinges of the rows if asked for"
     if columns.device.type == 'cpu':
@@ -368,30 +389,33 @@ def _aum(columns, positive, rows=False, negative=None):
     counts = up > 0 if negative is None else (up > 0) & (positive | negative)
     return values,gradient,torch.where(counts, parts, 0)
 
+# %% ../nbs/07_losses.ipynb #200b66b8
 def _no_hessian(*_):
-    raise NotImplementedError('AUM is made of straight pieces: its second derivative is zero between its kinks and undefined at them. '
-        'Penalise the gradient of another loss, such as AUROCLoss, or leave create_graph=False')
+    raise NotImplementedError('AUM is made of straight pieces: its second derivative is zero between its kinks and '
+        'undefined at them. Penalise the gradient of another loss, such as AUROCLoss, or leave create_graph=False')
+
 _aum_surrogate = _Surrogate(_aum, _no_hessian)
 
-# %% ../nbs/07_losses.ipynb #200b66b8
-def _check_average(average):
-    if average not in ('binary', 'micro', 'macro'): raise ValueError(f"average must be 'binary', 'micro' or 'macro', got {average!r}")
-
-def _check_ignored(ignore_index):
-    if not _is_label(ignore_index): raise ValueError(f'ignore_index must be {_label}, got {ignore_index!r}')
-
+# %% ../nbs/07_losses.ipynb #309a1fe1
 def _columns_of(scores, targets, average, ignore_index=None):
     "Questions as rows, as `_questions` gives them, from scores and targets as a user gives them"
-    _check_ignored(ignore_index)
+    if not _is_label(ignore_index): raise ValueError(f'ignore_index must be {_label}, got {ignore_index!r}')
     scores,targets = class_rows(scores, targets, grad=True)
     if average == 'binary' and scores.ndim > 1:
-        raise ValueError(f"average='binary' is for one column of scores, got shape {tuple(scores.shape)}: pass average='micro' or 'macro'")
-    scores,targets,counts = _leave_out(scores, targets, ignore_index, scores.shape[1] if scores.ndim > targets.ndim else None)
+        raise ValueError(f"average='binary' is for one column of scores, got shape {tuple(scores.shape)}: "
+            "pass average='micro' or 'macro'")
+    k = scores.shape[1] if scores.ndim > targets.ndim else None
+    scores,targets,counts = _leave_out(scores, targets, ignore_index, k)
     return _questions(scores, targets, average == 'micro', counts)
 
 def _questions_of(scores, targets, average):
     "Scores and which rows are positive, as rows, from scores and targets as a user gives them"
     return _columns_of(scores, targets, average)[:2]
+
+# %% ../nbs/07_losses.ipynb #f873e3b9
+def _check_average(average):
+    known = 'binary','micro','macro'
+    if average not in known: raise ValueError(f"average must be 'binary', 'micro' or 'macro', got {average!r}")
 
 def aum(
     scores, # Scores, shape (n,) or (n, K): probabilities or margins, taken as they are
@@ -424,19 +448,22 @@ class _LogOdds(torch.autograd.Function):
     @staticmethod
     def backward(ctx, g):
         if g is None: return None
-        z,g = (_wide(x) for x in (ctx.saved_tensors[0], g))
+        outputs, = ctx.saved_tensors
+        z,g = _wide(outputs),_wide(g)
         top,p,others = _shares_of_others(z)
         pull = torch.where(top, 0, g/(1-p).clamp(min=.25))
         from_top = torch.where(top, g, 0).sum(-1, keepdim=True)
-        return (g - p*(pull.sum(-1, keepdim=True) - pull) - torch.where(top, 0, from_top*others)).to(ctx.saved_tensors[0].dtype)
+        res = g - p*(pull.sum(-1, keepdim=True) - pull) - torch.where(top, 0, from_top*others)
+        return res.to(outputs.dtype)
 
     @_forward_mode
     def jvp(ctx, saved, direction):
-        z,v = (_wide(x) for x in (*saved, direction))
+        z,v = _wide(saved[0]),_wide(direction)
         top,p,others = _shares_of_others(z)
         rest = ((p*v).sum(-1, keepdim=True) - p*v)/(1-p).clamp(min=.25)
         return (v - torch.where(top, (others*v).sum(-1, keepdim=True), rest)).to(direction.dtype)
 
+# %% ../nbs/07_losses.ipynb #a77b8d80
 class _TransformableLogOdds(_LogOdds):
     generate_vmap_rule = True
 
@@ -449,6 +476,7 @@ class _TransformableLogOdds(_LogOdds):
 @torch.compiler.disable
 def _softmax_log_odds(z): return (_TransformableLogOdds if _in_transform() else _LogOdds).apply(z)
 
+# %% ../nbs/07_losses.ipynb #3a2d55f7
 def _margins(outputs, targets):
     "Raw outputs in the order of the probabilities, shape (n,) or (n, K)"
     if outputs.dtype != torch.float64: outputs = outputs.float()
@@ -461,7 +489,8 @@ def _probabilities(outputs, targets):
     "Probabilities, shape (n,) or (n, K)"
     if outputs.ndim == 1 or targets.ndim == 2 or outputs.shape[1] == 2: return _margins(outputs, targets).sigmoid()
     z = outputs if outputs.dtype == torch.float64 else outputs.float()
-    if not (_can_look(z) and z.numel() and z.max().item() < torch.inf): z = z.clamp(max=torch.finfo(z.dtype).max)  # ∞ has a share of 1
+    finite = _can_look(z) and z.numel() and z.max().item() < torch.inf
+    if not finite: z = z.clamp(max=torch.finfo(z.dtype).max)  # which has a share of 1, as ∞ should
     return z.softmax(-1)
 
 # %% ../nbs/07_losses.ipynb #398269b0
@@ -471,33 +500,50 @@ def _is_bool(o): return isinstance(o, bool)
 
 def _above_zero(o): return _is_real(o) and o > 0
 
-class _BatchLoss(nn.Module):
-    "A loss of a whole batch, as fastai and PyTorch expect one"
-    y_int = True  # fastai's MixUp mixes losses then, not targets
-    ignore_index = None  # also for losses that were saved before there was one
-    _idle,_told = 0,False  # batches in a row without a pair, and whether that was said
-    _options = dict(axis=(lambda o: isinstance(o, Integral), 'a whole number', ''), multilabel=(_is_bool, 'True or False', ''),
-        reduction=(_one_of('mean', 'none'), "'mean' or 'none'", ': a loss of a whole batch is no sum over rows'), ignore_index=(_is_label, _label, ''))
+_whole_batch = ': a loss of a whole batch is no sum over rows'
+_batch_options = dict(axis=(lambda o: isinstance(o, Integral), 'a whole number', ''), multilabel=(_is_bool, 'True or False', ''),
+    reduction=(_one_of('mean', 'none'), "'mean' or 'none'", _whole_batch), ignore_index=(_is_label, _label, ''))
+
+# %% ../nbs/07_losses.ipynb #bfbb67af
+class _Checked(nn.Module):
+    "A module whose options are looked at whenever they are set"
+    _options = {}  # name -> whether a value fits, what is wanted, why
 
     def __new__(cls, *args, **kwargs):
         if isinstance((*args, None)[0], Tensor):
-            raise TypeError(f'{cls.__name__} is made first and called then: {cls.__name__}()(outputs, targets), loss_func={cls.__name__}()')
+            name = cls.__name__
+            raise TypeError(f'{name} is made first and called then: {name}()(outputs, targets), loss_func={name}()')
         return super().__new__(cls)
-
-    def __init__(self, axis=1, multilabel=False, reduction='mean', ignore_index=None):
-        super().__init__()
-        self.axis,self.multilabel,self.reduction,self.ignore_index = axis,multilabel,reduction,ignore_index
 
     def __setattr__(self, name, value):
         fits,wanted,why = self._options.get(name, (None,)*3)
         if fits and not fits(value): raise ValueError(f'{name} must be {wanted}, got {reprlib.repr(value)}{why}')
         super().__setattr__(name, value)
 
+    def extra_repr(self):
+        "The options, for `repr`"
+        options = {k:v for k,v in vars(self).items() if k in self._options}
+        options |= {k:v.tolist() for k,v in self.named_buffers()}
+        return ', '.join(f'{k}={v!r}' for k,v in options.items() if k != 'ignore_index' or v is not None)
+
+# %% ../nbs/07_losses.ipynb #69dbd0f0
+class _BatchLoss(_Checked):
+    "A loss of a whole batch, as fastai and PyTorch expect one"
+    y_int = True  # fastai's MixUp mixes losses then, not targets
+    ignore_index = None  # also for losses that were saved before there was one
+    _idle,_told = 0,False  # batches in a row without a pair, and whether that was said
+    _options = _batch_options
+
+    def __init__(self, axis=1, multilabel=False, reduction='mean', ignore_index=None):
+        super().__init__()
+        self.axis,self.multilabel,self.reduction,self.ignore_index = axis,multilabel,reduction,ignore_index
+
     def _rows(self, outputs, targets):
         "Rows of outputs, their targets, and which of these count"
         outputs,targets = class_rows(outputs, targets, self.axis, grad=True)
         if targets.ndim == 2 and not self.multilabel:
-            raise ValueError(f'targets of shape {tuple(targets.shape)}, as the outputs have, are many labels: pass multilabel=True')
+            raise ValueError(f'targets of shape {tuple(targets.shape)}, as the outputs have, are many labels: '
+                'pass multilabel=True')
         classes = outputs.ndim > targets.ndim and outputs.shape[1] > 2
         return _leave_out(outputs, targets, self.ignore_index, outputs.shape[1] if classes else None)
 
@@ -524,12 +570,12 @@ class _BatchLoss(nn.Module):
     def _note(self, loss, positive, negative):
         "Warn once where ten batches in a row have no column of both classes"
         if self._told or not (loss.requires_grad and self.training and positive.numel() and _can_look(loss)): return
-        one_class = not loss.item() and not (positive.any(-1) & (~positive if negative is None else negative).any(-1)).any()
-        if one_class or self._idle: self._idle = self._idle + 1 if one_class else 0
+        no_pair = not loss.item() and not _both_classes(positive, negative).any()
+        if no_pair or self._idle: self._idle = self._idle + 1 if no_pair else 0
         if self._idle < 10: return
         self._told = True
-        warnings.warn(f'{type(self).__name__}: ten batches in a row had rows of one class only, of which there is nothing to learn: the loss was 0. '
-            'balance_batches(dls) of fastai_auroc.samplers gives each batch rows of every class; larger batches have them more often')
+        warnings.warn(f'{type(self).__name__}: ten batches in a row had rows of one class only, and nothing to learn: '
+            'the loss was 0. balance_batches(dls) of fastai_auroc.samplers puts rows of every class into every batch')
 
     def _columns(self, outputs, targets, counts): return _questions(_margins(outputs, targets), targets, counts=counts)
     def _surrogate(self): raise NotImplementedError
@@ -549,17 +595,13 @@ class _BatchLoss(nn.Module):
         "Class numbers, or labels, from probabilities"
         return x > .5 if self._alone(x) else x.argmax(self.axis)
 
-    def extra_repr(self):
-        "The options, for `repr`"
-        options = {k:v for k,v in vars(self).items() if k[0] != '_' and k != 'training' and (k != 'ignore_index' or v is not None)}
-        return ', '.join(f'{k}={v!r}' for k,v in (options | {k:v.tolist() for k,v in self.named_buffers()}).items())
-
 # %% ../nbs/07_losses.ipynb #a0fd3a29
 class AUMLoss(_BatchLoss):
     """The area under min(FPR, FNR) of a batch, after Hillman & Hocking (2023)
 
     A binary task has one column, whatever `average` says. Raises `ValueError` for an option it does not know."""
-    _options = _BatchLoss._options | dict(average=(_one_of('micro', 'macro'), "'micro' or 'macro'", ''), margins=(_is_bool, 'True or False', ''))
+    _options = _batch_options | dict(average=(_one_of('micro', 'macro'), "'micro' or 'macro'", ''),
+        margins=(_is_bool, 'True or False', ''))
 
     def __init__(self,
         average:str='micro', # For K columns: 'micro' pools them, 'macro' is the mean over the classes that occur
@@ -592,7 +634,8 @@ class SoftDiceLoss(_BatchLoss):
 
     A binary task has one column, its positive class. Raises `ValueError` for an option it does not know, and for weights that are none."""
     weight:Tensor|None
-    _options = _BatchLoss._options | dict(smooth=(lambda o: _is_real(o) and o >= 0, 'a number not below 0', ''), square=(_is_bool, 'True or False', ''))
+    _options = _batch_options | dict(smooth=(lambda o: _is_real(o) and o >= 0, 'a number not below 0', ''),
+        square=(_is_bool, 'True or False', ''))
 
     def __init__(self,
         smooth:float=1., # Added to numerator and denominator; with 0, a class that neither occurs nor is predicted has dice 0
@@ -622,7 +665,8 @@ class SoftDiceLoss(_BatchLoss):
         dice = (2*(p*t).sum(-1) + self.smooth)/(total + self.smooth).clamp(min=torch.finfo(p.dtype).tiny)
         w = torch.ones_like(dice) if self.weight is None else self.weight.to(dice)
         if len(w) != len(dice):
-            raise ValueError(f'weight must hold one number for each column, and a binary task has one: there are {len(dice)} columns, got {len(w)}')
+            raise ValueError('weight must hold one number for each column, and a binary task has one: '
+                f'there are {len(dice)} columns, got {len(w)}')
         loss = ((1-dice)*w).sum()/w.sum()
         if self.reduction == 'mean': return loss
         rows = loss.expand(len(outputs))
@@ -655,6 +699,7 @@ def _pairs_on_host(s, positive, f):
     for o,a,b in zip((loss, slope), map(torch.cat, zip(*mine)), (below, pull)): o[positive],o[~positive] = a,b
     return loss,slope
 
+# %% ../nbs/07_losses.ipynb #07eeaa0f
 def _tiles(f, s, positive, negative, *others):
     "`f(rows, way, partners)` for tiles of the rows of one column, joined; of `others`, too, `f` is given the rows"
     way = torch.where(positive, 1., -1.).to(s.dtype)
@@ -691,6 +736,7 @@ def _pair_derivative(s, positive, negative, T, directions):
         return torch.where(partner, res*way, 0).sum(-1)
     return torch.cat(_tiles(tile, s, positive, negative, *directions))
 
+# %% ../nbs/07_losses.ipynb #36001ee9
 class _PairDerivative(torch.autograd.Function):
     "`_pair_derivative` of columns of shape (C, n), differentiable as often as one likes"
     @staticmethod
@@ -778,11 +824,12 @@ _far = 60  # margins, in units of T, beyond which the sigmoid is 0 or 1
 
 def _soft_by_pairs(s, positive, T):
     "As `_soft_on_grid` with rows, pair by pair"
-    loss,slope = (o.numpy() for o in _pairs_on_host(torch.from_numpy(s), torch.from_numpy(positive), partial(_sigmoid_of_pairs, T=T)))
+    f = partial(_sigmoid_of_pairs, T=T)
+    loss,slope = (o.numpy() for o in _pairs_on_host(torch.from_numpy(s), torch.from_numpy(positive), f))
     return loss.sum()/2,slope,loss
 
 def _soft_on_host(s, positive, T, rows):
-    "For one column the mean of `_sigmoid_of_pairs` over its pairs, its gradient, and the parts of the rows if asked for, from arrays"
+    "For one column the mean of `_sigmoid_of_pairs`, its gradient, and if asked the parts of the rows, from arrays"
     p = int(np.count_nonzero(positive))
     q,s = len(s)-p,s.astype(np.float64)
     if not p or not q: return 0.,np.zeros_like(s),np.zeros_like(s) if rows else None
@@ -792,9 +839,11 @@ def _soft_on_host(s, positive, T, rows):
         s = _bounded(torch.from_numpy(s), _far*T).numpy()
     res = _soft_on_grid(s, positive, T, rows) if many else None
     if res is None: res = _soft_by_pairs(s, positive, T)
-    if res[0] != res[0]: res = _soft_by_pairs(_bounded(torch.from_numpy(s), _far*T).numpy(), positive, T)  # equal infinities tie
+    if res[0] != res[0]:  # infinities that are equal tie
+        res = _soft_by_pairs(_bounded(torch.from_numpy(s), _far*T).numpy(), positive, T)
     return res[0]/(p*q),res[1]/(p*q),.5/(p*q)*res[2] if rows else None
 
+# %% ../nbs/07_losses.ipynb #3f27f53d
 def _soft_of_counted(s, positive, T, rows, counts):
     "`_soft_on_host` of the rows that count"
     value,*of_rows = _soft_on_host(s[counts], positive[counts], T, rows)
@@ -822,6 +871,7 @@ def _soft(columns, positive, rows=False, negative=None, T=1.):
     gradient,parts = (torch.from_numpy(np.stack(o)) if o[0] is not None else None for o in parts)
     return torch.tensor(values, dtype=torch.float64, device='cpu'),gradient,parts
 
+# %% ../nbs/07_losses.ipynb #7b2e5953
 def _soft_product(columns, positive, negative, direction, T=1.):
     "Of the Hessian of each column's value and a direction"
     s = _bounded(_wide(columns), _far*T)
@@ -841,7 +891,7 @@ def soft_auroc(
 ) -> Tensor: # 0-d, differentiable; mean over the columns that have both classes, 1 (nothing in wrong order) where none has
     """AUROC with a sigmoid of the margin for each pair, after Yan, Dodier, Mozer & Wolniewicz (2003)
 
-    Raises `ValueError` for shapes that do not fit, a temperature that is not above 0, or (on the CPU) labels that are none."""
+    Raises `ValueError` for shapes that do not fit, a temperature not above 0, or (on the CPU) labels that are none."""
     _check_positive('temperature', temperature)
     columns,positive,negative = _columns_of(scores, targets, 'macro', ignore_index)
     return 1 - _measure(_soft_surrogate(temperature), columns, positive, negative, _has_both(positive, negative))
@@ -851,7 +901,7 @@ class AUROCLoss(_BatchLoss):
     """One minus the smooth AUROC of a batch, on margins, after Yan, Dodier, Mozer & Wolniewicz (2003)
 
     For K columns it is the mean over those that have both classes. Raises `ValueError` for an option it does not know."""
-    _options = _BatchLoss._options | dict(temperature=(_above_zero, 'above 0', ''))
+    _options = _batch_options | dict(temperature=(_above_zero, 'above 0', ''))
 
     def __init__(self,
         temperature:float=1., # T, in units of the margins
@@ -867,7 +917,7 @@ class AUROCLoss(_BatchLoss):
 
 # %% ../nbs/07_losses.ipynb #a3ba3588
 class _SortedHinges:
-    "Scores of columns, sorted with those of negatives raised by the margin: what a row has to do with is above or below it"
+    "Scores of columns, sorted with those of negatives raised by the margin: what a row lacks margin to is on one side"
     def __init__(self, columns, positive, negative, margin):
         s = _wide(columns)
         center = s.mean(-1, keepdim=True)
@@ -897,11 +947,12 @@ class _SortedHinges:
         return torch.where(self.mine, x, 0).cumsum(-1)
 
     def pull(self, x, above, below):
-        "Twice the mean difference of `x` over the pairs that lack margin, of which each row has its own, in the order of the columns"
+        "Twice the sum of differences of `x` over those pairs of each row that lack margin, by the number of all pairs"
         return self.unsorted(2*self.by_class(self.count*x - above, self.under*x - below))*self.share
 
     def unsorted(self, x): return x.scatter(-1, self.order, x)
 
+# %% ../nbs/07_losses.ipynb #f2d7af4a
 def _infinitely_wrong(s, positive, negative=None):
     "Which positives are at -∞ and negatives at ∞, where the other class is not"
     if negative is None: negative = ~positive
@@ -909,7 +960,7 @@ def _infinitely_wrong(s, positive, negative=None):
     return low | negative & (s == torch.inf) & (positive & (s < torch.inf)).any(-1, keepdim=True)
 
 def _hinge(columns, positive, rows=False, negative=None, margin=1.):
-    "Mean squared hinge over the pairs of each column, its gradient, and the parts of the rows if asked for, on any device"
+    "Mean squared hinge over the pairs of each column, its gradient, and if asked the parts of the rows, on any device"
     h = _SortedHinges(columns, positive, negative, margin)
     x,square = h.x,h.x*h.x
     above,below = h.above(x),h.below(x)
@@ -922,18 +973,21 @@ def _hinge(columns, positive, rows=False, negative=None, margin=1.):
     parts = .5*h.share*h.unsorted(h.by_class(loss, of_negatives))
     return value,gradient,parts if infinite is None else parts + infinite
 
+# %% ../nbs/07_losses.ipynb #38550de0
 def _hinge_product(columns, positive, negative, direction, margin=1.):
     "Of the Hessian of each column's value and a direction"
     h = _SortedHinges(columns, positive, negative, margin)
     u = _wide(direction).gather(-1, h.order)
     return h.pull(u, h.above(u), h.below(u))
 
+def _hinge_surrogate(margin): return _Surrogate(partial(_hinge, margin=margin), partial(_hinge_product, margin=margin))
+
 # %% ../nbs/07_losses.ipynb #3f7941ab
 class SquaredHingeAUCLoss(_BatchLoss):
     """Mean over pairs of the squared lack of a margin, after Rust & Hocking (2023), on margins
 
     For K columns it is the mean over those that have both classes. Raises `ValueError` for an option it does not know."""
-    _options = _BatchLoss._options | dict(margin=(_above_zero, 'above 0', ''))
+    _options = _batch_options | dict(margin=(_above_zero, 'above 0', ''))
 
     def __init__(self,
         margin:float=1., # By how much a positive should stand above a negative, in units of the margins
@@ -945,4 +999,4 @@ class SquaredHingeAUCLoss(_BatchLoss):
         super().__init__(axis, multilabel, reduction, ignore_index)
         self.margin = margin
 
-    def _surrogate(self): return _Surrogate(partial(_hinge, margin=self.margin), partial(_hinge_product, margin=self.margin))
+    def _surrogate(self): return _hinge_surrogate(self.margin)
