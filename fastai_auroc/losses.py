@@ -247,7 +247,12 @@ class _Transformable(_WithGradient):
     @staticmethod
     def vmap(info, in_dims, *args): return _one_by_one(_Transformable, info, in_dims, args)
 
-@torch.compiler.disable
+def _out_of_graphs(f):
+    "`f`, at which torch.compile breaks a graph; it is called through PyTorch's wrapper only there"
+    breaking = torch.compiler.disable(f)
+    return lambda *args: (breaking if torch.compiler.is_compiling() else f)(*args)
+
+@_out_of_graphs
 def _measure(surrogate, columns, positive, negative, defined, rows=False):
     "`_mean`, in at least float32, differentiable; with `rows` also 0 with the same gradient, and the parts of the rows"
     columns = columns if columns.dtype == torch.float64 else columns.float()
@@ -473,7 +478,7 @@ class _TransformableLogOdds(_LogOdds):
     @staticmethod
     def setup_context(ctx, inputs, output): _save(ctx, *inputs)
 
-@torch.compiler.disable
+@_out_of_graphs
 def _softmax_log_odds(z): return (_TransformableLogOdds if _in_transform() else _LogOdds).apply(z)
 
 # %% ../nbs/07_losses.ipynb #3a2d55f7
