@@ -8,102 +8,311 @@ Docs: https://fastai-auroc.github.io/fastai_auroc/losses.html.md"""
 __all__ = ['aum', 'AUMLoss', 'SoftDiceLoss', 'soft_auroc', 'AUROCLoss', 'SquaredHingeAUCLoss']
 
 # %% ../nbs/07_losses.ipynb #d400bd1b
-import reprlib, numpy as np, torch
+import reprlib, warnings, numpy as np, torch
 from functools import partial
+from math import isfinite
 from numbers import Integral
+from numpy.polynomial import Polynomial
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
+from torch.autograd import forward_ad
 from .scores import _is_real, _log_odds, class_rows, has_float64, to_tensor
 from .pairs import _block, _blocks, pack_keys, unpack_keys
 
 # %% ../nbs/07_losses.ipynb #67932eab
-def _check_labels(targets, k):
-    "Raise `ValueError` for labels that are not of two kinds, one above zero, or no class numbers below `k`; on the CPU only, lest a GPU has to wait"
-    if targets.device.type != 'cpu' or targets.dtype == torch.bool or not targets.numel() or torch.compiler.is_compiling(): return
-    if k is None and not targets.dtype.is_floating_point and targets.max() <= 1: return
-    low,high = (o.item() for o in targets.aminmax())
-    if low != low: raise ValueError('targets must be labels, but some are NaN')
-    if k is None and (0 < low < high or ((targets != low) & (targets != high)).any()):
-        raise ValueError(f'targets of a yes-or-no question must be 0 or 1 (or of two values, one above zero), got {low:g} to {high:g}')
-    if k is not None and not (0 <= low <= high < k and not (targets.dtype.is_floating_point and (targets % 1).any())):
-        raise ValueError(f'targets must be class numbers from 0 to {k-1}, got {low:g} to {high:g}')
+_in_transform = getattr(torch._C, '_are_functorch_transforms_active', lambda: False)  # of torch.func
 
-def _questions(
-    scores, # Scores from `class_rows`, shape (n,) or (n, K)
-    targets, # Targets from `class_rows`, shape (n,) or (n, K)
-    pooled=False, # Make one question of all
-): # Scores and which of them are positive, each of shape (C, n)
-    "Questions as rows; raises `ValueError` for labels that are none, where it can look"
-    _check_labels(targets, scores.shape[1] if scores.ndim > targets.ndim else None)
-    if scores.ndim == 1: return scores[None],targets[None] > 0
-    classes = torch.arange(scores.shape[1], device=targets.device)
-    if pooled: return scores.reshape(1, -1),(targets > 0 if targets.ndim == 2 else targets[:,None] == classes).reshape(1, -1)
-    return scores.T,targets.T > 0 if targets.ndim == 2 else classes[:,None] == targets
+def _can_look(x):
+    "Whether the numbers of `x` are there to be looked at without a wait"
+    return x.device.type == 'cpu' and not torch.compiler.is_compiling() and not _in_transform()
 
-# %% ../nbs/07_losses.ipynb #acd228da
-def _mean(f, columns, positive, defined, rows=False):
-    "Mean over the columns that are `defined` of `f`, its gradient and the parts of the rows (None unless asked for), both of shape (C, n)"
-    values,gradient,parts = f(columns if columns.dtype == torch.float64 else columns.float(), positive, rows)
-    if len(values) == 1: return values[0],gradient,parts
-    share = defined.to(values.dtype)/defined.sum().clamp(min=1)
-    gradient,parts = (None if o is None else torch.where(defined[:,None], o, 0)*share[:,None].to(o.dtype) for o in (gradient, parts))
-    return torch.where(defined, values, 0) @ share,gradient,parts
-
-class _WithGradient(torch.autograd.Function):
-    "`_mean` of columns of shape (C, n), differentiable"
-    @staticmethod
-    def forward(ctx, columns, positive, f, defined):
-        value,gradient,_ = _mean(f, columns.detach(), positive, defined)
-        ctx.save_for_backward(gradient.to(columns.dtype))
-        return value.to(columns.dtype)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, g): return g*ctx.saved_tensors[0],None,None,None
-
-@torch.compiler.disable
-def _measure(f, columns, positive, defined):
-    "`_mean`, in at least float32, differentiable"
-    return _WithGradient.apply(columns if columns.dtype == torch.float64 else columns.float(), positive, f, defined)
-
-# %% ../nbs/07_losses.ipynb #dc8d90fc
 def _wide(x): return x.double() if has_float64(x) else x.float()
 
+# %% ../nbs/07_losses.ipynb #d18d448f
+def _as_text(label): return f'{label:g}' if isinstance(label, float) else str(label)
+
+def _raise_wrong_labels(targets, wanted):
+    "Raise `ValueError` that names the labels found, and what may be a mark of rows without a label"
+    labels = targets.unique().tolist()
+    marks = [o for o in (-100, -1, 255) if o in labels]
+    hint = 'ignore_index names a label to leave out'
+    if marks: hint = f'if {marks[0]} marks rows to leave out, pass ignore_index={marks[0]}'
+    found = ', '.join(map(_as_text, labels[:5])) + (f' and {len(labels)-5} more' if len(labels) > 5 else '')
+    low,high = _as_text(labels[0]),_as_text(labels[-1])
+    raise ValueError(f'targets {wanted}, got {low} to {high} (labels {found}): {hint}')
+
+def _check_labels(
+    targets, # Targets, shape (n,) or (n, K)
+    k, # How many classes, if targets are class numbers; None if they are positive or not
+):
+    "Raise `ValueError` for labels that are not two, one above zero, or no class numbers, where they can be looked at"
+    if not _can_look(targets) or targets.dtype == torch.bool or not targets.numel(): return
+    floats = targets.dtype.is_floating_point
+    low,high = (o.item() for o in targets.aminmax())
+    if low != low:
+        raise ValueError('targets must be labels, but some are NaN: to leave such rows out, '
+            'give them a label of their own, as targets.nan_to_num(-100) does, and pass ignore_index=-100')
+    if k is not None:
+        if not 0 <= low <= high < k or floats and (targets % 1).any():
+            _raise_wrong_labels(targets, f'must be class numbers from 0 to {k-1}')
+    elif floats or low < 0 or high > 1:
+        one_side = 0 < low < high or low < high <= 0
+        if one_side or low == -100 or ((targets != low) & (targets != high)).any():
+            _raise_wrong_labels(targets, 'of a binary task must be 0 or 1 (or of two values, one above zero)')
+
+# %% ../nbs/07_losses.ipynb #fbe32927
+_unsigned = [getattr(torch, o) for o in ('uint16', 'uint32', 'uint64') if hasattr(torch, o)]
+
+def _comparable(targets):
+    "Targets of a dtype that PyTorch can compare; raises `ValueError` for labels of 2⁶³ and more, where it can look"
+    if targets.dtype not in _unsigned: return targets
+    labels = targets.long()
+    if targets.dtype != _unsigned[-1]: return labels
+    if _can_look(labels) and (labels < 0).any(): raise ValueError('targets must be labels below 2**63; some are not')
+    return torch.where(labels < 0, 2**63-1, labels)
+
+# %% ../nbs/07_losses.ipynb #4bf14802
+_label = 'one whole number that int64 holds, or None'
+
+def _is_label(x): return x is None or _is_real(x) and abs(x) < 2**63 and float(x).is_integer()
+
+def _which_count(targets, ignore_index):
+    "Which entries of targets have another label than `ignore_index`; None if all have, as far as one can look"
+    if ignore_index is None: return None
+    if targets.dtype == torch.bool: targets = targets.byte()
+    if targets.dtype.is_floating_point: targets = _wide(targets)
+    else:
+        labels = torch.iinfo(targets.dtype)
+        if not labels.min <= ignore_index <= labels.max: return None  # or it would wrap around
+    counts = targets != int(ignore_index)
+    return None if _can_look(counts) and counts.all() else counts
+
+# %% ../nbs/07_losses.ipynb #22e2b121
+def _leave_out(
+    outputs, # Outputs from `class_rows`, shape (n,) or (n, K)
+    targets, # Targets from `class_rows`, shape (n,) or (n, K)
+    ignore_index, # Label of entries to leave out, or None
+    k, # How many classes, if targets are class numbers; None if they are positive or not
+): # Outputs, 0 where left out; targets that can be compared; which of them count, in their shape, None for all
+    "Outputs and targets without what is left out; raises `ValueError` for labels that are none, where it can look"
+    targets = _comparable(targets)
+    counts = _which_count(targets, ignore_index)
+    if counts is None:
+        _check_labels(targets, k)
+        return outputs,targets,None
+    if _can_look(targets): _check_labels(targets[counts], k)
+    return torch.where(counts if outputs.ndim == counts.ndim else counts[:,None], outputs, 0),targets,counts
+
+# %% ../nbs/07_losses.ipynb #6dda05d2
+def _questions(
+    scores, # Scores, shape (n,) or (n, K)
+    targets, # Targets from `_leave_out`, shape (n,) or (n, K)
+    pooled=False, # Make one question of all
+    counts=None, # Which targets count, in their shape; None for all
+): # Scores, which of them are positive, and which negative, each of shape (C, n); the last None if all count
+    "Questions as rows"
+    as_row = pooled or scores.ndim == 1
+    classes = torch.arange(scores.shape[1], device=targets.device) if scores.ndim > targets.ndim else None
+    if as_row:
+        columns = scores.reshape(1, -1)
+        positive = (targets > 0 if classes is None else targets[:,None] == classes).reshape(1, -1)
+    else:
+        columns = scores.T
+        positive = targets.T > 0 if classes is None else classes[:,None] == targets
+    if counts is None: return columns,positive,None
+    if counts.ndim < scores.ndim: counts = counts[:,None].expand(scores.shape)
+    counts = counts.reshape(1, -1) if as_row else counts.T
+    return columns,positive & counts,~positive & counts
+
+# %% ../nbs/07_losses.ipynb #acd228da
+class _Surrogate:
+    "What is minimised: its values and gradients, and products of their Hessians with directions, of columns"
+    def __init__(self, value, hessian_product): self.value,self.hessian_product = value,hessian_product
+
+def _share(defined, x): return defined.to(x.dtype)/defined.sum().clamp(min=1)
+
+def _mean(f, columns, positive, defined, rows=False, negative=None):
+    "Mean over the columns that are `defined` of `f`, its gradient, and if asked the parts of the rows, of shape (C, n)"
+    wide = columns if columns.dtype == torch.float64 else columns.float()
+    values,gradient,parts = f(wide, positive, rows, negative)
+    if len(values) == 1: return values[0],gradient,parts
+    share = _share(defined, values)
+    def average(o): return None if o is None else torch.where(defined[:,None], o, 0)*share[:,None].to(o.dtype)
+    return torch.where(defined, values, 0) @ share,average(gradient),average(parts)
+
+# %% ../nbs/07_losses.ipynb #031f9a08
+def _save(ctx, *tensors):
+    ctx.save_for_backward(*tensors)
+    ctx.save_for_forward(*tensors)
+    ctx.set_materialize_grads(False)  # a tangent of zeros would ask for a second derivative
+
+def _primals(xs): return [forward_ad.unpack_dual(x, level=0).primal if isinstance(x, Tensor) else x for x in xs]
+
+def _forward_mode(f):
+    "`jvp` from `f(ctx, saved, *tangents)`, such that a second forward mode around the first one sees what it does"
+    def jvp(ctx, *tangents):
+        with forward_ad._set_fwd_grad_enabled(True): return f(ctx, _primals(ctx.saved_tensors), *_primals(tangents))
+    return staticmethod(jvp)
+
+# %% ../nbs/07_losses.ipynb #e80c69e0
+def _one_by_one(function, info, in_dims, args):
+    "What `function` gives for each of a batch of `torch.vmap`, stacked"
+    def of(i): return function.apply(*(o if d is None else o.select(d, i) for o,d in zip(args, in_dims)))
+    each = [of(i) for i in range(info.batch_size)]
+    if isinstance(each[0], Tensor): return torch.stack(each),0
+    return tuple(map(torch.stack, zip(*each))),(0,)*len(each[0])
+
+class _Derivative(torch.autograd.Function):
+    "`g` times the gradient, as a function of the columns, whose derivative is a product with the Hessian"
+    @staticmethod
+    def forward(columns, g, gradient, positive, negative, defined, surrogate): return g*gradient
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        *tensors,ctx.surrogate = inputs
+        _save(ctx, *tensors)
+
+    @staticmethod
+    def product(surrogate, saved, direction):
+        "Of the Hessian and a direction"
+        columns,_,_,positive,negative,defined = saved
+        res = surrogate.hessian_product(columns, positive, negative, direction).to(columns.dtype)
+        return res if len(columns) == 1 else torch.where(defined[:,None], res, 0)*_share(defined, res)[:,None]
+
+    @staticmethod
+    def alone(surrogate, saved):
+        "The gradient, without a factor"
+        columns,g,*others = saved
+        return _Derivative.apply(columns, torch.ones_like(g), *others, surrogate)
+
+    @staticmethod
+    def backward(ctx, u):
+        if u is None: return (None,)*7
+        saved = ctx.saved_tensors
+        of_columns = saved[1]*_Derivative.product(ctx.surrogate, saved, u) if ctx.needs_input_grad[0] else None
+        of_g = (u*_Derivative.alone(ctx.surrogate, saved)).sum() if ctx.needs_input_grad[1] else None
+        return of_columns,of_g,*[None]*5
+
+    @_forward_mode
+    def jvp(ctx, saved, columns, g, *_):
+        res = 0 if g is None else g*_Derivative.alone(ctx.surrogate, saved)
+        return res if columns is None else res + saved[1]*_Derivative.product(ctx.surrogate, saved, columns)
+
+    @staticmethod
+    def vmap(info, in_dims, *args): return _one_by_one(_Derivative, info, in_dims, args)
+
+# %% ../nbs/07_losses.ipynb #b8de5c2d
+class _WithGradient(torch.autograd.Function):
+    "`_mean` of columns, differentiable; with `rows` also 0 with the same gradient, and the parts of the rows"
+    @staticmethod
+    def forward(ctx, columns, positive, negative, defined, surrogate, rows):
+        value,gradient,parts = _mean(surrogate.value, columns.detach(), positive, defined, rows, negative)
+        value,gradient,ctx.surrogate = value.to(columns.dtype),gradient.to(columns.dtype),surrogate
+        ctx.rows,ctx.others = rows,int(rows)
+        _save(ctx, columns, gradient, positive, negative, defined)
+        if not rows: return value
+        ctx.mark_non_differentiable(parts)
+        return value,torch.zeros_like(value),parts
+
+    @staticmethod
+    def backward(ctx, g, attached=None, *_):
+        if attached is not None: g = attached if g is None else g + attached
+        if g is None: return (None,)*6
+        columns,gradient,*masks = ctx.saved_tensors
+        if not torch.is_grad_enabled(): return g*gradient,*[None]*5
+        return _Derivative.apply(columns, g, gradient, *masks, ctx.surrogate),*[None]*5
+
+    @_forward_mode
+    def jvp(ctx, saved, direction, *_):
+        columns,gradient,*masks = saved
+        slope = (_Derivative.apply(columns, columns.new_ones(()), gradient, *masks, ctx.surrogate)*direction).sum()
+        res = slope,*[slope]*ctx.rows,*[None]*ctx.others
+        return res if len(res) > 1 else slope
+
+# %% ../nbs/07_losses.ipynb #863866ae
+class _Transformable(_WithGradient):
+    "The same in the form that `torch.func` asks for, which takes longer: the gradient is an output, too, the last one"
+    @staticmethod
+    def forward(columns, positive, negative, defined, surrogate, rows):
+        value,gradient,parts = _mean(surrogate.value, columns.detach(), positive, defined, rows, negative)
+        value,gradient = value.to(columns.dtype),gradient.to(columns.dtype)
+        return (value, torch.zeros_like(value), parts, gradient) if rows else (value, gradient)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        columns,*masks,ctx.surrogate,rows = inputs
+        ctx.rows,ctx.others = rows,1 + rows
+        ctx.mark_non_differentiable(*output[-ctx.others:])
+        _save(ctx, columns, output[-1], *masks)
+
+    @staticmethod
+    def vmap(info, in_dims, *args): return _one_by_one(_Transformable, info, in_dims, args)
+
+def _out_of_graphs(f):
+    "`f`, at which torch.compile breaks a graph; it is called through PyTorch's wrapper only there"
+    breaking = torch.compiler.disable(f)
+    return lambda *args: (breaking if torch.compiler.is_compiling() else f)(*args)
+
+@_out_of_graphs
+def _measure(surrogate, columns, positive, negative, defined, rows=False):
+    "`_mean`, in at least float32, differentiable; with `rows` also 0 with the same gradient, and the parts of the rows"
+    columns = columns if columns.dtype == torch.float64 else columns.float()
+    if not _in_transform(): return _WithGradient.apply(columns, positive, negative, defined, surrogate, rows)
+    *found,_ = _Transformable.apply(columns, positive, negative, defined, surrogate, rows)
+    return found if rows else found[0]
+
+# %% ../nbs/07_losses.ipynb #dc8d90fc
 def _occurs(positive): return positive.any(-1) if len(positive) > 1 else None
 
-def _has_both(positive): return positive.any(-1) & ~positive.all(-1) if len(positive) > 1 else None
+def _both_classes(positive, negative=None):
+    if negative is None: negative = ~positive
+    return positive.any(-1) & negative.any(-1)
+
+def _has_both(positive, negative=None): return _both_classes(positive, negative) if len(positive) > 1 else None
+
+# %% ../nbs/07_losses.ipynb #77144f83
+def _bounded(
+    s, # Scores, shape (C, n), floats
+    reach, # How far apart makes as good as infinitely far
+): # Scores of which none is infinite; NaN stay
+    "Infinite scores moved to more than `reach` from the finite ones of their column"
+    if not s.shape[-1]: return s
+    finite = s.detach().nan_to_num(nan=0., posinf=0., neginf=0.)
+    low,high = finite.amin(-1, keepdim=True),finite.amax(-1, keepdim=True)
+    return s.clamp(low - low.abs() - reach, high + high.abs() + reach)
 
 # %% ../nbs/07_losses.ipynb #cfeba448
-def _threshold(s, positive):
+def _threshold(s, positive, negative=None):
     "Where the rates of each column meet, shape (C, 1), on any device, without a look at the numbers"
     p = positive.sum(-1, keepdim=True)
-    q = positive.shape[-1] - p
+    q = positive.shape[-1] - p if negative is None else negative.sum(-1, keepdim=True)
+    weight = torch.where(positive, q, p if negative is None else p*negative)
     ordered,order = s.sort(-1)
-    share = torch.where(positive, q, p).gather(-1, order).cumsum(-1)
+    share = weight.gather(-1, order).cumsum(-1)
     return ordered.gather(-1, (share >= p*q).long().argmax(-1, keepdim=True))
 
-def _shares(positive, s):
-    "One over the number of positives and of negatives of each column, in the dtype of `s`, shape (C, 1); 0 where a class is missing"
+def _shares(positive, s, negative=None):
+    "One over the number of positives, and of negatives, of each column, shape (C, 1); 0 where a class is missing"
     p = positive.sum(-1, keepdim=True)
-    q = positive.shape[-1] - p
+    q = positive.shape[-1] - p if negative is None else negative.sum(-1, keepdim=True)
     both = (p > 0) & (q > 0)
     return torch.where(both, 1/p.clamp(min=1).to(s.dtype), 0),torch.where(both, 1/q.clamp(min=1).to(s.dtype), 0)
 
-def _aum_anywhere(columns, positive):
+def _aum_anywhere(columns, positive, negative=None):
     "AUM of each column, its subgradient and the threshold, on any device, without a look at the numbers"
     s = _wide(columns)
-    tau,(up,down) = _threshold(s, positive),_shares(positive, s)
-    below,above,mine,other = positive & (s < tau),~positive & (s > tau),positive & (s == tau),~positive & (s == tau)
+    tau,(up,down) = _threshold(s, positive, negative),_shares(positive, s, negative)
+    if negative is None: negative = ~positive
+    below,above,mine,other = positive & (s < tau),negative & (s > tau),positive & (s == tau),negative & (s == tau)
     lack,weight,room = (x.sum(-1, keepdim=True) for x in (above*down - below*up, mine*up, other*down))
     pull = .5*(lack.clamp(min=0) + torch.minimum(weight, lack+room))
     gradient = above*down - below*up
-    value = (gradient*(s-tau)).sum(-1)
+    value = torch.where((gradient != 0) | s.isnan(), gradient*(s-tau), 0).sum(-1)  # 0·∞ is no summand
     at = other*((pull-lack)/other.sum(-1, keepdim=True).clamp(min=1)) - mine*(pull/mine.sum(-1, keepdim=True).clamp(min=1))
     return value,gradient + at,tau
 
 # %% ../nbs/07_losses.ipynb #c4b7960c
 def _crossing(keys, p, q):
-    "The key, of those from `pack_keys`, up to which there is as large a share of positives as there is of negatives above; moves `keys` around"
+    "The key up to which there is as large a share of positives as there is of negatives above; moves `keys` around"
     below,one = 0,keys.dtype.type(1)
     while len(keys) > 1:
         mid = len(keys)//2
@@ -120,6 +329,13 @@ def _threshold_on_host(s, positive, p, q):
     order = s.argsort()
     return s[order[np.where(positive[order], q, p).cumsum().searchsorted(p*q)]]
 
+# %% ../nbs/07_losses.ipynb #31a716db
+def _sum_of_distances(s, tau, gradient):
+    "Distances from the threshold by the gradient, where infinite scores may count 0 times"
+    if np.isnan(s).any(): return np.nan
+    counts = gradient != 0
+    return float((s[counts].astype(np.float64) - tau) @ gradient[counts])
+
 def _aum_on_host(s, positive, gradient):
     "AUM of one column and the threshold; its subgradient is written into `gradient`; all are arrays"
     n,p = len(s),int(np.count_nonzero(positive))
@@ -132,126 +348,243 @@ def _aum_on_host(s, positive, gradient):
     def block(b):
         x,y,g = s[b],positive[b],gradient[b]
         above,below = x > tau,x < tau
-        at = np.flatnonzero(above == below) + b.start
+        at = (above == below).nonzero()[0] + b.start
         above,below = np.greater(above, y, out=above),np.logical_and(below, y, out=below)
         np.multiply(above, kind(1/q), out=g)
         g -= below*kind(1/p)
         gap = x.astype(np.float64)
         gap -= tau
         return gap @ g,np.count_nonzero(above),np.count_nonzero(below),at
-    value,above,below,at = zip(*_blocks(block, n))
-    at,lack = np.concatenate(at),sum(above)/q - sum(below)/p
+    with np.errstate(invalid='ignore'): value,above,below,at = zip(*_blocks(block, n))
+    value = sum(value)
+    if value != value: value = _sum_of_distances(s, tau, gradient)
+    at = at[0] if len(at) == 1 else np.concatenate(at)
+    lack = sum(above)/q - sum(below)/p
     mine = positive[at]
     ties = np.count_nonzero(mine)
     weight,room = ties/p,(len(at)-ties)/q
     pull = .5*(max(0., lack) + min(weight, lack+room))
     gradient[at] = np.where(mine, -pull/max(ties, 1), (pull-lack)/max(len(at)-ties, 1))
-    return sum(value),tau
+    return value,tau
 
 # %% ../nbs/07_losses.ipynb #a9ac9e29
-def _aum(columns, positive, rows=False):
+def _aum_of_counted(s, positive, gradient, counts):
+    "`_aum_on_host` of the rows that count"
+    some = np.empty(np.count_nonzero(counts), gradient.dtype)
+    res = _aum_on_host(s[counts], positive[counts], some)
+    gradient[:] = 0
+    gradient[counts] = some
+    return res
+
+def _aum(columns, positive, rows=False, negative=None):
     "AUM of each column, its subgradient, and the hinges of the rows if asked for"
     if columns.device.type == 'cpu':
         s = columns.contiguous().numpy()
         gradient = np.empty_like(s)
-        values,tau = zip(*(_aum_on_host(*o) for o in zip(s, positive.contiguous().numpy(), gradient)))
+        each = [s, positive.contiguous().numpy(), gradient]
+        if negative is not None: each.append((positive | negative).contiguous().numpy())
+        values,tau = zip(*map(_aum_on_host if negative is None else _aum_of_counted, *each))
         values,gradient = torch.tensor(values, dtype=torch.float64, device='cpu'),torch.from_numpy(gradient)
         tau = torch.tensor(tau, dtype=columns.dtype, device='cpu')[:,None] if rows else None
-    else: values,gradient,tau = _aum_anywhere(columns, positive)
+    else: values,gradient,tau = _aum_anywhere(columns, positive, negative)
     if not rows: return values,gradient,None
-    up,down = _shares(positive, columns)
-    return values,gradient,torch.where(positive, up*(tau-columns).relu(), down*(columns-tau).relu())
+    up,down = _shares(positive, columns, negative)
+    gap = torch.where(columns == tau, 0, columns-tau)
+    parts = torch.where(positive, up*(-gap).relu(), down*gap.relu())
+    counts = up > 0 if negative is None else (up > 0) & (positive | negative)
+    return values,gradient,torch.where(counts, parts, 0)
 
 # %% ../nbs/07_losses.ipynb #200b66b8
-def _check_average(average):
-    if average not in ('binary', 'micro', 'macro'): raise ValueError(f"average must be 'binary', 'micro' or 'macro', got {average!r}")
+def _no_hessian(*_):
+    raise NotImplementedError('AUM is made of straight pieces: its second derivative is zero between its kinks and '
+        'undefined at them. Penalise the gradient of another loss, such as AUROCLoss, or leave create_graph=False')
 
-def _questions_of(scores, targets, average):
-    "Questions as rows, from scores and targets as a user gives them"
+_aum_surrogate = _Surrogate(_aum, _no_hessian)
+
+# %% ../nbs/07_losses.ipynb #309a1fe1
+def _columns_of(scores, targets, average, ignore_index=None):
+    "Questions as rows, as `_questions` gives them, from scores and targets as a user gives them"
+    if not _is_label(ignore_index): raise ValueError(f'ignore_index must be {_label}, got {ignore_index!r}')
     scores,targets = class_rows(scores, targets, grad=True)
     if average == 'binary' and scores.ndim > 1:
-        raise ValueError(f"average='binary' is for one column of scores, got shape {tuple(scores.shape)}: pass average='micro' or 'macro'")
-    return _questions(scores, targets, average == 'micro')
+        raise ValueError(f"average='binary' is for one column of scores, got shape {tuple(scores.shape)}: "
+            "pass average='micro' or 'macro'")
+    k = scores.shape[1] if scores.ndim > targets.ndim else None
+    scores,targets,counts = _leave_out(scores, targets, ignore_index, k)
+    return _questions(scores, targets, average == 'micro', counts)
+
+def _questions_of(scores, targets, average):
+    "Scores and which rows are positive, as rows, from scores and targets as a user gives them"
+    return _columns_of(scores, targets, average)[:2]
+
+# %% ../nbs/07_losses.ipynb #f873e3b9
+def _check_average(average):
+    known = 'binary','micro','macro'
+    if average not in known: raise ValueError(f"average must be 'binary', 'micro' or 'macro', got {average!r}")
 
 def aum(
     scores, # Scores, shape (n,) or (n, K): probabilities or margins, taken as they are
     targets, # Labels, shape (n,): above zero is positive, or class numbers; shape (n, K): which entries are positive
     average:str='binary', # 'binary': one column; 'micro': all columns as one; 'macro': mean over the columns whose class occurs
-) -> Tensor: # 0-d, differentiable, convex in `scores`; 0 where a class is missing
+    ignore_index:int|None=None, # Label of rows, or of entries of many labels, to leave out
+) -> Tensor: # 0-d, differentiable once, convex in `scores`; 0 where a class is missing
     """Area under min(FPR, FNR), after Hillman & Hocking (2023, Journal of Machine Learning Research 24)
 
-    Raises `ValueError` for shapes that do not fit, or an unknown `average`."""
+    Raises `ValueError` for shapes that do not fit, an unknown `average`, or (on the CPU) labels that are none."""
     _check_average(average)
-    columns,positive = _questions_of(scores, targets, average)
-    return _measure(_aum, columns, positive, _occurs(positive))
+    columns,positive,negative = _columns_of(scores, targets, average, ignore_index)
+    return _measure(_aum_surrogate, columns, positive, negative, _occurs(positive))
 
 # %% ../nbs/07_losses.ipynb #ec96c95f
+def _shares_of_others(z):
+    "Which class is the top one, its softmax, and the softmax of the others, all of shape (n, K)"
+    largest = torch.finfo(z.dtype).max
+    z = z.clamp(-largest, largest)  # infinite ones, too, have shares
+    top = z.argmax(-1, keepdim=True) == torch.arange(z.shape[-1], device=z.device)
+    return top,z.softmax(-1),z.masked_fill(top, -torch.inf).softmax(-1)
+
 class _LogOdds(torch.autograd.Function):
     "log p/(1-p) for each class of a softmax over rows of shape (n, K)"
     @staticmethod
     def forward(ctx, z):
-        ctx.save_for_backward(z)
+        _save(ctx, z)
         return _log_odds(_wide(z)).to(z.dtype)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, g):
-        z,g = (_wide(x) for x in (ctx.saved_tensors[0], g))
-        top = torch.nn.functional.one_hot(z.argmax(-1), z.shape[-1]).bool()
-        p,others = z.softmax(-1),z.masked_fill(top, -torch.inf).softmax(-1)
+        if g is None: return None
+        outputs, = ctx.saved_tensors
+        z,g = _wide(outputs),_wide(g)
+        top,p,others = _shares_of_others(z)
         pull = torch.where(top, 0, g/(1-p).clamp(min=.25))
         from_top = torch.where(top, g, 0).sum(-1, keepdim=True)
-        return (g - p*(pull.sum(-1, keepdim=True) - pull) - torch.where(top, 0, from_top*others)).to(ctx.saved_tensors[0].dtype)
+        res = g - p*(pull.sum(-1, keepdim=True) - pull) - torch.where(top, 0, from_top*others)
+        return res.to(outputs.dtype)
 
+    @_forward_mode
+    def jvp(ctx, saved, direction):
+        z,v = _wide(saved[0]),_wide(direction)
+        top,p,others = _shares_of_others(z)
+        rest = ((p*v).sum(-1, keepdim=True) - p*v)/(1-p).clamp(min=.25)
+        return (v - torch.where(top, (others*v).sum(-1, keepdim=True), rest)).to(direction.dtype)
+
+# %% ../nbs/07_losses.ipynb #a77b8d80
+class _TransformableLogOdds(_LogOdds):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(z): return _log_odds(_wide(z)).to(z.dtype)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output): _save(ctx, *inputs)
+
+@_out_of_graphs
+def _softmax_log_odds(z): return (_TransformableLogOdds if _in_transform() else _LogOdds).apply(z)
+
+# %% ../nbs/07_losses.ipynb #3a2d55f7
 def _margins(outputs, targets):
     "Raw outputs in the order of the probabilities, shape (n,) or (n, K)"
     if outputs.dtype != torch.float64: outputs = outputs.float()
     if outputs.ndim == 1 or targets.ndim == 2: return outputs
-    return outputs[:,1] - outputs[:,0] if outputs.shape[1] == 2 else _LogOdds.apply(outputs)
+    if outputs.shape[1] > 2: return _softmax_log_odds(outputs)
+    no,yes = outputs.unbind(1)
+    return yes - no
 
 def _probabilities(outputs, targets):
     "Probabilities, shape (n,) or (n, K)"
     if outputs.ndim == 1 or targets.ndim == 2 or outputs.shape[1] == 2: return _margins(outputs, targets).sigmoid()
-    return outputs.float().softmax(-1) if outputs.dtype != torch.float64 else outputs.softmax(-1)
+    z = outputs if outputs.dtype == torch.float64 else outputs.float()
+    finite = _can_look(z) and z.numel() and z.max().item() < torch.inf
+    if not finite: z = z.clamp(max=torch.finfo(z.dtype).max)  # which has a share of 1, as ∞ should
+    return z.softmax(-1)
 
 # %% ../nbs/07_losses.ipynb #398269b0
-class _BatchLoss(nn.Module):
-    "A loss of a whole batch, as fastai and PyTorch expect one"
-    y_int = True  # fastai's MixUp mixes losses then, not targets
+def _one_of(*names): return lambda o: isinstance(o, str) and o in names
+
+def _is_bool(o): return isinstance(o, bool)
+
+def _above_zero(o): return _is_real(o) and o > 0
+
+_whole_batch = ': a loss of a whole batch is no sum over rows'
+_batch_options = dict(axis=(lambda o: isinstance(o, Integral), 'a whole number', ''), multilabel=(_is_bool, 'True or False', ''),
+    reduction=(_one_of('mean', 'none'), "'mean' or 'none'", _whole_batch), ignore_index=(_is_label, _label, ''))
+
+# %% ../nbs/07_losses.ipynb #bfbb67af
+class _Checked(nn.Module):
+    "A module whose options are looked at whenever they are set"
+    _options = {}  # name -> whether a value fits, what is wanted, why
+
     def __new__(cls, *args, **kwargs):
-        if isinstance((*args, None)[0], Tensor): raise TypeError(f'{cls.__name__} is made first and called then: {cls.__name__}()(outputs, targets), loss_func={cls.__name__}()')
+        if isinstance((*args, None)[0], Tensor):
+            name = cls.__name__
+            raise TypeError(f'{name} is made first and called then: {name}()(outputs, targets), loss_func={name}()')
         return super().__new__(cls)
 
-    def __init__(self, axis=1, multilabel=False, reduction='mean'):
+    def __setattr__(self, name, value):
+        fits,wanted,why = self._options.get(name, (None,)*3)
+        if fits and not fits(value): raise ValueError(f'{name} must be {wanted}, got {reprlib.repr(value)}{why}')
+        super().__setattr__(name, value)
+
+    def extra_repr(self):
+        "The options, for `repr`"
+        options = {k:v for k,v in vars(self).items() if k in self._options}
+        options |= {k:v.tolist() for k,v in self.named_buffers()}
+        return ', '.join(f'{k}={v!r}' for k,v in options.items() if k != 'ignore_index' or v is not None)
+
+# %% ../nbs/07_losses.ipynb #69dbd0f0
+class _BatchLoss(_Checked):
+    "A loss of a whole batch, as fastai and PyTorch expect one"
+    y_int = True  # fastai's MixUp mixes losses then, not targets
+    ignore_index = None  # also for losses that were saved before there was one
+    _idle,_told = 0,False  # batches in a row without a pair, and whether that was said
+    _options = _batch_options
+
+    def __init__(self, axis=1, multilabel=False, reduction='mean', ignore_index=None):
         super().__init__()
-        if not isinstance(axis, Integral): raise ValueError(f'axis must be a whole number, got {axis!r}')
-        if not isinstance(multilabel, bool): raise ValueError(f'multilabel must be True or False, got {multilabel!r}')
-        if reduction not in ('mean', 'none'): raise ValueError(f"reduction must be 'mean' or 'none', got {reduction!r}: a loss of a whole batch is no sum over rows")
-        self.axis,self.multilabel,self.reduction = axis,multilabel,reduction
+        self.axis,self.multilabel,self.reduction,self.ignore_index = axis,multilabel,reduction,ignore_index
 
     def _rows(self, outputs, targets):
+        "Rows of outputs, their targets, and which of these count"
         outputs,targets = class_rows(outputs, targets, self.axis, grad=True)
         if targets.ndim == 2 and not self.multilabel:
-            raise ValueError(f'targets of shape {tuple(targets.shape)}, as the outputs have, are many labels: pass multilabel=True')
-        return outputs,targets
+            raise ValueError(f'targets of shape {tuple(targets.shape)}, as the outputs have, are many labels: '
+                'pass multilabel=True')
+        classes = outputs.ndim > targets.ndim and outputs.shape[1] > 2
+        return _leave_out(outputs, targets, self.ignore_index, outputs.shape[1] if classes else None)
 
     def forward(self,
         outputs, # Raw outputs, shape (n,), (n, K) or with further axes
         targets, # 0 or 1, or class numbers, shape (n,) or without the class axis; of the outputs' shape if `multilabel`
     ) -> Tensor: # 0-d, differentiable; with `reduction='none'` one number a row
         "Loss of a batch; raises `ValueError` for shapes that do not fit, on the CPU also for labels that do not"
-        outputs,targets = self._rows(outputs, targets)
-        columns,positive = self._columns(outputs, targets)
-        defined = self._defined(positive)
-        loss = _measure(self._f(), columns, positive, defined)
-        if self.reduction == 'mean': return loss
-        if not len(outputs): return loss.expand(0)
-        parts = _mean(self._f(), columns.detach(), positive, defined, rows=True)[2]*columns.shape[-1]
-        return parts.sum(0).reshape(len(outputs), -1).mean(1).to(loss.dtype) + (loss - loss.detach())
+        outputs,targets,counts = self._rows(outputs, targets)
+        columns,positive,negative = self._columns(outputs, targets, counts)
+        by_row = self.reduction == 'none'
+        loss = _measure(self._surrogate(), columns, positive, negative, self._defined(positive, negative), by_row)
+        self._note(loss[0] if by_row else loss, positive, negative)
+        return self._by_row(*loss, len(outputs), counts) if by_row else loss
 
-    def _columns(self, outputs, targets): return _questions(_margins(outputs, targets), targets)
-    def _f(self): raise NotImplementedError
-    def _defined(self, positive): return _has_both(positive)
+    def _by_row(self, loss, attached, parts, n, counts):
+        "One number a row, 0 for those left out; their mean over the others is the loss, and has its gradient"
+        if not n: return loss.expand(0)
+        parts = parts.sum(0).reshape(n, -1).sum(1)
+        if counts is None: return (parts*n).to(loss.dtype) + attached
+        if counts.ndim > 1: counts = counts.any(1)
+        return torch.where(counts, (parts*counts.sum()).to(loss.dtype) + attached, 0)
+
+    def _note(self, loss, positive, negative):
+        "Warn once where ten batches in a row have no column of both classes"
+        if self._told or not (loss.requires_grad and self.training and positive.numel() and _can_look(loss)): return
+        no_pair = not loss.item() and not _both_classes(positive, negative).any()
+        if no_pair or self._idle: self._idle = self._idle + 1 if no_pair else 0
+        if self._idle < 10: return
+        self._told = True
+        warnings.warn(f'{type(self).__name__}: ten batches in a row had rows of one class only, and nothing to learn: '
+            'the loss was 0. balance_batches(dls) of fastai_auroc.samplers puts rows of every class into every batch')
+
+    def _columns(self, outputs, targets, counts): return _questions(_margins(outputs, targets), targets, counts=counts)
+    def _surrogate(self): raise NotImplementedError
+    def _defined(self, positive, negative): return _has_both(positive, negative)
 
     def _alone(self, x): return self.multilabel or x.ndim == 1 or x.shape[self.axis] == 1
 
@@ -267,39 +600,48 @@ class _BatchLoss(nn.Module):
         "Class numbers, or labels, from probabilities"
         return x > .5 if self._alone(x) else x.argmax(self.axis)
 
-    def extra_repr(self):
-        "The options, for `repr`"
-        options = {k:v for k,v in vars(self).items() if k[0] != '_' and k != 'training'} | {k:v.tolist() for k,v in self.named_buffers()}
-        return ', '.join(f'{k}={v!r}' for k,v in options.items())
-
 # %% ../nbs/07_losses.ipynb #a0fd3a29
 class AUMLoss(_BatchLoss):
     """The area under min(FPR, FNR) of a batch, after Hillman & Hocking (2023)
 
     A binary task has one column, whatever `average` says. Raises `ValueError` for an option it does not know."""
+    _options = _batch_options | dict(average=(_one_of('micro', 'macro'), "'micro' or 'macro'", ''),
+        margins=(_is_bool, 'True or False', ''))
+
     def __init__(self,
         average:str='micro', # For K columns: 'micro' pools them, 'macro' is the mean over the classes that occur
         margins:bool=False, # Measure on margins instead of probabilities; shrinks the outputs
         axis:int=1, # Which axis of the outputs holds the classes
         multilabel:bool=False, # Whether targets have the shape of K columns of outputs, each with a sigmoid of its own
         reduction:str='mean', # 'mean', or 'none': one number a row, whose mean is the loss
+        ignore_index:int|None=None, # Label of rows, pixels, or entries of many labels, to leave out
     ):
-        if average not in ('micro', 'macro'): raise ValueError(f"average must be 'micro' or 'macro', got {average!r}")
-        super().__init__(axis, multilabel, reduction)
+        super().__init__(axis, multilabel, reduction, ignore_index)
         self.average,self.margins = average,margins
 
-    def _columns(self, outputs, targets):
-        return _questions((_margins if self.margins else _probabilities)(outputs, targets), targets, self.average == 'micro')
+    def _columns(self, outputs, targets, counts):
+        scores = (_margins if self.margins else _probabilities)(outputs, targets)
+        return _questions(scores, targets, self.average == 'micro', counts)
 
-    def _defined(self, positive): return _occurs(positive)
-    def _f(self): return _aum
+    def _defined(self, positive, negative): return _occurs(positive)
+    def _surrogate(self): return _aum_surrogate
 
 # %% ../nbs/07_losses.ipynb #d9a6c6c3
+def _class_weight(weight):
+    "Weights of classes as a float32 tensor, or None"
+    w = None if weight is None else to_tensor(weight, 'weight').float()
+    if w is not None and not (w.ndim == 1 and (w.device.type != 'cpu' or (w >= 0).all() and 0 < w.sum() < torch.inf)):
+        raise ValueError(f'weight must be a list of numbers, none below 0 and not all 0, got {weight!r}')
+    return w
+
 class SoftDiceLoss(_BatchLoss):
     """One minus the soft dice of each class over the whole batch, averaged over classes, after Milletari, Navab & Ahmadi (2016)
 
     A binary task has one column, its positive class. Raises `ValueError` for an option it does not know, and for weights that are none."""
     weight:Tensor|None
+    _options = _batch_options | dict(smooth=(lambda o: _is_real(o) and o >= 0, 'a number not below 0', ''),
+        square=(_is_bool, 'True or False', ''))
+
     def __init__(self,
         smooth:float=1., # Added to numerator and denominator; with 0, a class that neither occurs nor is predicted has dice 0
         square:bool=True, # Squares in the denominator
@@ -307,28 +649,33 @@ class SoftDiceLoss(_BatchLoss):
         axis:int=1, # Which axis of the outputs holds the classes
         multilabel:bool=False, # Whether targets have the shape of K columns of outputs, each with a sigmoid of its own
         reduction:str='mean', # 'mean', or 'none': the loss once for each row
+        ignore_index:int|None=None, # Label of rows, pixels, or entries of many labels, to leave out
     ):
-        super().__init__(axis, multilabel, reduction)
-        if not (_is_real(smooth) and smooth >= 0): raise ValueError(f'smooth must be a number not below 0, got {smooth!r}')
+        super().__init__(axis, multilabel, reduction, ignore_index)
         self.smooth,self.square = smooth,square
-        w = None if weight is None else to_tensor(weight, 'weight').float()
-        if w is not None and not (w.ndim == 1 and (w.device.type != 'cpu' or (w >= 0).all() and 0 < w.sum() < torch.inf)):
-            raise ValueError(f'weight must be a list of numbers, none below 0 and not all 0, got {weight!r}')
-        self.register_buffer('weight', w, persistent=False)
+        self.register_buffer('weight', None, persistent=False)
+        self.weight = weight
+
+    def __setattr__(self, name, value): super().__setattr__(name, _class_weight(value) if name == 'weight' else value)
 
     def forward(self,
         outputs, # Raw outputs, shape (n,), (n, K) or with further axes
         targets, # 0 or 1, or class numbers, shape (n,) or without the class axis; of the outputs' shape if `multilabel`
     ) -> Tensor: # 0-d, differentiable; with `reduction='none'` once for each row
         "Loss of a batch; raises `ValueError` for shapes that do not fit, on the CPU also for labels that do not"
-        outputs,targets = self._rows(outputs, targets)
-        p,t = _questions(_probabilities(outputs, targets), targets)
+        outputs,targets,counts = self._rows(outputs, targets)
+        p,t,negative = _questions(_probabilities(outputs, targets), targets, counts=counts)
+        if negative is not None: p = torch.where(t | negative, p, 0)
         total = (p.square() if self.square else p).sum(-1) + t.sum(-1)
         dice = (2*(p*t).sum(-1) + self.smooth)/(total + self.smooth).clamp(min=torch.finfo(p.dtype).tiny)
         w = torch.ones_like(dice) if self.weight is None else self.weight.to(dice)
-        if len(w) != len(dice): raise ValueError(f'weight must hold one number for each column, and a binary task has one: there are {len(dice)} columns, got {len(w)}')
+        if len(w) != len(dice):
+            raise ValueError('weight must hold one number for each column, and a binary task has one: '
+                f'there are {len(dice)} columns, got {len(w)}')
         loss = ((1-dice)*w).sum()/w.sum()
-        return loss if self.reduction == 'mean' else loss.expand(len(outputs))
+        if self.reduction == 'mean': return loss
+        rows = loss.expand(len(outputs))
+        return rows if counts is None else torch.where(counts if counts.ndim == 1 else counts.any(1), rows, 0)
 
 # %% ../nbs/07_losses.ipynb #104b2545
 def _sigmoid_of_pairs(gap, T):
@@ -337,6 +684,12 @@ def _sigmoid_of_pairs(gap, T):
     return wrong,wrong*(wrong-1)/T
 
 _tile = 2**22  # Pairs judged at once
+
+def _pair_share(positive, s, negative=None):
+    "One over the number of pairs of each column, in the dtype of `s`, shape (C, 1); 0 where there are none"
+    p = positive.sum(-1, keepdim=True)
+    pairs = p*(positive.shape[-1] - p if negative is None else negative.sum(-1, keepdim=True))
+    return torch.where(pairs > 0, 1/pairs.clamp(min=1).to(s.dtype), 0)
 
 def _pairs_on_host(s, positive, f):
     "For each row of one column, the sums of `f(margin)` and of its derivative over its pairs, shape (n,)"
@@ -351,15 +704,77 @@ def _pairs_on_host(s, positive, f):
     for o,a,b in zip((loss, slope), map(torch.cat, zip(*mine)), (below, pull)): o[positive],o[~positive] = a,b
     return loss,slope
 
-def _pairs_anywhere(s, positive, f):
-    "The same on any device, without a look at the numbers"
-    sign = torch.where(positive, 1., -1.).to(s.dtype)
-    def tile(x, mine, way):
-        loss,slope = f((x[:,None]-s)*way[:,None])
-        other = mine[:,None] != positive
-        return torch.where(other, loss, 0).sum(-1),torch.where(other, slope, 0).sum(-1)*way
+# %% ../nbs/07_losses.ipynb #07eeaa0f
+def _tiles(f, s, positive, negative, *others):
+    "`f(rows, way, partners)` for tiles of the rows of one column, joined; of `others`, too, `f` is given the rows"
+    way = torch.where(positive, 1., -1.).to(s.dtype)
+    def tile(mine, theirs, *rows):
+        partner = mine[:,None] != positive if negative is None else mine[:,None] & negative | theirs[:,None] & positive
+        return f(*rows, partner)
+    masks = positive,positive if negative is None else negative
     size = max(1, _tile//max(1, len(s)))
-    return [torch.cat(o) for o in zip(*(tile(*x) for x in zip(*(o.split(size) for o in (s, positive, sign)))))]
+    return [tile(*o) for o in zip(*(o.split(size) for o in masks + (s, way, *others)))]
+
+def _pairs_anywhere(s, positive, f, negative=None):
+    "The same on any device, without a look at the numbers"
+    def tile(x, way, partner):
+        loss,slope = f((x[:,None]-s)*way[:,None])
+        return torch.where(partner, loss, 0).sum(-1),torch.where(partner, slope, 0).sum(-1)*way
+    return [torch.cat(o) for o in zip(*_tiles(tile, s, positive, negative))]
+
+# %% ../nbs/07_losses.ipynb #2cdec7cd
+def _derivative_of_pairs(gap, T, order):
+    "Derivative of that order of what `_sigmoid_of_pairs` gives"
+    wrong,p = (-gap/T).sigmoid(),Polynomial([0., 1.])
+    for _ in range(order): p = p.deriv()*Polynomial([0., 1., -1.])
+    res = torch.zeros_like(wrong)
+    for c in p.coef[::-1].tolist(): res = res*wrong + c
+    return res*(-1/T)**order
+
+def _pair_derivative(s, positive, negative, T, directions):
+    "Derivative of the sum over pairs in each score of one column and in these directions, shape (n,)"
+    def tile(x, way, *rest):
+        *rows,partner = rest
+        way = way[:,None]
+        res = _derivative_of_pairs((x[:,None]-s)*way, T, len(directions)+1)
+        for mine,all_of_them in zip(rows, directions): res = res*(mine[:,None]-all_of_them)*way
+        return torch.where(partner, res*way, 0).sum(-1)
+    return torch.cat(_tiles(tile, s, positive, negative, *directions))
+
+# %% ../nbs/07_losses.ipynb #36001ee9
+class _PairDerivative(torch.autograd.Function):
+    "`_pair_derivative` of columns of shape (C, n), differentiable as often as one likes"
+    @staticmethod
+    def forward(s, positive, negative, T, *directions):
+        each = zip(s, positive, [None]*len(s) if negative is None else negative, *directions)
+        return torch.stack([_pair_derivative(*o[:3], T, o[3:]) for o in each])
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        s,positive,negative,ctx.T,*directions = inputs
+        _save(ctx, s, positive, negative, *directions)
+
+    @staticmethod
+    def backward(ctx, u):
+        columns,directions = ctx.saved_tensors[:3],ctx.saved_tensors[3:]
+        if u is None: return (None,)*(4+len(directions))
+        def without(i): return [*directions[:i], *directions[i+1:], u]
+        def along(*directions): return _PairDerivative.apply(*columns, ctx.T, *directions)
+        of_scores = along(*directions, u) if ctx.needs_input_grad[0] else None
+        of_directions = [along(*without(i)) if ctx.needs_input_grad[4+i] else None for i in range(len(directions))]
+        return of_scores,None,None,None,*of_directions
+
+    @_forward_mode
+    def jvp(ctx, saved, s, positive, negative, T, *tangents):
+        columns,directions = saved[:3],saved[3:]
+        def along(*directions): return _PairDerivative.apply(*columns, ctx.T, *directions)
+        sums = [] if s is None else [along(*directions, s)]
+        for i,t in enumerate(tangents):
+            if t is not None: sums.append(along(*directions[:i], t, *directions[i+1:]))
+        return sum(sums)
+
+    @staticmethod
+    def vmap(info, in_dims, *args): return _one_by_one(_PairDerivative, info, in_dims, args)
 
 # %% ../nbs/07_losses.ipynb #d3143e7e
 def _squeeze(x, widest):
@@ -410,92 +825,183 @@ def _soft_on_grid(s, positive, T, rows=False):
     return float(up @ wrong),gradient,read(up.sum() - folded(behind, kernels[0]), wrong) if rows else None
 
 # %% ../nbs/07_losses.ipynb #cebdb14e
+_far = 60  # margins, in units of T, beyond which the sigmoid is 0 or 1
+
+def _soft_by_pairs(s, positive, T):
+    "As `_soft_on_grid` with rows, pair by pair"
+    f = partial(_sigmoid_of_pairs, T=T)
+    loss,slope = (o.numpy() for o in _pairs_on_host(torch.from_numpy(s), torch.from_numpy(positive), f))
+    return loss.sum()/2,slope,loss
+
 def _soft_on_host(s, positive, T, rows):
-    "For one column the mean of `_sigmoid_of_pairs` over its pairs, its gradient, and the parts of the rows if asked for, from arrays"
+    "For one column the mean of `_sigmoid_of_pairs`, its gradient, and if asked the parts of the rows, from arrays"
     p = int(np.count_nonzero(positive))
     q,s = len(s)-p,s.astype(np.float64)
     if not p or not q: return 0.,np.zeros_like(s),np.zeros_like(s) if rows else None
-    res = _soft_on_grid(s, positive, T, rows) if len(s) > 2**11 and np.isfinite(s).all() else None
-    if res is None:
-        loss,slope = (o.numpy() for o in _pairs_on_host(torch.from_numpy(s), torch.from_numpy(positive), partial(_sigmoid_of_pairs, T=T)))
-        res = loss.sum()/2,slope,loss
+    many = len(s) > 2**11
+    if many and not np.isfinite(s).all():
+        if np.isnan(s).any(): return np.nan,*[np.full_like(s, np.nan)]*2
+        s = _bounded(torch.from_numpy(s), _far*T).numpy()
+    res = _soft_on_grid(s, positive, T, rows) if many else None
+    if res is None: res = _soft_by_pairs(s, positive, T)
+    if res[0] != res[0]:  # infinities that are equal tie
+        res = _soft_by_pairs(_bounded(torch.from_numpy(s), _far*T).numpy(), positive, T)
     return res[0]/(p*q),res[1]/(p*q),.5/(p*q)*res[2] if rows else None
 
-def _soft(columns, positive, rows=False, T=1.):
+# %% ../nbs/07_losses.ipynb #3f27f53d
+def _soft_of_counted(s, positive, T, rows, counts):
+    "`_soft_on_host` of the rows that count"
+    value,*of_rows = _soft_on_host(s[counts], positive[counts], T, rows)
+    def spread(x):
+        res = np.zeros(len(s))
+        res[counts] = x
+        return res
+    return value,*(None if o is None else spread(o) for o in of_rows)
+
+def _soft_anywhere(columns, positive, negative=None, T=1.):
+    "`_soft` with rows on any device, without a look at the numbers"
+    s = _bounded(_wide(columns), _far*T)
+    share,f = _pair_share(positive, s, negative),partial(_sigmoid_of_pairs, T=T)
+    each = zip(s, positive, [None]*len(s) if negative is None else negative)
+    loss,slope = map(torch.stack, zip(*(_pairs_anywhere(x, y, f, other) for x,y,other in each)))
+    parts = .5*loss*share
+    return parts.sum(-1),slope*share,parts
+
+def _soft(columns, positive, rows=False, negative=None, T=1.):
     "One minus the smooth AUROC of each column, its gradient, and the parts of the rows if asked for"
-    if columns.device.type == 'cpu':
-        values,*parts = zip(*(_soft_on_host(s, y, T, rows) for s,y in zip(columns.contiguous().numpy(), positive.contiguous().numpy())))
-        gradient,parts = (torch.from_numpy(np.stack(o)) if o[0] is not None else None for o in parts)
-        return torch.tensor(values, dtype=torch.float64, device='cpu'),gradient,parts
-    s = _wide(columns)
-    up,down = _shares(positive, s)
-    loss,slope = map(torch.stack, zip(*(_pairs_anywhere(*o, partial(_sigmoid_of_pairs, T=T)) for o in zip(s, positive))))
-    parts = .5*loss*up*down
-    return parts.sum(-1),slope*up*down,parts
+    if columns.device.type != 'cpu': return _soft_anywhere(columns, positive, negative, T)
+    masks = [positive] if negative is None else [positive, positive | negative]
+    each = zip(columns.contiguous().numpy(), *(o.contiguous().numpy() for o in masks))
+    values,*parts = zip(*((_soft_on_host if len(o) == 2 else _soft_of_counted)(*o[:2], T, rows, *o[2:]) for o in each))
+    gradient,parts = (torch.from_numpy(np.stack(o)) if o[0] is not None else None for o in parts)
+    return torch.tensor(values, dtype=torch.float64, device='cpu'),gradient,parts
+
+# %% ../nbs/07_losses.ipynb #7b2e5953
+def _soft_product(columns, positive, negative, direction, T=1.):
+    "Of the Hessian of each column's value and a direction"
+    s = _bounded(_wide(columns), _far*T)
+    return _PairDerivative.apply(s, positive, negative, T, _wide(direction))*_pair_share(positive, s, negative)
+
+def _soft_surrogate(T): return _Surrogate(partial(_soft, T=T), partial(_soft_product, T=T))
 
 # %% ../nbs/07_losses.ipynb #e6a44606
 def _check_positive(name, value):
-    if not (_is_real(value) and value > 0): raise ValueError(f'{name} must be above 0, got {reprlib.repr(value)}')
+    if not _above_zero(value): raise ValueError(f'{name} must be above 0, got {reprlib.repr(value)}')
 
 def soft_auroc(
     scores, # Margins, shape (n,), or of K columns, shape (n, K)
     targets, # Labels, shape (n,): above zero is positive, or class numbers; shape (n, K): which entries are positive
     temperature:float=1., # T, in units of the scores
+    ignore_index:int|None=None, # Label of rows, or of entries of many labels, to leave out
 ) -> Tensor: # 0-d, differentiable; mean over the columns that have both classes, 1 (nothing in wrong order) where none has
-    "AUROC with a sigmoid of the margin for each pair, after Yan, Dodier, Mozer & Wolniewicz (2003); raises `ValueError` for shapes that do not fit"
+    """AUROC with a sigmoid of the margin for each pair, after Yan, Dodier, Mozer & Wolniewicz (2003)
+
+    Raises `ValueError` for shapes that do not fit, a temperature not above 0, or (on the CPU) labels that are none."""
     _check_positive('temperature', temperature)
-    columns,positive = _questions(*class_rows(scores, targets, grad=True))
-    return 1 - _measure(partial(_soft, T=temperature), columns, positive, _has_both(positive))
+    columns,positive,negative = _columns_of(scores, targets, 'macro', ignore_index)
+    return 1 - _measure(_soft_surrogate(temperature), columns, positive, negative, _has_both(positive, negative))
 
 # %% ../nbs/07_losses.ipynb #b485d27c
 class AUROCLoss(_BatchLoss):
     """One minus the smooth AUROC of a batch, on margins, after Yan, Dodier, Mozer & Wolniewicz (2003)
 
     For K columns it is the mean over those that have both classes. Raises `ValueError` for an option it does not know."""
+    _options = _batch_options | dict(temperature=(_above_zero, 'above 0', ''))
+
     def __init__(self,
         temperature:float=1., # T, in units of the margins
         axis:int=1, # Which axis of the outputs holds the classes
         multilabel:bool=False, # Whether targets have the shape of K columns of outputs, each with a sigmoid of its own
         reduction:str='mean', # 'mean', or 'none': one number a row, whose mean is the loss
+        ignore_index:int|None=None, # Label of rows, pixels, or entries of many labels, to leave out
     ):
-        _check_positive('temperature', temperature)
-        super().__init__(axis, multilabel, reduction)
+        super().__init__(axis, multilabel, reduction, ignore_index)
         self.temperature = temperature
 
-    def _f(self): return partial(_soft, T=self.temperature)
+    def _surrogate(self): return _soft_surrogate(self.temperature)
 
 # %% ../nbs/07_losses.ipynb #a3ba3588
-def _hinge(columns, positive, rows=False, margin=1.):
-    "Mean squared hinge over the pairs of each column, its gradient, and the parts of the rows if asked for, on any device"
-    s = _wide(columns)
-    s = s - s.mean(-1, keepdim=True)
-    up,down = _shares(positive, s)
-    raised = torch.where(positive, s, s+margin)
-    x,order = raised.sort(-1)
-    x = x - x[:,x.shape[-1]//2:][:,:1]  # around the median, lest squares of an outlier's offset cancel
-    mine,one = positive.gather(-1, order),torch.ones_like(x)
-    def above(o): return torch.where(mine, 0, o).flip(-1).cumsum(-1).flip(-1)
-    def below(o): return torch.where(mine, o, 0).cumsum(-1)
-    def unsorted(o): return torch.empty_like(o).scatter_(-1, order, o)
-    count,first,second,under,total = above(one),above(x),above(x*x),below(one),below(x)
-    loss = torch.where(mine, count*x*x - 2*x*first + second, 0).clamp(min=0)
-    slope = torch.where(mine, count*x - first, under*x - total)*2
-    value,gradient,share = loss.sum(-1)*(up*down)[:,0],unsorted(slope)*up*down,.5*up*down
-    if not rows: return value,gradient,None
-    return value,gradient,unsorted(torch.where(mine, loss, under*x*x - 2*x*total + below(x*x)).clamp(min=0))*share
+class _SortedHinges:
+    "Scores of columns, sorted with those of negatives raised by the margin: what a row lacks margin to is on one side"
+    def __init__(self, columns, positive, negative, margin):
+        s = _wide(columns)
+        center = s.mean(-1, keepdim=True)
+        self.finite = _can_look(s) and isfinite(center.sum().item())
+        if not self.finite:
+            s = _bounded(s, 2*margin)
+            center = s.mean(-1, keepdim=True)
+        s = s - center
+        x,self.order = torch.where(positive, s, s+margin).sort(-1)
+        self.x = x - x[:,x.shape[-1]//2:][:,:1]  # around the median, lest squares of an outlier's offset cancel
+        self.mine = positive.gather(-1, self.order)
+        self.other = None if negative is None else negative.gather(-1, self.order)
+        one = torch.ones_like(x)
+        self.count,self.under = self.above(one),self.below(one)
+        self.share = _pair_share(positive, x, negative)
 
+    def by_class(self, of_positives, of_negatives):
+        if self.other is not None: of_negatives = torch.where(self.other, of_negatives, 0)
+        return torch.where(self.mine, of_positives, of_negatives)
+
+    def above(self, x):
+        "Sum over the negatives from each row up"
+        return self.by_class(0, x).flip(-1).cumsum(-1).flip(-1)
+
+    def below(self, x):
+        "Sum over the positives up to each row"
+        return torch.where(self.mine, x, 0).cumsum(-1)
+
+    def pull(self, x, above, below):
+        "Twice the sum of differences of `x` over those pairs of each row that lack margin, by the number of all pairs"
+        return self.unsorted(2*self.by_class(self.count*x - above, self.under*x - below))*self.share
+
+    def unsorted(self, x): return x.scatter(-1, self.order, x)
+
+# %% ../nbs/07_losses.ipynb #f2d7af4a
+def _infinitely_wrong(s, positive, negative=None):
+    "Which positives are at -∞ and negatives at ∞, where the other class is not"
+    if negative is None: negative = ~positive
+    low = positive & (s == -torch.inf) & (negative & (s > -torch.inf)).any(-1, keepdim=True)
+    return low | negative & (s == torch.inf) & (positive & (s < torch.inf)).any(-1, keepdim=True)
+
+def _hinge(columns, positive, rows=False, negative=None, margin=1.):
+    "Mean squared hinge over the pairs of each column, its gradient, and if asked the parts of the rows, on any device"
+    h = _SortedHinges(columns, positive, negative, margin)
+    x,square = h.x,h.x*h.x
+    above,below = h.above(x),h.below(x)
+    loss = torch.where(h.mine, h.count*square - 2*x*above + h.above(square), 0).clamp(min=0)
+    value,gradient = loss.sum(-1)*h.share[:,0],h.pull(x, above, below)
+    infinite = None if h.finite else torch.where(_infinitely_wrong(columns, positive, negative), torch.inf, 0.)
+    if infinite is not None: value = value + infinite.sum(-1)
+    if not rows: return value,gradient,None
+    of_negatives = (h.under*square - 2*x*below + h.below(square)).clamp(min=0)
+    parts = .5*h.share*h.unsorted(h.by_class(loss, of_negatives))
+    return value,gradient,parts if infinite is None else parts + infinite
+
+# %% ../nbs/07_losses.ipynb #38550de0
+def _hinge_product(columns, positive, negative, direction, margin=1.):
+    "Of the Hessian of each column's value and a direction"
+    h = _SortedHinges(columns, positive, negative, margin)
+    u = _wide(direction).gather(-1, h.order)
+    return h.pull(u, h.above(u), h.below(u))
+
+def _hinge_surrogate(margin): return _Surrogate(partial(_hinge, margin=margin), partial(_hinge_product, margin=margin))
+
+# %% ../nbs/07_losses.ipynb #3f7941ab
 class SquaredHingeAUCLoss(_BatchLoss):
     """Mean over pairs of the squared lack of a margin, after Rust & Hocking (2023), on margins
 
     For K columns it is the mean over those that have both classes. Raises `ValueError` for an option it does not know."""
+    _options = _batch_options | dict(margin=(_above_zero, 'above 0', ''))
+
     def __init__(self,
         margin:float=1., # By how much a positive should stand above a negative, in units of the margins
         axis:int=1, # Which axis of the outputs holds the classes
         multilabel:bool=False, # Whether targets have the shape of K columns of outputs, each with a sigmoid of its own
         reduction:str='mean', # 'mean', or 'none': one number a row, whose mean is the loss
+        ignore_index:int|None=None, # Label of rows, pixels, or entries of many labels, to leave out
     ):
-        _check_positive('margin', margin)
-        super().__init__(axis, multilabel, reduction)
+        super().__init__(axis, multilabel, reduction, ignore_index)
         self.margin = margin
 
-    def _f(self): return partial(_hinge, margin=self.margin)
+    def _surrogate(self): return _hinge_surrogate(self.margin)
