@@ -1,4 +1,4 @@
-"""Steps of the best length for linear models
+"""Steps for linear models that never lower AUROC
 
 Docs: https://fastai-auroc.github.io/fastai_auroc/linesearch.html.md"""
 
@@ -8,36 +8,205 @@ Docs: https://fastai-auroc.github.io/fastai_auroc/linesearch.html.md"""
 __all__ = ['AUMLineSearch']
 
 # %% ../nbs/10_linesearch.ipynb #6b4f0c13
-import torch
-from torch.nn.utils import parameters_to_vector, vector_to_parameters
-from .losses import _aum, _check_average, _mean, _occurs, _questions_of
+import math, numpy as np, torch
+from torch import Tensor
+from .losses import aum, soft_auroc
+from .roc import auroc_score
+from .scores import class_rows
 
-# %% ../nbs/10_linesearch.ipynb #fc1a86a6
-def _least(look, tolerance=1e-12, most=100):
-    "Where a convex function made of straight pieces is least, from 0 on, its value there, and what `look(x)` says besides value and slope on the rising side"
-    low,(f,g,more),high = 0.,look(0.),1.
-    if g >= 0: return low,f,more
-    while (end := look(high))[1] < 0 and high < 2**100: low,(f,g,_),high = high,end,2*high
-    best = min((f, low), (end[0], high))
-    for _ in range(most):
-        x = low + (end[0] - f - end[1]*(high-low))/(g-end[1])
-        if not low < x < high or f + g*(x-low) >= best[0] - tolerance*abs(best[0]): break
-        value,slope,more = look(x)
-        best = min(best, (value, x))
-        if slope < 0: low,f,g = x,value,slope
-        else: high,end = x,(value, slope, more)
-    return best[1],best[0],end[2]
+# %% ../nbs/10_linesearch.ipynb #f0f8742d
+def _mean_auroc(
+    scores:Tensor, # Scores of each column, shape (C, n)
+    positive:Tensor, # Which of them are positive, bool, shape (C, n); each column has both classes
+) -> float: # Mean over the columns
+    "Exact AUROC"
+    return np.mean([auroc_score(s, y).item() for s,y in zip(scores, positive)]).item()
 
-# %% ../nbs/10_linesearch.ipynb #aa589e32
-def _shortest(a, b):
-    "The shortest vector that ends on the line from `a` to `b`"
-    way = b-a
-    return a + ((a @ -way)/(way @ way).clamp(min=torch.finfo(a.dtype).tiny)).clamp(0, 1)*way
+def _exact_angle(
+    scores:Tensor, # Scores of each column, float64 on the CPU, shape (C, n)
+    along:Tensor, # Scores of the direction, in the same shape
+    positive:Tensor, # Which are positive, bool, in the same shape
+) -> float: # Angle in radians, from 0 to π
+    "The angle of the greatest AUROC of a half turn: the middle of a stretch without a crossing"
+    rises,falls = [],[]
+    for s,d,y in zip(scores.numpy(), along.numpy(), positive.numpy()):
+        gap,gap_along = (np.subtract.outer(x[y], x[~y]).ravel() for x in (s, d))
+        crossing = np.arctan2(abs(gap), -gap_along*np.sign(gap))
+        rises.append(np.sort(crossing[gap < 0]))
+        falls.append(np.sort(crossing[gap > 0]))
+    low = np.concatenate([[0.], *rises]) + 1e-12  # crossings at one place differ by rounding
+    pairs = [y.sum().item()*(~y).sum().item() for y in positive]
+    gain = sum((r.searchsorted(low) - f.searchsorted(low))/n for r,f,n in zip(rises, falls, pairs))
+    best = low[gain.argmax()]
+    high = min([o[i] for o in rises + falls if (i := o.searchsorted(best)) < len(o)], default=math.pi)
+    return (best + high).item()/2
 
-class _LinearScores(torch.optim.Optimizer):
-    "What is asked of a model whose scores are linear in its parameters"
-    def __init__(self, params, average):
-        _check_average(average)
+# %% ../nbs/10_linesearch.ipynb #9919126d
+def _searched_angle(
+    scores:Tensor, # Scores of each column, float64 on the CPU, shape (C, n)
+    along:Tensor, # Scores of the direction, in the same shape
+    positive:Tensor, # Which are positive, bool, in the same shape
+) -> float: # Angle in radians, from 0 to π
+    "The angle of the greatest AUROC among 45, most of them close to 0 or to the best of the others"
+    width,width_along = (x.std(-1).norm().item() for x in (scores, along))
+    ratio = width/width_along if width_along else 1.  # scores that turn fast need small angles
+    def look(share):
+        angle = math.atan2(ratio*math.sin(share), math.cos(share))
+        return _mean_auroc(scores*math.cos(angle) + along*math.sin(angle), positive),share,angle
+    looks = [look(share) for share in math.pi*np.r_[0, 2.**np.arange(-12, -1), np.arange(3, 9)/8]]
+    for _ in range(3):
+        i = looks.index(best := max(looks))
+        low,high = looks[max(i-1, 0)],looks[min(i+1, len(looks)-1)]
+        between = [look(share) for share in np.linspace(low[1], high[1], 11)[1:-1]]
+        looks = sorted([low, best, high, *between], key=lambda o: o[1])
+    return max(looks)[2]
+
+_max_pairs = 2**20  # Crossings that are sorted at most
+
+def _best_angle(scores, along, positive):
+    "The angle of the greatest AUROC, exactly where there are few pairs"
+    p = positive.sum(-1)
+    search = _exact_angle if (p*(positive.shape[-1]-p)).sum() <= _max_pairs else _searched_angle
+    return search(scores, along, positive)
+
+# %% ../nbs/10_linesearch.ipynb #bf9accc9
+_temperatures = 1., 1/4, 1/16, 1/64  # In standard deviations of the scores
+_num_stages = len(_temperatures) + 1
+
+def _gradient(
+    scores:Tensor, # Scores of each column, float64, shape (C, n)
+    positive:Tensor, # Which are positive, bool, shape (C, n)
+    stage:int, # The position of a temperature, for the smooth AUROC; one more: AUM
+) -> Tensor: # Shape (C, n)
+    "How the scores should move: along the gradient of the smooth AUROC, or against the subgradient of AUM"
+    s,std = scores.clone().requires_grad_(),scores.std(-1).square().mean().sqrt().item()
+    with torch.enable_grad():
+        if stage == len(_temperatures): value = -aum(s.T, positive.T, 'macro')
+        else: value = soft_auroc(s.T, positive.T, std*_temperatures[stage])
+    return torch.autograd.grad(value, s)[0]
+
+# %% ../nbs/10_linesearch.ipynb #0c567343
+def _one_vs_rest(scores, targets, average):
+    "Scores of each column that has both classes, and which are positive, both of shape (C, n)"
+    if scores.ndim == 1: columns,positive = scores[None],targets[None] > 0
+    else:
+        classes = torch.arange(scores.shape[1], device=targets.device)
+        columns,positive = scores.T,(targets > 0 if targets.ndim == 2 else targets[:,None] == classes).T
+        if average == 'micro': columns,positive = columns.reshape(1, -1),positive.reshape(1, -1)
+    both = positive.any(-1) & ~positive.all(-1)
+    return columns[both],positive[both]
+
+def _centered(scores): return scores - scores.mean(-1, keepdim=True)
+
+# %% ../nbs/10_linesearch.ipynb #323b6ac7
+def _call(closure):
+    "Scores and targets of a closure, with the graph"
+    wanted = 'step needs a function that returns scores and targets, got'
+    if not callable(closure): raise TypeError(f'{wanted} {type(closure).__name__}')
+    with torch.enable_grad(): found = closure()
+    pair = isinstance(found, (tuple, list)) and len(found) == 2
+    if not pair: raise TypeError(f'{wanted} {type(found).__name__} from it')
+    if not getattr(found[0], 'requires_grad', False):
+        raise ValueError('the closure returned scores without a gradient: scores come first, fresh from the model')
+    infinite = (~found[0].isfinite()).sum()
+    if infinite: raise ValueError(f'the closure returned scores that are not finite: {infinite} of {found[0].numel()}')
+    return found
+
+class _LinearScores:
+    "Scores of a closure as a linear function of the parameters in one vector; both float64 on the CPU"
+    def __init__(self, closure, params, average):
+        self.closure,self.average = closure,average
+        with torch.enable_grad():
+            scores,targets = class_rows(*_call(closure), grad=True)
+            self.value = self.aum(scores, targets)
+            self.graph,positive = _one_vs_rest(scores, targets, average)
+            used = torch.autograd.grad(self.graph.sum(), params, retain_graph=True, allow_unused=True)
+        self.scores,self.positive = self.graph.detach().cpu().double(),positive.cpu()
+        self.params = [p for p,g in zip(params, used) if g is not None]
+        self.vector = torch.cat([p.detach().cpu().double().flatten() for p in self.params])
+
+    def aum(self, scores, targets):
+        "AUM of scores and targets as the closure gives them"
+        return aum(scores.detach().cpu().double(), targets.cpu(), self.average).item()
+
+    def parts(self, vector):
+        "The vector cut into parameters"
+        return [v.view_as(p).to(p) for v,p in zip(vector.split([p.numel() for p in self.params]), self.params)]
+
+    def call(self, vector):
+        "Scores and targets of the closure with other parameters"
+        kept = [p.data for p in self.params]
+        try:
+            for p,v in zip(self.params, self.parts(vector)): p.data = v
+            return class_rows(*self.closure())
+        finally:
+            for p,old in zip(self.params, kept): p.data = old
+
+    def at(self, vector):
+        "Scores of each column with other parameters"
+        return _one_vs_rest(*self.call(vector), self.average)[0].cpu().double()
+
+    def gradient(self, of_scores):
+        "Derivative by the parameters from that by the scores"
+        grads = torch.autograd.grad(self.graph, self.params, of_scores.to(self.graph), retain_graph=True)
+        return torch.cat([g.cpu().double().flatten() for g in grads])
+
+# %% ../nbs/10_linesearch.ipynb #e70119b2
+def _check_linear(model):
+    "Raise `ValueError` for a model whose scores do not add up as its parameters do"
+    w,s = model.vector,model.scores
+    v = model.gradient(_centered(s))
+    v = v*(w.norm()/v.norm())
+    along = model.at(v)
+    error,largest = (model.at(w+v) - s - along).abs().max(),s.abs().max() + along.abs().max()
+    if not error <= max(1e-4, 4*torch.finfo(model.graph.dtype).eps)*largest:
+        raise ValueError('AUMLineSearch needs scores that are linear in the parameters it was given, '
+            'and zero where they are: give it all parameters of a linear model, '
+            'and let the closure give the outputs as they are')
+
+# %% ../nbs/10_linesearch.ipynb #7f874417
+def _steepest(model, of_scores, steps=10):
+    "Parameters whose centred scores are close to `of_scores`, up to a factor: some steps of conjugate gradients"
+    residual = model.gradient(of_scores)
+    residual = residual/residual.norm().clamp(min=torch.finfo(residual.dtype).tiny)
+    x,p,size = torch.zeros_like(residual),residual,residual @ residual
+    for _ in range(steps):
+        q = model.gradient(_centered(model.at(p)))
+        curvature = p @ q
+        if not curvature > 0: break
+        x = x + size/curvature*p
+        residual = residual - size/curvature*q
+        new = residual @ residual
+        if new < 1e-12: break
+        p,size = residual + new/size*p,new
+    return x
+
+# %% ../nbs/10_linesearch.ipynb #fefc4dbc
+def _at_right_angles(d, w):
+    "`d` without its part along `w`, with the norm of `w`; zero if nothing is left"
+    across = d - (d @ w)/(w @ w)*w
+    if not across.norm() > 1e-9*d.norm(): return torch.zeros_like(d)
+    return across*(w.norm()/across.norm())
+
+def _best_turn(model, stage):
+    "Parameters of the greatest AUROC of the half turn along the direction of `stage`, and the angle to them"
+    w = model.vector
+    d = _at_right_angles(_steepest(model, _gradient(model.scores, model.positive, stage)), w)
+    angle = _best_angle(model.scores, model.at(d), model.positive)
+    vector = math.cos(angle)*w + math.sin(angle)*d
+    return vector*(w.norm()/vector.norm()),angle
+
+# %% ../nbs/10_linesearch.ipynb #ebf6ff48
+class AUMLineSearch(torch.optim.Optimizer):
+    """Steps of the greatest AUROC of the given rows, for linear models, after Fowler & Hocking (2024, arXiv 2410.08635)
+
+    AUROC never falls, and the parameters keep their norm. Where no direction raises it they stay, and `size` is 0."""
+    def __init__(self,
+        params, # All parameters of a model whose scores are linear in them, as `nn.Linear` is: with zeros it gives zeros
+        average:str='binary', # For the closure's scores: 'binary', 'micro' or 'macro', as in `aum`
+    ):
+        averages = 'binary', 'micro', 'macro'
+        if average not in averages: raise ValueError(f"average must be 'binary', 'micro' or 'macro', got {average!r}")
         super().__init__(params, dict(average=average))
 
     @property
@@ -46,72 +215,41 @@ class _LinearScores(torch.optim.Optimizer):
         return self.defaults['average']
 
     @property
-    def _params(self): return [p for group in self.param_groups for p in group['params']]
-
-    def _columns(self, closure, vector=None):
-        "Scores of each question and which are positive, with the graph or for the parameters in `vector`"
-        if vector is not None: vector_to_parameters(vector, self._params)
-        with torch.set_grad_enabled(vector is None): found = closure() if callable(closure) else closure
-        if not callable(closure) or not isinstance(found, (tuple, list)) or len(found) != 2:
-            raise TypeError(f'step needs a function that returns scores and targets, got {type(found).__name__}' + (' from it' if callable(closure) else ''))
-        if vector is None and not getattr(found[0], 'requires_grad', False): raise ValueError('the closure returned scores without a gradient: scores come first, fresh from the model')
-        with torch.set_grad_enabled(vector is None): return _questions_of(*found, self.average)
-
-    def _slope(self, columns, of_scores):
-        "Derivative of all parameters from that of the scores"
-        grads = torch.autograd.grad(columns, self._params, of_scores.to(columns.dtype), retain_graph=True, allow_unused=True)
-        return parameters_to_vector([torch.zeros_like(p) if g is None else g for p,g in zip(self._params, grads)])
-
-# %% ../nbs/10_linesearch.ipynb #ebf6ff48
-def _spread(s): return (s - s.mean(-1, keepdim=True)).square().mean().sqrt()
-
-class AUMLineSearch(_LinearScores):
-    """Steps of exactly the best length for AUM on the margins of a linear model, after Fowler & Hocking (2024) and Wolfe (1975)
-
-    The scores keep their standard deviation. `size` is the length of the last step, in units of its direction: 0 if it only learned a slope."""
-    def __init__(self,
-        params, # All parameters of a model whose scores are linear in them, as `nn.Linear` is: with zeros it gives zeros
-        average:str='binary', # For the closure's scores: 'binary', 'micro' or 'macro', as in `aum`
-    ):
-        super().__init__(params, average)
+    def size(self):
+        "The last step's angle, up to π radians; 0 if no direction raised AUROC, None before the first step"
+        return self.state[self._params[0]].get('size')
 
     @property
-    def size(self):
-        "Length of the last step, in units of its direction; None before the first"
-        return self.state[self._params[0]].get('size')
+    def auroc(self):
+        "AUROC of the last step's rows after it; NaN if they lack a class, None before the first step"
+        return self.state[self._params[0]].get('auroc')
+
+    @property
+    def _params(self): return [p for group in self.param_groups for p in group['params']]
 
     @torch.no_grad()
     def step(self, # type: ignore[override]
         closure, # Without arguments; gives the scores of all rows, shape (n,) or (n, K), and their targets
     ) -> float: # AUM after the step
         "Take one step; raises `ValueError` if the scores are not linear in the parameters, or all the same"
-        w,state = parameters_to_vector(self._params),self.state[self._params[0]]
-        if not all(p.requires_grad for p in self._params): raise ValueError('AUMLineSearch moves all parameters it was given: give it those with requires_grad=True only')
-        columns,positive = self._columns(closure)
-        s = columns.detach().double()
-        def at(scores): return _mean(_aum, scores, positive, _occurs(positive))
-        if not s.isfinite().all(): raise ValueError(f'the closure returned scores that are not finite: {(~s.isfinite()).sum()} of {s.numel()}')
-        if not (spread := _spread(s)) > 0: raise ValueError('all scores are the same, and AUM 0: start from random parameters')
-        value,slope,_ = at(s)
-        if not value: return 0.
-        wider = self._slope(columns, s - s.mean(-1, keepdim=True))
-        def turn(slope): return slope - (slope @ w)/(wider @ w)*wider
-        here,beyond = turn(self._slope(columns, slope)),state.get('beyond')
-        same = beyond is not None and beyond.shape == columns.shape  # another batch may have other rows
-        pull = _shortest(turn(state['pull']), turn(self._slope(columns, beyond))) if same else here
-        if pull.norm() <= 1e-6*here.norm(): pull = here
-        try:
-            d = (wider @ pull)/(wider @ w)*w - pull
-            along = self._columns(closure, d)[0].double()
-            if 'size' not in state and (self._columns(closure, w+d)[0].double() - s - along).abs().max() > 1e-4*(s.abs().max() + along.abs().max()):
-                raise ValueError('AUMLineSearch needs scores that are linear in the parameters it was given, and zero where they are: '
-                    'give it all parameters of a linear model, and let the closure give the outputs as they are')
-            def look(x):
-                value,slope,_ = at(s + x*along)
-                return value.item(),(slope*along).sum().item(),slope
-            size,value,beyond = _least(look)
-            state.update(size=size, pull=pull, beyond=beyond)
-            scale = (spread/_spread(s + size*along)).item()
-            w = (w + size*d)*scale
-        finally: vector_to_parameters(w, self._params)
-        return value*scale
+        if not all(p.requires_grad for p in self._params):
+            raise ValueError('AUMLineSearch moves all parameters it was given: '
+                'give it those with requires_grad=True only')
+        state,model = self.state[self._params[0]],_LinearScores(closure, self._params, self.average)
+        if not len(model.positive):
+            state.update(size=0., auroc=math.nan)
+            return model.value
+        constant = (model.scores == model.scores[:,:1]).all()
+        if constant: raise ValueError('all scores are the same, and AUM 0: start from random parameters')
+        if 'stage' not in state: _check_linear(model)
+        first,auroc = state.setdefault('stage', 0),_mean_auroc(model.scores, model.positive)
+        state.update(size=0., auroc=auroc)
+        for stage in [*range(first, _num_stages), *range(first)] if auroc < 1 else []:
+            vector,angle = _best_turn(model, stage)
+            scores,targets = model.call(vector)
+            after = _mean_auroc(*(o.cpu() for o in _one_vs_rest(scores, targets, self.average)))
+            if not after > auroc + 1e-6: continue
+            for p,v in zip(model.params, model.parts(vector)): p.copy_(v)
+            state.update(size=angle, auroc=after, stage=stage)
+            return model.aum(scores, targets)
+        return model.value
