@@ -230,10 +230,11 @@ class _Options(_NoFunction):
         "Name of the column"
         return self._name
 
-    def _options(self): return {name:getattr(self, name) for name in inspect.signature(_Options).parameters}
+    def _options(self): return {**{name:getattr(self, name) for name in inspect.signature(_Options).parameters}, 'name':self._name}
 
     def __repr__(self):
-        changed = [f'{name}={reprlib.repr(getattr(self, name))}' for name,o in inspect.signature(_Options).parameters.items() if getattr(self, name) != o.default]
+        defaults = {name:o.default for name,o in inspect.signature(_Options).parameters.items()}
+        changed = [f'{name}={reprlib.repr(o)}' for name,o in self._options().items() if o != defaults[name]]
         return f"{type(self).__name__}({', '.join(changed)})"
 
     def _is_twin(self, other):
