@@ -10,7 +10,7 @@ __all__ = ['AUROC']
 # %% ../nbs/06_fastai1.ipynb #cc200b94
 import functools, sys, torch, weakref
 from fastai import basic_train
-from fastai.basic_train import Learner, LearnerCallback
+from fastai.basic_train import LearnerCallback
 from fastai.core import listify, noop
 from fastai.torch_core import add_metrics
 from .epoch import EpochAUROC, caller_locals, check_not_language_model, infer_activation, infer_ignore_index
@@ -92,43 +92,56 @@ class _Column(EpochAUROC, LearnerCallback):
         if learn is not None: res._learn = weakref.ref(learn)
         return res
 
-# %% ../nbs/06_fastai1.ipynb #132fa9e7
-class AUROC(_Column):
-    "AUROC of the whole validation set as a column of fastai 1's training table, exact and computed once an epoch; the options are those of fastai 2's"
-    _order,_open,_outer = -11,False,()
-    _aside,_lent,_recorder,_columns = False,False,None,()
+# %% ../nbs/06_fastai1.ipynb #6d483fe6
+class _OneOfSeveral(_Column):
+    "A column among those of a fit or of a validation"
+    _order,_aside,_lent = -11,False,False
+    _recorder,_columns = None,()
 
-    def on_train_begin(self=None, metrics=None, pbar=None, **kwargs):
-        "Tell the Recorder the column's name; raises `ValueError` for a language model, and where it could have no column"
-        if self is None: raise TypeError('callbacks takes callbacks, not classes: callbacks=[AUROC(learn)], or callback_fns=AUROC')
-        if self._lent: self._learn = None
-        self._warned,self._lent = False,False
-        learn,caller,as_metric = self.learn,caller_locals('fit', 'validate'),any(m is self for m in listify(metrics))
+    def _check_use(self, as_metric, caller):
+        "Raise `ValueError` for a language model, and where it could have no column"
         if as_metric and self.ci:
             raise ValueError('AUROC(ci=True) has two columns, but a metric has one: pass it as callback_fns=partial(AUROC, ci=True), not as metrics=')
-        if learn is None and not as_metric: raise ValueError('as a callback AUROC needs its Learner: callbacks=[AUROC(learn)], or callback_fns=AUROC')
-        check_not_language_model(learn or caller.get('learn', caller.get('self')))
-        self._stand_aside(as_metric)
-        if pbar is None or self._aside: return
-        if not as_metric: learn.recorder.add_metric_names([self.name, f'{self.name}_ci'][:1+self.ci])
-        self._recorder = getattr(learn or caller.get('learn'), 'recorder', None)
+        if self.learn is None and not as_metric: raise ValueError('as a callback AUROC needs its Learner: callbacks=[AUROC(learn)], or callback_fns=AUROC')
+        check_not_language_model(self.learn or caller.get('learn', caller.get('self')))
 
     def _stand_aside(self, as_metric):
         "Leave the column to another of the same options that fastai calls first, if there is one"
         handler,before = caller_locals('_call_and_update').get('self'),self._aside
-        self._columns = [o for o in (*handler.metrics, *handler.callbacks) if isinstance(o, AUROC)] if handler else [self]
+        self._columns = [o for o in (*handler.metrics, *handler.callbacks) if isinstance(o, _Column)] if handler else [self]
         first = next(o for o in [*self._columns, self] if o is self or self._is_twin(o))
         self._aside = first is not self and not as_metric
         if self._aside: self._last = first._last  # one list, filled in place
         elif before: self._last = [*self._last]
         if self._aside and first.learn is None: first._learn,first._lent = self._learn,True
 
-    def on_epoch_begin(self, pbar=None, **kwargs):
-        "Start an epoch; one that `validate` begins inside another puts that aside"
+    def on_train_begin(self=None, metrics=None, pbar=None, **kwargs):
+        "Tell the Recorder the column's name; raises `ValueError` for a language model, and where it could have no column"
+        if self is None: raise TypeError('callbacks takes callbacks, not classes: callbacks=[AUROC(learn)], or callback_fns=AUROC')
+        if self._lent: self._learn = None
+        self._warned,self._lent = False,False
+        caller,as_metric = caller_locals('fit', 'validate'),any(m is self for m in listify(metrics))
+        self._check_use(as_metric, caller)
+        self._stand_aside(as_metric)
+        if pbar is None or self._aside: return
+        if not as_metric: self.learn.recorder.add_metric_names([self.name, f'{self.name}_ci'][:1+self.ci])
+        self._recorder = getattr(self.learn or caller.get('learn'), 'recorder', None)
+
+    def on_epoch_begin(self, **kwargs):
+        "Warn, before the first epoch, of a name that another column has"
         columns,recorder = self._columns,self._recorder
         self._columns,self._recorder = (),None
-        if self._aside: return
         if recorder is not None: self._warn_of_namesakes(recorder.names, columns)
+
+# %% ../nbs/06_fastai1.ipynb #132fa9e7
+class AUROC(_OneOfSeveral):
+    "AUROC of the whole validation set as a column of fastai 1's training table, exact and computed once an epoch; the options are those of fastai 2's"
+    _open,_outer = False,()
+
+    def on_epoch_begin(self, pbar=None, **kwargs):
+        "Start an epoch; one that `validate` begins inside another puts that aside"
+        super().on_epoch_begin()
+        if self._aside: return
         self._outer = [*self._outer, (self._scores, self._targets, self._buckets, self._logits, self._n, self._failure)] if self._open and pbar is None else []
         loss_func = getattr(self.learn, 'loss_func', None)
         self._loss_axis,self._loss_activation = getattr(loss_func, 'axis', None),loss_func and _activation_of(loss_func)

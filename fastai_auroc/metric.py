@@ -167,6 +167,7 @@ def after_fit(self:AUROC):
     if self._joined: self.learn.metrics = [m for m in self.learn.metrics if all(m is not o for o in self._joined)]
     self._joined = ()
 
+# %% ../nbs/05_metric.ipynb #f96a3df2
 @patch
 def _rename(self:AUROC, second):
     "Be the Learner's first column of these options, which has the name, or its second"

@@ -8,7 +8,7 @@ from fastai.callback.progress import ProgressCallback
 from fastai.callback.tracker import EarlyStoppingCallback
 from fastai.data.core import DataLoaders
 from fastai.data.load import DataLoader
-from fastai.learner import Learner, Recorder
+from fastai.learner import Learner
 from fastai.losses import CrossEntropyLossFlat
 from fastai.tabular.all import Adam, accuracy, tabular_learner, trainable_params
 from sklearn.exceptions import UndefinedMetricWarning
@@ -319,8 +319,8 @@ def test_several_targets(adult_small):
 
 # Labels that the loss leaves out
 
-void_losses = {'module': nn.CrossEntropyLoss(ignore_index=7), 'flat': CrossEntropyLossFlat(ignore_index=7), 'partial': partial(F.cross_entropy, ignore_index=7),
-    'function': F.cross_entropy}
+void_losses = dict(module=nn.CrossEntropyLoss(ignore_index=7), flat=CrossEntropyLossFlat(ignore_index=7), partial=partial(F.cross_entropy, ignore_index=7),
+    function=F.cross_entropy)
 
 @pytest.mark.parametrize('loss', void_losses)
 @pytest.mark.parametrize('kept', ['both', 'one'])

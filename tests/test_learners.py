@@ -1,5 +1,5 @@
 "The auroc column of every kind of Learner is scikit-learn's number on its raw outputs."
-import math, numpy as np, pytest, torch, torch.nn.functional as F
+import numpy as np, pytest, torch, torch.nn.functional as F
 from functools import partial
 from PIL import Image
 from fastai.collab import CollabDataLoaders, collab_learner
