@@ -63,7 +63,7 @@ class _Blocks:
         self.n,self.used = self.n+end-self.used,end
 
 # %% ../nbs/04b_epoch.ipynb #e8597284
-_unsigned = {getattr(torch, o) for o in ('uint16', 'uint32') if hasattr(torch, o)}  # few operations of PyTorch know them
+_unsigned = {getattr(torch, o) for o in ('uint16', 'uint32') if hasattr(torch, o)}  # which few operations know
 
 def _signed(x): return x.long() if x.dtype in _unsigned else x
 
@@ -120,8 +120,9 @@ def infer_ignore_index(
     while loss_func is not None:
         own = getattr(loss_func, 'keywords', None) or {}
         found = own.get('ignore_index', getattr(loss_func, 'ignore_index', None))
-        if isinstance(loss_func, FunctionType) and 'ignore_index' in (options := inspect.signature(loss_func).parameters):
-            found = options['ignore_index'].default
+        if isinstance(loss_func, FunctionType):
+            option = inspect.signature(loss_func).parameters.get('ignore_index')
+            found = option and option.default
         if isinstance(found, Integral): return int(found)
         loss_func = getattr(loss_func, 'func', None) or getattr(loss_func, 'crit', None)
     return None
@@ -169,20 +170,21 @@ def one_tensor(
     if isinstance(x, torch.Tensor): return x
     res = unwrap(x, what)
     if isinstance(res, torch.Tensor): return res
-    several = isinstance(x, (tuple, list, Mapping))
-    of = f' of {len(x)}' + (f' ({", ".join(map(str, x))})' if isinstance(x, Mapping) else '') if several else ''
-    how = f': {choose.format(repr(next(iter(x))) if isinstance(x, Mapping) else 0)}' if choose and several and len(x) else ''
-    raise TypeError(f'AUROC needs one tensor of {what}, got a {type(x).__name__}{of}{how}')
+    several,keyed = isinstance(x, (tuple, list, Mapping)),isinstance(x, Mapping)
+    got = f'{type(x).__name__} of {len(x)}' if several else type(x).__name__
+    if keyed: got += f" ({', '.join(map(str, x))})"
+    how = ': ' + choose.format(repr(next(iter(x))) if keyed else 0) if choose and several and len(x) else ''
+    raise TypeError(f'AUROC needs one tensor of {what}, got a {got}{how}')
 
 # %% ../nbs/04b_epoch.ipynb #9843465c
 class _NoFunction:
     "A class that raises `TypeError` where fastai calls it with a batch"
     def __new__(cls, *args, **options):
-        if any(isinstance(unwrap(o), torch.Tensor) for o in args[:4]):  # `thresholds`, which may be a tensor, comes later
-            told = [repr(o) for o in args if isinstance(o, str)] + [f'{name}={reprlib.repr(o)}' for name,o in options.items()]
-            raise TypeError(f"AUROC is not a function of one batch, as which fastai takes a class or a partial among its metrics: "
-                f"write metrics={cls.__name__}({', '.join(told)})")
-        return super().__new__(cls)
+        called = any(isinstance(unwrap(o), torch.Tensor) for o in args[:4])  # `thresholds` come later
+        if not called: return super().__new__(cls)
+        told = [repr(o) for o in args if isinstance(o, str)] + [f'{k}={reprlib.repr(v)}' for k,v in options.items()]
+        raise TypeError('AUROC is not a function of one batch, as which fastai takes a class or a partial among its '
+            f"metrics: write metrics={cls.__name__}({', '.join(told)})")
 
 # %% ../nbs/04b_epoch.ipynb #83dcdaef
 class _Options(_NoFunction):
@@ -230,22 +232,14 @@ class _Options(_NoFunction):
         "Name of the column"
         return self._name
 
-    def _options(self): return {**{name:getattr(self, name) for name in inspect.signature(_Options).parameters}, 'name':self._name}
+    def _options(self):
+        own = {name:getattr(self, name) for name in inspect.signature(_Options).parameters if name != 'name'}
+        return {**own, 'name':self._name}
 
     def __repr__(self):
         defaults = {name:o.default for name,o in inspect.signature(_Options).parameters.items()}
         changed = [f'{name}={reprlib.repr(o)}' for name,o in self._options().items() if o != defaults[name]]
         return f"{type(self).__name__}({', '.join(changed)})"
-
-    def _is_twin(self, other):
-        "Whether `other` is another column of the same options"
-        return other is not self and type(other) is type(self) and other._options() == self._options()
-
-    def _warn_of_namesakes(self, table, columns):
-        "Warn, once for all `columns` of ours, if a name of this one stands more than once among those of a `table`"
-        def names(o): return {f'{when}{o._name}{ci}' for when in ('', 'train_', 'valid_') for ci in ('', '_ci')[:1+o.ci]}
-        for name in sorted(o for o in names(self) if list(table).count(o) > 1):
-            if [o for o in columns if name in names(o)][-1:] == [self]: warnings.warn_explicit(_alike.format(name), UserWarning, 'fastai_auroc', 1)
 
     def _check_name(self, learn):
         "Raise `ValueError` if an attribute of `learn` would be hidden by this callback"
@@ -253,15 +247,29 @@ class _Options(_NoFunction):
         if own or not isinstance(vars(learn).get(self._name, self), _Options):
             raise ValueError(f'name={self._name!r} would hide an attribute of the {type(learn).__name__}: give the AUROC callback another name')
 
+# %% ../nbs/04b_epoch.ipynb #8cfce560
+_alike = 'two columns are called {!r}, so that no monitor can tell them apart: give one another name='
+
+class _Named(_Options):
+    "A column among others"
+    def _is_twin(self, other):
+        "Whether `other` is another column of the same options"
+        return other is not self and type(other) is type(self) and other._options() == self._options()
+
+    def _warn_of_namesakes(self, table, columns):
+        "Warn, once for all `columns` of ours, if a name of this one stands more than once in a `table`"
+        def names(o): return {when + o._name + ci for when in ('', 'train_', 'valid_') for ci in ('', '_ci')[:1+o.ci]}
+        for name in sorted(o for o in names(self) if list(table).count(o) > 1):
+            if [o for o in columns if name in names(o)][-1:] != [self]: continue  # the last of them warns
+            warnings.warn_explicit(_alike.format(name), UserWarning, 'fastai_auroc', 1)
+
 # %% ../nbs/04b_epoch.ipynb #f1542d24
 _no_room = ('the device had no room for the validation outputs, so they are kept and scored in the host\'s memory, which takes longer; '
     "AUROC(thresholds='logit') counts instead of keeping")
 
-_alike = 'two columns are called {!r}, so that no monitor can tell them apart: give one another name='
-
 _as_probabilities = "all outputs lie between 0 and 1, but thresholds take them for logits: if they are probabilities, pass activation='identity'"
 
-class _Kept(_Options):
+class _Kept(_Named):
     "The batches of an epoch"
     _loss_axis = _loss_activation = _loss_ignores = _buckets = None
     _choose = dict(outputs='', targets='')  # How to choose one of several tensors
@@ -292,7 +300,7 @@ class _Kept(_Options):
         targets = one_tensor(targets, 'targets', self._choose['targets'])
         outputs,targets = class_rows(outputs, targets, self.axis, self._loss_axis)
         if self._buckets is not None:
-            if not targets.is_floating_point(): targets = targets.long()  # or an ignore_index beyond a narrow dtype would wrap
+            if not targets.is_floating_point(): targets = targets.long()  # a narrow dtype would wrap an ignore_index
             for batch in zip(outputs.split(_Rows.piece), targets.split(_Rows.piece)): self._count(*batch)
         else:
             self._scores.add(outputs)
@@ -367,8 +375,10 @@ class EpochAUROC(_Together):
     def _void_label(self, targets):
         "A sentence if the loss leaves out a label that occurs and that this column was not told of, or None"
         label = self._loss_ignores
-        if label is None or self.ignore_index is not None or targets.is_floating_point() or not (targets.long() == label).any(): return None
-        return f'the loss leaves out the label {label}, which the column takes for a class: AUROC(ignore_index={label}) leaves it out as well'
+        if label is None or self.ignore_index is not None or targets.is_floating_point(): return None
+        if not (targets.long() == label).any(): return None
+        return (f'the loss leaves out the label {label}, which the column takes for a class: '
+            f'AUROC(ignore_index={label}) leaves it out as well')
 
     def _score(self, partial=False):
         "The value, half the width of its interval, and a sentence to warn with, or None"
@@ -384,7 +394,7 @@ class EpochAUROC(_Together):
         return float(value),half,note
 
     def _result(self, partial=False):
-        """The value and half the width of its interval, floats, computed once; NaN where they are undefined, with one warning
+        """The value and half the width of its interval, computed once; what is undefined is NaN, with one warning
 
         `partial`: of the rows that this process has seen so far, without a warning."""
         known = self._scored
@@ -393,6 +403,7 @@ class EpochAUROC(_Together):
             if note and not (self._warned or partial):
                 self._warned = True
                 undefined = math.isnan(value) or (self.ci and math.isnan(half)) or 'leaves columns out' in note
-                warnings.warn_explicit(f'{self.name}: {note}', undefined_category() if undefined else UserWarning, 'fastai_auroc', 1)
+                category = undefined_category() if undefined else UserWarning
+                warnings.warn_explicit(f'{self.name}: {note}', category, 'fastai_auroc', 1)
             self._scored = (self._shared, self._n, self._failure),partial,value,half
         return self._scored[2:]

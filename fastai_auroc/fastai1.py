@@ -13,7 +13,8 @@ from fastai import basic_train
 from fastai.basic_train import LearnerCallback
 from fastai.core import listify, noop
 from fastai.torch_core import add_metrics
-from .epoch import EpochAUROC, caller_locals, check_not_language_model, infer_activation, infer_ignore_index
+from .epoch import EpochAUROC, caller_locals, check_not_language_model
+from .epoch import infer_activation, infer_ignore_index
 from .losses import _BatchLoss
 
 # %% ../nbs/06_fastai1.ipynb #8666e557
@@ -38,8 +39,8 @@ def _activation_of(loss_func):
 class _Column(EpochAUROC, LearnerCallback):
     "A callback that is stored as its options"
     _learn = None
-    _choose = dict(outputs="choose one in a subclass: def on_batch_end(self, last_output, **kwargs): super().on_batch_end(last_output[{}], **kwargs)",
-        targets="choose one in a subclass: def on_batch_end(self, last_output, last_target, **kwargs): super().on_batch_end(last_output, last_target[{}], **kwargs)")
+    _choose = {f'{o}s':f'choose one in a subclass, with def on_batch_end(self, last_{o}, **kwargs): '
+        f'return super().on_batch_end(last_{o}=last_{o}[{{}}], **kwargs)' for o in ('output', 'target')}
 
     def __init__(self,
         learn=None, # The Learner, as fastai 1 passes it to `callback_fns`; None for `metrics=[AUROC()]`
@@ -101,14 +102,17 @@ class _OneOfSeveral(_Column):
     def _check_use(self, as_metric, caller):
         "Raise `ValueError` for a language model, and where it could have no column"
         if as_metric and self.ci:
-            raise ValueError('AUROC(ci=True) has two columns, but a metric has one: pass it as callback_fns=partial(AUROC, ci=True), not as metrics=')
-        if self.learn is None and not as_metric: raise ValueError('as a callback AUROC needs its Learner: callbacks=[AUROC(learn)], or callback_fns=AUROC')
+            raise ValueError('AUROC(ci=True) has two columns, but a metric has one: '
+                'pass it as callback_fns=partial(AUROC, ci=True), not as metrics=')
+        if self.learn is None and not as_metric:
+            raise ValueError('as a callback AUROC needs its Learner: callbacks=[AUROC(learn)], or callback_fns=AUROC')
         check_not_language_model(self.learn or caller.get('learn', caller.get('self')))
 
     def _stand_aside(self, as_metric):
         "Leave the column to another of the same options that fastai calls first, if there is one"
         handler,before = caller_locals('_call_and_update').get('self'),self._aside
-        self._columns = [o for o in (*handler.metrics, *handler.callbacks) if isinstance(o, _Column)] if handler else [self]
+        called = (*handler.metrics, *handler.callbacks) if handler else (self,)
+        self._columns = [o for o in called if isinstance(o, _Column)]
         first = next(o for o in [*self._columns, self] if o is self or self._is_twin(o))
         self._aside = first is not self and not as_metric
         if self._aside: self._last = first._last  # one list, filled in place
@@ -116,8 +120,9 @@ class _OneOfSeveral(_Column):
         if self._aside and first.learn is None: first._learn,first._lent = self._learn,True
 
     def on_train_begin(self=None, metrics=None, pbar=None, **kwargs):
-        "Tell the Recorder the column's name; raises `ValueError` for a language model, and where it could have no column"
-        if self is None: raise TypeError('callbacks takes callbacks, not classes: callbacks=[AUROC(learn)], or callback_fns=AUROC')
+        "Tell the Recorder the column's name; raises `ValueError` for a language model, and where no column is possible"
+        if self is None:  # called as a function of the class
+            raise TypeError('callbacks takes callbacks, not classes: callbacks=[AUROC(learn)], or callback_fns=AUROC')
         if self._lent: self._learn = None
         self._warned,self._lent = False,False
         caller,as_metric = caller_locals('fit', 'validate'),any(m is self for m in listify(metrics))

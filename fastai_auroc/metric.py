@@ -17,7 +17,8 @@ from fastcore.foundation import L
 from fastai.callback.core import Callback
 from fastai.learner import Learner, Metric, Recorder
 from fastai.torch_core import find_bs
-from .epoch import EpochAUROC, caller_locals, check_not_language_model, infer_activation, infer_ignore_index, one_tensor, unwrap
+from .epoch import EpochAUROC, caller_locals, check_not_language_model
+from .epoch import infer_activation, infer_ignore_index, one_tensor, unwrap
 
 # %% ../nbs/05_metric.ipynb #fb0613bb
 def _activation_of(loss_func):
@@ -27,7 +28,7 @@ def _activation_of(loss_func):
 
 # %% ../nbs/05_metric.ipynb #bd07f8a9
 class _CheckMetric(Callback):
-    "Raises before the first epoch what `metric` has against a Learner: where names are read fastcore would swallow the error"
+    "Raises before the first epoch what `metric` has against a Learner; where names are read fastcore swallows errors"
     def __init__(self, metric): self.metric = metric
 
     @classmethod
@@ -47,13 +48,13 @@ class AUROC(EpochAUROC, Metric, Callback):
     """AUROC of the whole validation set as a column of the training table, exact and computed once an epoch
 
     Pass it as `cbs=AUROC()`, `metrics=AUROC()` or `callback_fns=AUROC`; after an epoch its number is in `value` and in the Recorder.
-    What is undefined is NaN, with one warning a fit (scikit-learn's `UndefinedMetricWarning`, which is a `UserWarning`).
+    What is undefined is NaN, with one warning a fit: scikit-learn's `UndefinedMetricWarning`, a `UserWarning`.
     Raises `ValueError` for options that do not go together, and for language models."""
     order,_learn,_second,_twin = Recorder.order - .5,None,False,None
     _joined:tuple|list = ()
     _stateattrs = '_scores','_targets','_buckets','_logits','_n','_shared','_seen','_failure','_scored','_fit','_warned'
-    _choose = dict(outputs='choose one in a callback, once the loss is computed: def after_loss(self): self.learn.pred = self.pred[{}]',
-        targets='choose one in a callback, once the loss is computed: def after_loss(self): self.learn.yb = (self.y[{}],)')
+    _choose = dict(outputs='choose one in a callback, with def after_loss(self): self.learn.pred = self.pred[{}]',
+        targets='choose one in a callback, with def after_loss(self): self.learn.yb = (self.y[{}],)')
 
     def _init_state(self):
         "Start anew, also after unpickling"
@@ -61,7 +62,7 @@ class AUROC(EpochAUROC, Metric, Callback):
         super()._init_state()
 
     def _check_use(self, learn):
-        "Raise `ValueError` for a language model, if more than predictions are wanted, and where a plain metric should have two columns"
+        "Raise `ValueError` for a language model, but not for its predictions, and for a plain metric with two columns"
         if not hasattr(learn, 'gather_preds'): check_not_language_model(learn)
         if self.ci and self._learn is None:
             raise ValueError('AUROC(ci=True) has two columns, but a metric has one: pass it as cbs= or callback_fns=, not as metrics=')
@@ -107,8 +108,8 @@ def _without_padding(x, dl, items):
 @patch
 def _begin(self:AUROC, learn):
     "What needs to be known once a validation: which fit this is, and what the loss function says"
-    loss_func,recorder,metrics = getattr(learn, 'loss_func', None),getattr(learn, 'recorder', None),getattr(learn, 'metrics', ())
-    fit = getattr(recorder, 'values', None)
+    loss_func,recorder = getattr(learn, 'loss_func', None),getattr(learn, 'recorder', None)
+    fit,metrics = getattr(recorder, 'values', None),getattr(learn, 'metrics', ())
     if fit is None or fit is not self._fit:
         self._fit,self._warned = fit,False
         table = getattr(recorder, 'metric_names', None) or [m.name for m in metrics]
@@ -128,8 +129,9 @@ def accumulate(self:AUROC, learn):
         if not self._n: self._begin(learn)
         pred,y = learn.pred,learn.y
         if spread:
-            pred = _without_padding(one_tensor(pred, 'outputs', self._choose['outputs']), learn.dl, find_bs(learn.xb))
-            y = _without_padding(one_tensor(y, 'targets', self._choose['targets']), learn.dl, find_bs(learn.xb))
+            items = find_bs(learn.xb)
+            pred = _without_padding(one_tensor(pred, 'outputs', self._choose['outputs']), learn.dl, items)
+            y = _without_padding(one_tensor(y, 'targets', self._choose['targets']), learn.dl, items)
         if not spread or len(y): self._keep(pred, y)
     except Exception as e: self._fail(e)
 
@@ -147,7 +149,7 @@ class _HalfWidth(Metric):
 # %% ../nbs/05_metric.ipynb #54b9856f
 @patch
 def before_fit(self:AUROC):
-    "Join the metrics of the Learner, before the Recorder writes down their names, unless one of the same options is there"
+    "Join the metrics of the Learner, before the Recorder writes down their names, unless the same column is there"
     self._check_use(self.learn)
     metrics = self.learn.metrics
     if self._second and not any(self._is_twin(o) for o in self.learn.cbs): self._rename(False)
@@ -207,7 +209,9 @@ def _make_cbs(callback_fns):
 
 def _make_partials(items):
     "`items` with a column made of each partial of `AUROC`"
-    def make(o): return o() if isinstance(o, partial) and isinstance(o.func, type) and issubclass(o.func, AUROC) else o
+    def make(o):
+        ours = isinstance(o, partial) and isinstance(o.func, type) and issubclass(o.func, AUROC)
+        return o() if ours else o
     return None if items is None else L(items).map(make)
 
 def _with_callback_fns(f):
@@ -232,7 +236,9 @@ def _places():
     return [(Learner, '__init__'), *((module, name) for module in modules for name in ('vision_learner', 'unet_learner'))]
 
 def enable_callback_fns():
-    "Let fastai 2's Learners take `callback_fns`, as fastai 1's did, and partials of `AUROC` in `metrics` and `cbs`; harmless if called again"
+    """Let fastai 2's Learners take `callback_fns`, as fastai 1's did; harmless if called again
+
+    They also take partials of `AUROC` among `metrics` and `cbs`."""
     try: import_module('fastai.vision.learner')
     except Exception: pass  # without a working torchvision there is no vision_learner to wrap
     _enabled[:] = [True]

@@ -231,8 +231,8 @@ class First(AUROC):
     def on_batch_end(self, last_output, **kwargs):
         return super().on_batch_end(list(last_output.values())[0] if isinstance(last_output, dict) else last_output[0], **kwargs)
 
-@pytest.mark.parametrize('shape,what,how_to', [(lambda z: (z, z), 'a tuple of 2', 'super().on_batch_end(last_output[0], **kwargs)'),
-    (lambda z: dict(out=z, aux=z), 'a dict of 2 (out, aux)', "super().on_batch_end(last_output['out'], **kwargs)")])
+@pytest.mark.parametrize('shape,what,how_to', [(lambda z: (z, z), 'a tuple of 2', 'super().on_batch_end(last_output=last_output[0], **kwargs)'),
+    (lambda z: dict(out=z, aux=z), 'a dict of 2 (out, aux)', "super().on_batch_end(last_output=last_output['out'], **kwargs)")])
 def test_several_outputs(shape, what, how_to, small_learner, adult_small):
     "NaN and one warning, which says how to choose; done so the column is right"
     x,y = adult_small
