@@ -373,7 +373,7 @@ class EpochAUROC(_Together):
         except Exception as e: return value,torch.nan,note or str(e) or type(e).__name__
 
     def _void_label(self, targets):
-        "A sentence if the loss leaves out a label that occurs and that this column was not told of, or None"
+        "A sentence if the loss leaves out a label of `targets` that this column takes for a class, or None"
         label = self._loss_ignores
         if label is None or self.ignore_index is not None or targets.is_floating_point(): return None
         if not (targets.long() == label).any(): return None

@@ -129,8 +129,10 @@ class _OneOfSeveral(_Column):
         self._check_use(as_metric, caller)
         self._stand_aside(as_metric)
         if pbar is None or self._aside: return
-        if not as_metric: self.learn.recorder.add_metric_names([self.name, f'{self.name}_ci'][:1+self.ci])
-        self._recorder = getattr(self.learn or caller.get('learn'), 'recorder', None)
+        recorder = getattr(self.learn or caller.get('learn'), 'recorder', None)
+        again = recorder is not None and recorder is self._recorder  # one instance, given twice
+        if not (as_metric or again): recorder.add_metric_names([self.name, f'{self.name}_ci'][:1+self.ci])
+        self._recorder = recorder
 
     def on_epoch_begin(self, **kwargs):
         "Warn, before the first epoch, of a name that another column has"

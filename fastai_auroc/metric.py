@@ -180,17 +180,25 @@ def _rename(self:AUROC, second):
 # %% ../nbs/05_metric.ipynb #96f6e9ad
 def _get_learn(self): return self._learn
 
+def _let_go(self, learn):
+    "Leave `learn`; whether it has this very callback twice, so that one stays when fastai takes out the other"
+    self.after_fit()
+    if sum(o is self for o in getattr(learn, 'cbs', ())) > 1: return True
+    last = getattr(self._twin, '_scored', None)
+    if last is not None: self._scored,(self._shared,self._n,self._failure) = last,last[0]
+    self._twin = None
+    return False
+
 def _set_learn(self, learn):
     if learn is not None:
         self._check_name(learn)
         firsts = [o for o in getattr(learn, 'cbs', ()) if self._is_twin(o) and not o._second]
         self._second = len(firsts) > 0 and all(m is not self for m in learn.metrics)
+        self._learn = learn
     elif self._learn is not None:
-        self.after_fit()
-        last = getattr(self._twin, '_scored', None)
-        if last is not None: self._scored,(self._shared,self._n,self._failure) = last,last[0]
-        self._twin = None
-    self._learn = learn
+        twice = _let_go(self, self._learn)
+        self._second = twice or (self._second and vars(self._learn).get(self._name) is not self)
+        if not twice: self._learn = None
 
 AUROC.learn = property(_get_learn, _set_learn)
 

@@ -65,6 +65,19 @@ def test_the_same_twice_is_one_column(how, adult_learner, sk_auroc):
         assert list(learn.metrics) == given and cbs_of(learn) == cbs and vars(learn).get('auroc') is own
     assert own is None or own.value == values[-1]
 
+def test_one_instance_twice(adult_learner, sk_auroc):
+    "A Learner's own callback may be given to its fit as well; it stays the Learner's"
+    ours = AUROC()
+    learn = adult_learner(metrics=None, cbs=ours)
+    cbs = cbs_of(learn)
+    for late in [ours],None,[ours, ours],None:
+        assert not fit(learn, cbs=late) and names(learn) == ['auroc']
+        value = learn.recorder.values[-1][2]
+        assert cbs_of(learn) == cbs and ours.value == value == close(sk_auroc(learn))
+        assert learn.auroc is ours and ours.learn is learn and not learn.metrics
+    learn.remove_cb(ours)
+    assert ours.learn is None and not any('auroc' in o for o in vars(learn))
+
 def test_values_in_the_middle(adult_learner):
     "While they last, both are the same number, whichever one asks, and the attribute is the Learner's own"
     learn,late,read = adult_learner(metrics=None, cbs=AUROC),AUROC(),[]

@@ -53,6 +53,14 @@ def test_the_same_twice_is_one_column(how, adult_learner, sk_auroc):
         assert [list(o) for o in (learn.metrics, learn.callbacks, learn.callback_fns)] == given
     assert len(learn.validate()) == 2 - (how in ('callback_fns and fit', 'two callback_fns', 'two in fit'))
 
+def test_one_instance_twice(adult_learner, sk_auroc):
+    learn = adult_learner(metrics=None)
+    ours = AUROC(learn, ci=True)
+    learn.callbacks.append(ours)
+    for late in [ours],None,[ours, ours],None:
+        assert not fit(learn, 2, callbacks=late) and names(learn) == ['auroc', 'auroc_ci']
+        assert [len(o) for o in learn.recorder.metrics] == [2, 2] and ours.value == numbers(learn)[0] == close(sk_auroc(learn))
+
 def test_interval_twice(adult_learner):
     learn = adult_learner(metrics=None, callback_fns=partial(AUROC, ci=True))
     assert not fit(learn, callbacks=[AUROC(learn, ci=True)]) and names(learn) == ['auroc', 'auroc_ci']
