@@ -8,12 +8,13 @@ Docs: https://fastai-auroc.github.io/fastai_auroc/fastai1.html.md"""
 __all__ = ['AUROC']
 
 # %% ../nbs/06_fastai1.ipynb #cc200b94
-import functools, sys, torch
+import functools, sys, torch, weakref
 from fastai import basic_train
 from fastai.basic_train import LearnerCallback
 from fastai.core import listify, noop
 from fastai.torch_core import add_metrics
-from .epoch import EpochAUROC, _kind_of, _refuse_vocabulary
+from .epoch import EpochAUROC, caller_locals, check_not_language_model
+from .epoch import infer_activation, infer_ignore_index
 from .losses import _BatchLoss
 
 # %% ../nbs/06_fastai1.ipynb #8666e557
@@ -32,12 +33,14 @@ def _activation_of(loss_func):
     "'softmax' or 'identity', as the activation of `loss_func` asks for; None if it has none"
     act = getattr(loss_func, 'activation', None) or _loss_func2activ(loss_func)
     if act is torch.exp: return 'softmax'  # of log-probabilities, which are logits of their own
-    return None if act is noop else _kind_of(act)
+    return None if act is noop else infer_activation(act)
 
 # %% ../nbs/06_fastai1.ipynb #f0d181e1
 class _Column(EpochAUROC, LearnerCallback):
     "A callback that is stored as its options"
     _learn = None
+    _choose = {f'{o}s':f'choose one in a subclass, with def on_batch_end(self, last_{o}, **kwargs): '
+        f'return super().on_batch_end(last_{o}=last_{o}[{{}}], **kwargs)' for o in ('output', 'target')}
 
     def __init__(self,
         learn=None, # The Learner, as fastai 1 passes it to `callback_fns`; None for `metrics=[AUROC()]`
@@ -82,26 +85,74 @@ class _Column(EpochAUROC, LearnerCallback):
     def __getstate__(self): return self._options()
     def __setstate__(self, options): EpochAUROC.__init__(self, **options)
 
-# %% ../nbs/06_fastai1.ipynb #132fa9e7
-class AUROC(_Column):
-    "AUROC of the whole validation set as a column of fastai 1's training table, exact and computed once an epoch; the options are those of fastai 2's"
-    _order,_open,_outer = -11,False,()
+    def __deepcopy__(self, memo):
+        "A column of the same options; what a copied Learner holds belongs to the copy"
+        res = memo[id(self)] = type(self).__new__(type(self))
+        res.__setstate__(self.__getstate__())
+        learn = memo.get(id(self.learn)) if self.learn is not None else None
+        if learn is not None: res._learn = weakref.ref(learn)
+        return res
 
-    def on_train_begin(self, metrics=None, pbar=None, **kwargs):
-        "Tell the Recorder the column's name; raises `ValueError` for a language model, and where it could have no column"
-        self._warned,learn = False,self.learn
-        as_metric = any(m is self for m in listify(metrics))
+# %% ../nbs/06_fastai1.ipynb #6d483fe6
+class _OneOfSeveral(_Column):
+    "A column among those of a fit or of a validation"
+    _order,_aside,_lent = -11,False,False
+    _recorder,_columns = None,()
+
+    def _check_use(self, as_metric, caller):
+        "Raise `ValueError` for a language model, and where it could have no column"
         if as_metric and self.ci:
-            raise ValueError('AUROC(ci=True) has two columns, but a metric has one: pass it as callback_fns=partial(AUROC, ci=True), not as metrics=')
-        if learn is None and not as_metric: raise ValueError('as a callback AUROC needs its Learner: callbacks=[AUROC(learn)], or callback_fns=AUROC')
-        if learn is not None: _refuse_vocabulary(learn)
-        if pbar is not None and not as_metric: learn.recorder.add_metric_names([self.name, f'{self.name}_ci'][:1+self.ci])
+            raise ValueError('AUROC(ci=True) has two columns, but a metric has one: '
+                'pass it as callback_fns=partial(AUROC, ci=True), not as metrics=')
+        if self.learn is None and not as_metric:
+            raise ValueError('as a callback AUROC needs its Learner: callbacks=[AUROC(learn)], or callback_fns=AUROC')
+        check_not_language_model(self.learn or caller.get('learn', caller.get('self')))
+
+    def _stand_aside(self, as_metric):
+        "Leave the column to another of the same options that fastai calls first, if there is one"
+        handler,before = caller_locals('_call_and_update').get('self'),self._aside
+        called = (*handler.metrics, *handler.callbacks) if handler else (self,)
+        self._columns = [o for o in called if isinstance(o, _Column)]
+        first = next(o for o in [*self._columns, self] if o is self or self._is_twin(o))
+        self._aside = first is not self and not as_metric
+        if self._aside: self._last = first._last  # one list, filled in place
+        elif before: self._last = [*self._last]
+        if self._aside and first.learn is None: first._learn,first._lent = self._learn,True
+
+    def on_train_begin(self=None, metrics=None, pbar=None, **kwargs):
+        "Tell the Recorder the column's name; raises `ValueError` for a language model, and where no column is possible"
+        if self is None:  # called as a function of the class
+            raise TypeError('callbacks takes callbacks, not classes: callbacks=[AUROC(learn)], or callback_fns=AUROC')
+        if self._lent: self._learn = None
+        self._warned,self._lent = False,False
+        caller,as_metric = caller_locals('fit', 'validate'),any(m is self for m in listify(metrics))
+        self._check_use(as_metric, caller)
+        self._stand_aside(as_metric)
+        if pbar is None or self._aside: return
+        recorder = getattr(self.learn or caller.get('learn'), 'recorder', None)
+        again = recorder is not None and recorder is self._recorder  # one instance, given twice
+        if not (as_metric or again): recorder.add_metric_names([self.name, f'{self.name}_ci'][:1+self.ci])
+        self._recorder = recorder
+
+    def on_epoch_begin(self, **kwargs):
+        "Warn, before the first epoch, of a name that another column has"
+        columns,recorder = self._columns,self._recorder
+        self._columns,self._recorder = (),None
+        if recorder is not None: self._warn_of_namesakes(recorder.names, columns)
+
+# %% ../nbs/06_fastai1.ipynb #132fa9e7
+class AUROC(_OneOfSeveral):
+    "AUROC of the whole validation set as a column of fastai 1's training table, exact and computed once an epoch; the options are those of fastai 2's"
+    _open,_outer = False,()
 
     def on_epoch_begin(self, pbar=None, **kwargs):
         "Start an epoch; one that `validate` begins inside another puts that aside"
+        super().on_epoch_begin()
+        if self._aside: return
         self._outer = [*self._outer, (self._scores, self._targets, self._buckets, self._logits, self._n, self._failure)] if self._open and pbar is None else []
         loss_func = getattr(self.learn, 'loss_func', None)
         self._loss_axis,self._loss_activation = getattr(loss_func, 'axis', None),loss_func and _activation_of(loss_func)
+        self._loss_ignores = infer_ignore_index(loss_func)
         self._clear()
         self._open = True
 

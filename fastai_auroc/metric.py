@@ -8,7 +8,7 @@ Docs: https://fastai-auroc.github.io/fastai_auroc/metric.html.md"""
 __all__ = ['AUROC', 'enable_callback_fns', 'disable_callback_fns']
 
 # %% ../nbs/05_metric.ipynb #c368359f
-import functools, inspect, sys, torch, warnings
+import functools, inspect, sys, torch
 from functools import partial
 from importlib import import_module
 from weakref import ref
@@ -17,39 +17,71 @@ from fastcore.foundation import L
 from fastai.callback.core import Callback
 from fastai.learner import Learner, Metric, Recorder
 from fastai.torch_core import find_bs
-from .epoch import EpochAUROC, _kind_of, _one_tensor, _refuse_vocabulary
+from .epoch import EpochAUROC, caller_locals, check_not_language_model
+from .epoch import infer_activation, infer_ignore_index, one_tensor, unwrap
 
 # %% ../nbs/05_metric.ipynb #fb0613bb
 def _activation_of(loss_func):
     "'softmax' or 'identity', as the activation of `loss_func` asks for; None if it has none"
     while isinstance(loss_func, partial): loss_func = loss_func.func
-    return _kind_of(getattr(loss_func, 'activation', None))
+    return infer_activation(getattr(loss_func, 'activation', None))
 
 # %% ../nbs/05_metric.ipynb #bd07f8a9
+class _CheckMetric(Callback):
+    "Raises before the first epoch what `metric` has against a Learner; where names are read fastcore swallows errors"
+    def __init__(self, metric): self.metric = metric
+
+    @classmethod
+    def add_to(cls, learn, metric):
+        "Add one to `learn` if `metric` has something against it"
+        if any(isinstance(cb, cls) and cb.metric is metric for cb in learn.cbs): return
+        try: metric._check_use(learn)
+        except ValueError: learn.add_cb(cls(metric))
+
+    def before_epoch(self):
+        "Leave the Learner, and raise `ValueError`"
+        learn = self.learn
+        learn.remove_cb(self)
+        if any(m is self.metric for m in learn.metrics): self.metric._check_use(learn)
+
 class AUROC(EpochAUROC, Metric, Callback):
     """AUROC of the whole validation set as a column of the training table, exact and computed once an epoch
 
     Pass it as `cbs=AUROC()`, `metrics=AUROC()` or `callback_fns=AUROC`; after an epoch its number is in `value` and in the Recorder.
-    What is undefined is NaN, with one `UserWarning` a fit. Raises `ValueError` for options that do not go together, and for language models."""
-    order,_learn,_attached = Recorder.order - .5,None,False
+    What is undefined is NaN, with one warning a fit: scikit-learn's `UndefinedMetricWarning`, a `UserWarning`.
+    Raises `ValueError` for options that do not go together, and for language models."""
+    order,_learn,_second,_twin = Recorder.order - .5,None,False,None
     _joined:tuple|list = ()
     _stateattrs = '_scores','_targets','_buckets','_logits','_n','_shared','_seen','_failure','_scored','_fit','_warned'
+    _choose = dict(outputs='choose one in a callback, with def after_loss(self): self.learn.pred = self.pred[{}]',
+        targets='choose one in a callback, with def after_loss(self): self.learn.yb = (self.y[{}],)')
 
     def _init_state(self):
         "Start anew, also after unpickling"
         self._seen,self._fit = [],None
         super()._init_state()
 
-    def reset(self):
-        "Forget all batches; raises `ValueError` where a plain metric should have two columns"
-        if self.ci and not self._attached:
+    def _check_use(self, learn):
+        "Raise `ValueError` for a language model, but not for its predictions, and for a plain metric with two columns"
+        if not hasattr(learn, 'gather_preds'): check_not_language_model(learn)
+        if self.ci and self._learn is None:
             raise ValueError('AUROC(ci=True) has two columns, but a metric has one: pass it as cbs= or callback_fns=, not as metrics=')
+
+    def reset(self):
+        "Forget all batches"
         self._clear()
 
     @property
     def name(self):
-        "Name of the column"
-        return self._name
+        "Name of the column; a Recorder that asks for it tells which Learner a plain metric belongs to"
+        recorder = caller_locals('before_fit').get('self')
+        if self._learn is None and isinstance(recorder, Recorder): _CheckMetric.add_to(recorder.learn, self)
+        return f'{self._name}_again' if self._second else self._name
+
+    def _result(self, partial=False):
+        "The value and half the width of its interval; in the middle of a batch those of the rows so far"
+        if self._twin is not None: return self._twin._result(partial)
+        return super()._result(partial or caller_locals('_with_events').get('event_type') == 'batch')
 
     @property
     def value(self) -> float:
@@ -59,8 +91,7 @@ class AUROC(EpochAUROC, Metric, Callback):
 # %% ../nbs/05_metric.ipynb #a7afe6e8
 def _is_leftover(learn, seen):
     "Whether `learn.pred` belongs to an earlier batch, since this one was cancelled; `seen` is updated"
-    pred,loss_grad = getattr(learn, 'pred', None),getattr(learn, 'loss_grad', None)
-    if isinstance(pred, (tuple, list)) and len(pred) == 1: pred = pred[0]
+    pred,loss_grad = unwrap(getattr(learn, 'pred', None)),getattr(learn, 'loss_grad', None)
     if pred is None: return True
     same = len(seen) > 0 and seen[0]() is pred and seen[1]() is loss_grad
     try: seen[:] = ref(pred),ref(loss_grad)
@@ -71,33 +102,36 @@ def _is_leftover(learn, seen):
 # %% ../nbs/05_metric.ipynb #fb6d0df0
 def _without_padding(x, dl, items):
     "Of a batch of so many items of a `DistributedDL` the rows of those that are not repeated to fill up its last rounds"
-    x,share = _one_tensor(x, 'outputs and targets'),dl.n_padded//dl.world_size
+    share = dl.n_padded//dl.world_size
     return x[:max(0, dl.n - dl.rank*share - (dl.i-items))*(len(x)//items)]
-
-_alike = 'two columns are called {!r}, so that no monitor can tell them apart: give one another name='
 
 @patch
 def _begin(self:AUROC, learn):
     "What needs to be known once a validation: which fit this is, and what the loss function says"
-    loss_func,fit = getattr(learn, 'loss_func', None),getattr(getattr(learn, 'recorder', None), 'values', None)
+    loss_func,recorder = getattr(learn, 'loss_func', None),getattr(learn, 'recorder', None)
+    fit,metrics = getattr(recorder, 'values', None),getattr(learn, 'metrics', ())
     if fit is None or fit is not self._fit:
         self._fit,self._warned = fit,False
-        alike = [m for m in getattr(learn, 'metrics', ()) if isinstance(m, EpochAUROC) and m.name == self.name]
-        if len(alike) > 1 and alike[-1] is self: warnings.warn_explicit(_alike.format(self.name), UserWarning, 'fastai_auroc', 1)
+        table = getattr(recorder, 'metric_names', None) or [m.name for m in metrics]
+        self._warn_of_namesakes(table, [m for m in metrics if isinstance(m, EpochAUROC)])
     if hasattr(learn, 'gather_preds'): self._warned = True
     self._loss_axis,self._loss_activation = getattr(loss_func, 'axis', None),_activation_of(loss_func)
-    _refuse_vocabulary(learn)
+    self._loss_ignores = infer_ignore_index(loss_func)
+    check_not_language_model(learn)
 
 @patch
 def accumulate(self:AUROC, learn):
     "Keep the outputs and the targets of a batch, on its device"
     spread = type(getattr(learn, 'dl', None)).__name__ == 'DistributedDL'
-    if spread: self._shared = True
+    if spread: self._shared += 1
     if self._failure or _is_leftover(learn, self._seen): return
     try:
         if not self._n: self._begin(learn)
         pred,y = learn.pred,learn.y
-        if spread: pred,y = (_without_padding(o, learn.dl, find_bs(learn.xb)) for o in (pred, y))
+        if spread:
+            items = find_bs(learn.xb)
+            pred = _without_padding(one_tensor(pred, 'outputs', self._choose['outputs']), learn.dl, items)
+            y = _without_padding(one_tensor(y, 'targets', self._choose['targets']), learn.dl, items)
         if not spread or len(y): self._keep(pred, y)
     except Exception as e: self._fail(e)
 
@@ -115,16 +149,19 @@ class _HalfWidth(Metric):
 # %% ../nbs/05_metric.ipynb #54b9856f
 @patch
 def before_fit(self:AUROC):
-    "Join the metrics of the Learner, before the Recorder writes down their names"
-    _refuse_vocabulary(self.learn)
-    if any(m is self for m in self.learn.metrics): return
+    "Join the metrics of the Learner, before the Recorder writes down their names, unless the same column is there"
+    self._check_use(self.learn)
+    metrics = self.learn.metrics
+    if self._second and not any(self._is_twin(o) for o in self.learn.cbs): self._rename(False)
+    self._twin = None if any(m is self for m in metrics) else next((m for m in metrics if self._is_twin(m)), None)
+    if self._twin is not None or any(m is self for m in metrics): return
     self._joined = [self, _HalfWidth(self)] if self.ci else [self]
-    self.learn.metrics = [*self.learn.metrics, *self._joined]
+    self.learn.metrics = [*metrics, *self._joined]
 
 @patch
 def before_validate(self:AUROC):
     "Note what training left behind, lest a cancelled first batch show it as its own"
-    _is_leftover(self.learn, self._seen)
+    _is_leftover(self.learn, (self._twin or self)._seen)
 
 @patch
 def after_fit(self:AUROC):
@@ -132,13 +169,36 @@ def after_fit(self:AUROC):
     if self._joined: self.learn.metrics = [m for m in self.learn.metrics if all(m is not o for o in self._joined)]
     self._joined = ()
 
+# %% ../nbs/05_metric.ipynb #f96a3df2
+@patch
+def _rename(self:AUROC, second):
+    "Be the Learner's first column of these options, which has the name, or its second"
+    if vars(self.learn).get(self.name) is self: delattr(self.learn, self.name)
+    self._second = second
+    setattr(self.learn, self.name, self)
+
 # %% ../nbs/05_metric.ipynb #96f6e9ad
 def _get_learn(self): return self._learn
 
+def _let_go(self, learn):
+    "Leave `learn`; whether it has this very callback twice, so that one stays when fastai takes out the other"
+    self.after_fit()
+    if sum(o is self for o in getattr(learn, 'cbs', ())) > 1: return True
+    last = getattr(self._twin, '_scored', None)
+    if last is not None: self._scored,(self._shared,self._n,self._failure) = last,last[0]
+    self._twin = None
+    return False
+
 def _set_learn(self, learn):
-    if learn is None: self.after_fit()
-    else: self._check_name(learn)
-    self._learn,self._attached = learn,True
+    if learn is not None:
+        self._check_name(learn)
+        firsts = [o for o in getattr(learn, 'cbs', ()) if self._is_twin(o) and not o._second]
+        self._second = len(firsts) > 0 and all(m is not self for m in learn.metrics)
+        self._learn = learn
+    elif self._learn is not None:
+        twice = _let_go(self, self._learn)
+        self._second = twice or (self._second and vars(self._learn).get(self._name) is not self)
+        if not twice: self._learn = None
 
 AUROC.learn = property(_get_learn, _set_learn)
 
@@ -155,16 +215,26 @@ def _make_cbs(callback_fns):
         return cb
     return L(callback_fns).map(make)
 
+def _make_partials(items):
+    "`items` with a column made of each partial of `AUROC`"
+    def make(o):
+        ours = isinstance(o, partial) and isinstance(o.func, type) and issubclass(o.func, AUROC)
+        return o() if ours else o
+    return None if items is None else L(items).map(make)
+
 def _with_callback_fns(f):
-    "Let `f`, which takes `cbs`, take `callback_fns` too"
-    pos = inspect.unwrap(f).__code__.co_varnames.index('cbs')
+    "Let `f`, which takes `cbs` and `metrics`, take `callback_fns` too"
+    names = inspect.unwrap(f).__code__.co_varnames
     @functools.wraps(f)
     def _f(*args, **kwargs):
-        if not _enabled or 'callback_fns' not in kwargs: return f(*args, **kwargs)
-        cbs = _make_cbs(kwargs.pop('callback_fns'))
-        if len(args) > pos: args = *args[:pos],L(args[pos])+cbs,*args[pos+1:]
-        else: kwargs['cbs'] = L(kwargs.get('cbs')) + cbs
-        return f(*args, **kwargs)
+        if not _enabled: return f(*args, **kwargs)
+        given = dict(enumerate(args))
+        made = _make_cbs(kwargs.pop('callback_fns', None))
+        for name in 'metrics','cbs':
+            where,key = (given, names.index(name)) if names.index(name) < len(args) else (kwargs, name)
+            if key in where: where[key] = _make_partials(where[key])
+            if name == 'cbs' and made: where[key] = L(where.get(key)) + made
+        return f(*given.values(), **kwargs)
     return _f
 
 # %% ../nbs/05_metric.ipynb #4ce3b473
@@ -174,7 +244,9 @@ def _places():
     return [(Learner, '__init__'), *((module, name) for module in modules for name in ('vision_learner', 'unet_learner'))]
 
 def enable_callback_fns():
-    "Let fastai 2's Learners take `callback_fns`, as fastai 1's did; harmless if called again"
+    """Let fastai 2's Learners take `callback_fns`, as fastai 1's did; harmless if called again
+
+    They also take partials of `AUROC` among `metrics` and `cbs`."""
     try: import_module('fastai.vision.learner')
     except Exception: pass  # without a working torchvision there is no vision_learner to wrap
     _enabled[:] = [True]

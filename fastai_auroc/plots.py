@@ -19,7 +19,7 @@ from .scores import _is_real, class_rows, ranking_scores
 from .roc import _auroc, _left, _mean_curve, auroc_score, roc_curve
 from .confidence import _auroc_ci, _check_interval
 from .losses import aum
-from .epoch import _kind_of
+from .epoch import infer_activation
 try:
     from fastai.callback.core import Callback
     from fastai_auroc.metric import AUROC
@@ -285,7 +285,7 @@ def _activation_of(loss_func, outputs, targets):
     "'softmax', 'sigmoid' or, if `get_preds` leaves outputs as they are, 'identity'"
     while isinstance(loss_func, partial): loss_func = loss_func.func
     act,x = getattr(loss_func, 'activation', None),torch.tensor([[-1., 2.]], device='cpu')
-    kind = _kind_of(act) or ('softmax' if targets.ndim < outputs.ndim else 'identity')
+    kind = infer_activation(act) or ('softmax' if targets.ndim < outputs.ndim else 'identity')
     return kind if kind == 'softmax' else 'identity' if not callable(act) or torch.equal(act(x), x) else 'sigmoid'
 
 def _get_raw(learn, ds_idx, dl):

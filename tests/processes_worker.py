@@ -374,6 +374,89 @@ def validates_in_context():
     with learn.distrib_ctx(sync_bn=False, cpu=True), learn.no_bar(), learn.no_logging(): got = list(learn.validate())[1:]
     return got,[want]
 
+class Reads(Callback):
+    "Reads the value after each batch of a validation, as a live plot does: that of the rank's own rows so far"
+    order = Recorder.order + 1
+    def __init__(self, who=None, cuts=None): self.who,self.cuts,self.wrong,self.n_read = who,cuts,[],0
+    def before_validate(self): self.rows = []
+    def after_batch(self):
+        if self.training: return
+        self.rows.append((self.pred.detach(), self.y))
+        outputs,y = map(torch.cat, zip(*self.rows))
+        share = -(-self.dl.n//world)
+        real = min(len(y), max(0, self.dl.n - rank*share))
+        if self.who not in (None, rank): return
+        want = truth(outputs[:real], y[:real], self.cuts) if len(y[:real].unique()) > 1 else np.nan
+        for m in self.learn.metrics[::-1]:
+            self.n_read += 1
+            if not np.isclose(m.value, want, rtol=0, atol=1e-12, equal_nan=True): self.wrong.append(self.iter)
+
+read_by = {'all':None, 'the first':0, 'the last':-1}
+for who,n,bs in [*((who, n, 1) for who in read_by for n in (5, 4)), ('all', 65, 8), ('the first', 65, 8)]:
+    for how in 'metrics','cbs':
+        @case(who, n, bs, how, name=f'{how} read in the middle by {who}, {n} rows',
+            worlds=(2, 3, 4) if n == 5 else (2, 3))
+        def read_in_the_middle(who, n, bs, how):
+            "Nobody waits, where the last batch of a rank is all padding and where columns are read in another order"
+            reads = Reads(world-1 if who == 'the last' else read_by[who])
+            columns = [AUROC(), AUROC(name='b')]
+            where = dict(metrics=columns, cbs=[reads]) if how == 'metrics' else dict(cbs=[*columns, reads])
+            learn,expect = make('two', n, bs=bs, f=lambda o,y: [truth(o, y)]*2, **where)
+            got = flat(fit(learn, 2))
+            mine = reads.who in (None, rank)
+            assert (reads.n_read > 3) == mine
+            return [*got, len(reads.wrong)],[*flat(expect.seen), 0]
+
+@case(worlds=(2, 3))
+def counted_and_read_in_the_middle():
+    reads = Reads(cuts=inner(30))
+    learn,expect = make('two', 5, AUROC(thresholds=30), [reads], f=partial(truth, cuts=inner(30)), bs=1)
+    return [*flat(fit(learn, 2)), len(reads.wrong)],[*expect.seen, 0]
+
+class ReadsAtTheEnd(Callback):
+    "Before the Recorder does, and after the epoch"
+    def __init__(self): self.seen = []
+    def after_validate(self): self.seen.append(self.learn.metrics[0].value)
+    def after_epoch(self): self.seen.append(self.learn.metrics[0].value)
+
+@case(worlds=(2, 3))
+def read_at_the_end():
+    "Everywhere the value of all rows"
+    reads = ReadsAtTheEnd()
+    learn,expect = make('two', 5, AUROC(), [reads], bs=1)
+    got = flat(fit(learn, 2))
+    return [*got, *reads.seen],[*expect.seen, *np.repeat(expect.seen, 2).tolist()]
+
+class Validates(Callback):
+    "Validates within the first batch of training, as callbacks do that look in every so many batches"
+    def __init__(self): self.seen = []
+    def after_batch(self):
+        if not self.training or self.iter: return
+        dl,n_iter = self.learn.dl,self.learn.n_iter
+        self.learn._do_epoch_validate()
+        self.seen.append(self.learn.metrics[0].value)
+        self.learn.dl,self.learn.n_iter,self.learn.training,self.learn.iter = dl,n_iter,True,0
+        self.model.train()
+
+@case(worlds=(2, 3))
+def validates_in_the_middle():
+    "A whole validation inside a training batch is of all rows, though that batch is under way"
+    validates = Validates()
+    learn,expect = make('two', 65, AUROC(), [validates])
+    got = flat(fit(learn))
+    return [got[-1], *validates.seen],[expect.seen[-1], expect.seen[0]]
+
+large = dict(large=(0, 40_000, ['int64']*3), unsigned=(0, 65_535, ['uint16']*3),
+    differ=(0, 65_535, ['uint16', 'int64', 'uint32']), negative=(-40_000, 65_536, ['int64']*3))
+for name,args in large.items():
+    @case(*args, name=f'labels, {name}', worlds=(2, 3))
+    def labels_beyond_int16(low, high, kinds):
+        "Labels of each rank's own dtype"
+        class Relabels(Callback):
+            def after_loss(self): self.learn.yb = (torch.where(self.y > 0, high, low).to(getattr(torch, kinds[rank])),)
+        learn,expect = make('two', 65, AUROC(), [Relabels()])
+        return flat(fit(learn)),expect.seen
+
 class Spoils(Callback):
     "Changes targets or outputs on rank 1, in the second batch of validation, once fastai is done with the loss"
     def __init__(self, what, epochs=(0, 1, 2)): self.what,self.epochs = what,epochs

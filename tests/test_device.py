@@ -49,6 +49,8 @@ def binary(loss=CrossEntropyLossFlat(), **kwargs): return rand(64, 2),randint(2,
 tasks = dict(
     two_logits=binary, half_precision=lambda: (rand(64, 2).half(), randint(2, 64, 1, dtype=torch.int8), CrossEntropyLossFlat(), {}),
     one_logit=lambda: (rand(64, 1), rand(64).round(), BCEWithLogitsLossFlat(), {}), partial=lambda: binary(F.cross_entropy, max_fpr=.1),
+    unsigned=lambda: (rand(64, 2), randint(2, 64, dtype=torch.int32).to(torch.uint16), CrossEntropyLossFlat(), {}),
+    mapping=lambda: (dict(loss=rand(), logits=rand(64, 2)), randint(2, 64), CrossEntropyLossFlat(), dict(ignore_index=-100)),
     probabilities=lambda: binary(F.nll_loss, activation='identity'), macro=classes, micro=lambda: classes(average='micro'),
     weighted=lambda: classes(average='weighted'), ovo=lambda: classes(multi_class='ovo'), multilabel=labels, samples=lambda: labels(average='samples'),
     segmentation=lambda: (rand(4, 3, 8, 8), randint(3, 4, 8, 8), CrossEntropyLossFlat(axis=1), dict(ignore_index=2)))
@@ -66,6 +68,17 @@ def test_metric_reads_once(task):
             before = mode.n_ops
             with pytest.raises(HostRead, match="_to_copy from .'cuda'. to .'cpu'."): metric.value
             assert before >= 3*2 and mode.n_ops > before + 10
+
+def test_labels_of_several_dtypes_read_once():
+    "Bringing them together waits for nothing"
+    kinds = torch.uint16,torch.int64,torch.float32,torch.uint8
+    with FakeTensorMode():
+        metric,batches = AUROC(),[FakeLearner(rand(64, 2), randint(2, 64).to(o), F.cross_entropy) for o in kinds]
+        with NoWaiting():
+            for b in batches: metric.accumulate(b)
+            assert metric._failure is None and [o.dtype for o in metric._targets.blocks] == list(kinds)
+            with pytest.raises(HostRead, match="_to_copy from .'cuda'. to .'cpu'."): metric.value
+        assert metric._targets.joined.dtype == torch.float64 and metric._targets.joined.device.type == 'cuda'
 
 @pytest.mark.parametrize('kwargs', [{}, dict(average=None), dict(sample_weight=True), dict(sample_weight=True, max_fpr=.5)])
 @pytest.mark.parametrize('k', [2, 5])

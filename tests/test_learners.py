@@ -1,5 +1,5 @@
 "The auroc column of every kind of Learner is scikit-learn's number on its raw outputs."
-import math, numpy as np, pytest, torch, torch.nn.functional as F
+import numpy as np, pytest, torch, torch.nn.functional as F
 from functools import partial
 from PIL import Image
 from fastai.collab import CollabDataLoaders, collab_learner
@@ -143,22 +143,32 @@ def lm_learner(sms_dls, metrics=accuracy, **kwargs):
     dls = sms_dls(is_lm=True, seq_len=20)
     return language_model_learner(dls, AWD_LSTM, config={**awd_lstm_lm_config, **small}, pretrained=False, metrics=metrics, **kwargs)
 
-@pytest.mark.parametrize('how', ['callback_fns','cbs','fit'])
-def test_language_model_is_refused_before_the_first_epoch(how, callback_fns, sms_dls):
-    init,late = ({}, dict(cbs=AUROC)) if how == 'fit' else ({how:AUROC}, {})
+@pytest.mark.parametrize('how', ['callback_fns','cbs','fit','metrics'])
+@pytest.mark.parametrize('call', ['fit','fit_one_cycle','validate','lr_find'])
+def test_language_model_is_refused_before_the_first_epoch(call, how, callback_fns, sms_dls):
+    "Nothing is trained or validated, and without AUROC the Learner is as before"
+    if how == 'fit': init,late = {},dict(cbs=AUROC)
+    else: init,late = {how:[accuracy, AUROC()] if how == 'metrics' else AUROC},{}
+    if late and call == 'lr_find': pytest.skip('lr_find takes no callbacks')
     learn = lm_learner(sms_dls, **init)
-    before = [p.clone() for p in learn.model.parameters()]
-    with pytest.raises(ValueError, match=r'vocabulary.*Perplexity\(\)'): fit(learn, **late)
-    assert learn.train_iter == 0 and all(p.equal(q) for p,q in zip(learn.model.parameters(), before))
+    before,given = [p.clone() for p in learn.model.parameters()],sorted(str(type(o)) for o in learn.cbs)
+    seen = []
+    learn.model.register_forward_pre_hook(lambda *args: seen.append(1))
+    epochs = [1] if 'fit' in call else []
+    with pytest.raises(ValueError, match=r'vocabulary.*Perplexity\(\)'), learn.no_bar(), learn.no_logging():
+        getattr(learn, call)(*epochs, **late)
+    assert not seen and all(p.equal(q) for p,q in zip(learn.model.parameters(), before))
+    assert sorted(str(type(o)) for o in learn.cbs) == given
     learn.remove_cb(AUROC)
+    learn.metrics = accuracy
     assert list(fit(learn).recorder.metric_names) == ['epoch','train_loss','valid_loss','accuracy','time']
 
-def test_language_model_survives_the_metric(sms_dls, column):
-    learn = lm_learner(sms_dls, metrics=[accuracy, AUROC()])
-    with pytest.warns(UserWarning, match=r'vocabulary.*Perplexity\(\)') as seen: fit(learn, 2)
-    assert len([w for w in seen if 'AUROC' in str(w.message)]) == 1
-    assert len(column(learn, 'auroc')) == 2 and all(map(math.isnan, column(learn, 'auroc')))
-    assert all(map(math.isfinite, column(learn, 'accuracy')))
+@pytest.mark.parametrize('how', ['cbs','metrics'])
+def test_language_model_still_predicts(how, sms_dls):
+    "Predictions need no column"
+    learn = lm_learner(sms_dls, **{how:AUROC()})
+    with learn.no_bar(), learn.no_logging(): outputs,targets = learn.get_preds(reorder=False)
+    assert outputs.shape[:2] == targets.shape and outputs.shape[-1] == len(learn.dls.vocab)
 
 def test_vision_binary(png_dls, column):
     learn = fit(vision_learner(png_dls((4,9), 160), resnet18, pretrained=False, metrics=accuracy, cbs=AUROC))
