@@ -181,10 +181,10 @@ class RowBuffer:
     ):
         "Keep rows; `count` gets those that waited once the next do not fit, or are of another kind"
         n,kind = len(rows[0]),[(x.dtype, x.device, x.shape[1:]) for x in rows]
-        if kind != self.kind or self.used + n > self.room:
+        if kind != self.kind or self.used + n > self.room or 2*n > self.room:
             self.flush(count)
             if kind != self.kind: self._open(rows, kind)
-            if n >= self.room: return self._pass_on(count, rows)
+            if 2*n > self.room: return self._pass_on(count, rows)
         end = self.used + n
         for block,x in zip(self.blocks, rows): block[self.used:end] = x
         self.used = end
