@@ -14,7 +14,7 @@ from .scores import activations, class_rows, ranking_scores, to_tensor
 from .roc import _area, _auroc, _check_ignore_index, _check_options, _mean, _missing
 from .confidence import _auroc_ci, _reach
 from .processes import add_up, gather_rows
-from .streaming import BitBuckets, Buckets, RowBuffer, bucket_wins, spaced_thresholds, tie_bound
+from .streaming import BitBuckets, Buckets, RowBuffer, bucket_wins, occupied, spaced_thresholds, tie_bound
 
 # %% ../nbs/04b_epoch.ipynb #71c94329
 class _Blocks:
@@ -173,13 +173,13 @@ def _widened(labels):
     return labels.double() if labels.dtype == getattr(torch, 'uint64', None) else labels.long()
 
 def _sides(labels, positive, keep=None):
-    "Least and greatest label that is not positive, and least and greatest that is, shape (4,); without waiting for a device"
+    "Least and greatest label that is not positive, and least and greatest that is, shape (4,), without waiting for a device; None without labels"
     if labels.device.type == 'cpu':
-        if keep is not None: labels,positive = labels[keep],positive[keep]
-        if torch.equal(labels*labels, labels):  # true of 0 and 1 alone, which most labels are
-            zero,one = bool(len(labels)) and not positive.all(),positive.any()
-            return torch.where(torch.tensor([zero, zero, one, one], device='cpu'), *(torch.tensor(o, dtype=labels.dtype, device='cpu') for o in ([0, 0, 1, 1], [1, 0, 1, 0])))
-        keep = None
+        if keep is not None: labels,positive,keep = labels[keep],positive[keep],None
+        if not labels.numel(): return None
+        low,high = labels.aminmax()
+        if 0 <= low and high <= 1 and (not labels.dtype.is_floating_point or torch.equal(labels*labels, labels)):  # 0 and 1 alone
+            return torch.stack([low, torch.zeros_like(low), torch.ones_like(low), high])  # a side without labels has its least above its greatest
     limits = (torch.finfo if labels.dtype.is_floating_point else torch.iinfo)(labels.dtype)
     sides = [o if keep is None else o & keep for o in (~positive, positive)]
     return torch.stack([f(labels.where(side, limit)) for side in sides for f,limit in ((torch.amin, limits.max), (torch.amax, limits.min))])
@@ -217,6 +217,7 @@ class _Counts:
         return labels == torch.arange(classes, device=labels.device)
 
     def _remember(self, sides):
+        if sides is None: return
         if self.sides is not None:
             known = self.sides.to(sides.device)
             sides = torch.stack([f(a, b) for f,a,b in zip((torch.minimum, torch.maximum)*2, known, sides)])
@@ -346,7 +347,7 @@ class _Together(_Kept):
         scores,labels = improper.tolist()
         if labels: return torch.nan,f'AUROC is NaN: {self._buckets.complaint()}'
         if scores: return torch.nan,f'AUROC is NaN: {scores} scores are NaN' + (' or no probabilities' if self._cuts is not None and self.activation == 'identity' else '')
-        counts = counts.cpu()
+        counts = occupied(counts.cpu())
         if self.average == 'micro' and counts.ndim > 2: counts = counts.sum(0)
         won,p,q = (o.reshape(-1).tolist() for o in bucket_wins(counts))
         weights = p if self.average == 'weighted' else None

@@ -6,7 +6,7 @@ Docs: https://fastai-auroc.github.io/fastai_auroc/streaming.html.md"""
 
 # %% auto #0
 __all__ = ['AUCBounds', 'spaced_thresholds', 'quantile_thresholds', 'count_buckets', 'bucket_wins', 'tie_bound', 'Buckets',
-           'bit_numbers', 'RowBuffer', 'BitBuckets', 'StreamingAUC']
+           'bit_numbers', 'occupied', 'RowBuffer', 'BitBuckets', 'StreamingAUC']
 
 # %% ../nbs/04_streaming.ipynb #02a8b257
 import inspect, math, reprlib, warnings, numpy as np, torch
@@ -168,6 +168,13 @@ def bit_numbers(
     keys += 2**(bits-1)
     return keys
 
+# %% ../nbs/04_streaming.ipynb #15f10bfc
+def occupied(
+    counts:Tensor, # Counts of negatives and positives, on the CPU, shape (2, B) or (L, 2, B)
+) -> Tensor: # Those of the buckets in which a column has a score, shape (2, M) or (L, 2, M)
+    "Counts without the buckets that are empty"
+    return counts[...,counts.reshape(-1, counts.shape[-1]).sum(0) != 0]
+
 # %% ../nbs/04_streaming.ipynb #ebb4a11c
 class RowBuffer:
     "Rows of small batches, copied side by side on their device until there are enough of them to be worth counting"
@@ -262,14 +269,21 @@ class BitBuckets:
 
     def _count(self, scores, positive, weight=None):
         self._open(torch.long if weight is None or weight.dtype == torch.bool else torch.float64, scores.device)
-        proper = (scores >= self.low) & (scores <= self.high)
-        if weight is not None and weight.dtype != torch.bool: proper = proper & (weight >= 0) & weight.isfinite()
-        self._improper = self._improper + (~proper).sum()
+        if not self._all_proper(scores, weight):
+            proper = (scores >= self.low) & (scores <= self.high)
+            if weight is not None and weight.dtype != torch.bool: proper = proper & (weight >= 0) & weight.isfinite()
+            self._improper = self._improper + (~proper).sum()
         size = 2**self.bits
         index = bit_numbers(scores, self.bits).add_(positive, alpha=size)
         if self._columns: index += torch.arange(0, len(self._store), 2*size, dtype=torch.int32, device=index.device)
         add = torch.ones((), dtype=self._store.dtype, device=index.device).expand(index.numel()) if weight is None else weight.to(self._store.dtype).reshape(-1)
-        self._store.scatter_add_(0, index.reshape(-1).long(), add)
+        self._store.index_add_(0, index.reshape(-1), add)
+
+    def _all_proper(self, scores, weight):
+        "Whether scores without weights are in range as a glance tells, which only the CPU gives without waiting"
+        if scores.device.type != 'cpu' or not scores.numel() or weight is not None and weight.dtype != torch.bool: return False
+        least,greatest = scores.aminmax()
+        return bool((least >= self.low) & (greatest <= self.high))
 
     def merge(self,
         counts:Tensor, # From `counts` of others
@@ -506,7 +520,7 @@ class StreamingAUC(_Parts):
     def _mean_of(self, method):
         if self._buckets.counts is None: return torch.zeros((), dtype=torch.float64)
         counts,improper = (o.cpu() for o in (self._buckets.counts, self._buckets.improper))
-        counts = torch.nn.functional.pad(counts, (1, 1))  # what lies above the first threshold is all there is
+        counts = torch.nn.functional.pad(occupied(counts) if self._by_bits else counts, (1, 1))  # what lies above the first threshold is all there is
         wrong = 'NaN' if self._by_bits and self.from_logits else 'not in [0, 1]'
         notes = [f'{improper} of the scores are {wrong}, or their targets NaN, or their weights negative or not finite, so the area is NaN; logits need from_logits=True'] if improper else []
         if self._label_range is not None and 'targets' not in self._warned and (counts.sum(-1)[...,0] > 0).any():
