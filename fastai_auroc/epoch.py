@@ -344,7 +344,7 @@ class _Together(_Kept):
     def _of_counts(self, counts, improper):
         "The value of counts, and a sentence to warn with, or None"
         self._bound = torch.nan
-        scores,labels = improper.tolist()
+        scores,labels = improper.cpu().tolist()
         if labels: return torch.nan,f'AUROC is NaN: {self._buckets.complaint()}'
         if scores: return torch.nan,f'AUROC is NaN: {scores} scores are NaN' + (' or no probabilities' if self._cuts is not None and self.activation == 'identity' else '')
         counts = occupied(counts.cpu())
