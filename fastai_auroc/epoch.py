@@ -116,7 +116,7 @@ class _Options:
         activation:str='auto', # What the loss applies to the outputs: 'softmax', 'sigmoid', 'identity'; 'auto' asks the loss function
         axis:int|None=None, # Which axis of the outputs holds the classes; None compares shapes and asks the loss function
         ignore_index:int|None=None, # Label of rows to leave out, such as padding or void pixels
-        thresholds=None, # Count in constant memory: 'bits' ('logit' is the same), or between so many from 0 to 1, or probabilities; None: keep all, exact
+        thresholds=None, # Count in constant memory: 'bits' (alias 'logit'), how many from 0 to 1, or which; None: exact
         ci:bool=False, # Add a column `name`_ci: half the width of the 95% confidence interval; for binary tasks, and only as a callback
         name:str='auroc', # Name of the column, and of the Learner's attribute when used as a callback
     ):
@@ -168,22 +168,25 @@ class _Options:
 
 # %% ../nbs/04b_epoch.ipynb #d76eab5a
 def _widened(labels):
-    "Integers as int64, or where they may not fit as float64, since labels of few bits are compared wrongly with numbers of more"
+    "Integers as int64, or where they may not fit as float64: torch would compare them with numbers in their own dtype"
     if labels.dtype.is_floating_point: return labels
     return labels.double() if labels.dtype == getattr(torch, 'uint64', None) else labels.long()
 
 def _sides(labels, positive, keep=None):
-    "Least and greatest label that is not positive, and least and greatest that is, shape (4,), without waiting for a device; None without labels"
+    "Least and greatest label that is not positive, then of those that are, shape (4,); no waiting; None without rows"
     if labels.device.type == 'cpu':
         if keep is not None: labels,positive,keep = labels[keep],positive[keep],None
         if not labels.numel(): return None
         low,high = labels.aminmax()
-        if 0 <= low and high <= 1 and (not labels.dtype.is_floating_point or torch.equal(labels*labels, labels)):  # 0 and 1 alone
-            return torch.stack([low, torch.zeros_like(low), torch.ones_like(low), high])  # a side without labels has its least above its greatest
-    limits = (torch.finfo if labels.dtype.is_floating_point else torch.iinfo)(labels.dtype)
+        only_01 = 0 <= low and high <= 1 and (not labels.dtype.is_floating_point or torch.equal(labels*labels, labels))
+        # of a side without labels the least is above the greatest
+        if only_01: return torch.stack([low, torch.zeros_like(low), torch.ones_like(low), high])
+    info = (torch.finfo if labels.dtype.is_floating_point else torch.iinfo)(labels.dtype)
     sides = [o if keep is None else o & keep for o in (~positive, positive)]
-    return torch.stack([f(labels.where(side, limit)) for side in sides for f,limit in ((torch.amin, limits.max), (torch.amax, limits.min))])
+    ends = [(labels.where(o, info.max).amin(), labels.where(o, info.min).amax()) for o in sides]
+    return torch.stack([o for pair in ends for o in pair])
 
+# %% ../nbs/04b_epoch.ipynb #49509ef7
 class _Counts:
     "What is counted of an epoch: rows that wait for it, buckets, and which labels there were"
     def __init__(self, buckets):
@@ -191,17 +194,13 @@ class _Counts:
         self.reset()
 
     def reset(self):
-        "Forget all rows; returns itself"
+        "Forget all rows; the memory is kept"
         self.buckets.reset()
         self.rows.clear()
         self.sides,self.strangers,self.most = None,0,None
-        return self
 
     @property
     def counts(self): return self.buckets.counts
-
-    @property
-    def cuts(self): return self.buckets.cuts
 
     def add(self, scores, positive, keep): self.buckets.add(scores, positive, keep)
 
@@ -224,32 +223,45 @@ class _Counts:
         self.sides = sides
 
     def improper(self):
-        "How many scores are out of range, and how many labels there are that should not be, shape (2,); None without scores"
+        "How many scores are out of range, and how many labels are wrong, shape (2,); None without scores"
         bad = self.buckets.improper
         if bad is None: return None
         wrong = torch.zeros_like(bad) + self.strangers
-        if self.sides is not None: wrong = wrong + ((self.sides[::2] < self.sides[1::2]) | self.sides[::2].isnan()).sum()
+        if self.sides is not None:
+            low,high = self.sides[::2],self.sides[1::2]
+            wrong = wrong + ((low < high) | low.isnan()).sum()
         return torch.stack([bad, wrong])
 
     def complaint(self):
         "What is wrong with the labels, a sentence"
-        if self.most is not None and self.strangers: return f'targets must be class numbers from 0 to {self.most}, but {int(self.strangers)} rows have others'
+        if self.most is not None and self.strangers:
+            return f'targets must be class numbers from 0 to {self.most}, but {int(self.strangers)} rows have others'
         low,high,low_above,high_above = [0]*4 if self.sides is None else self.sides.tolist()
         if low != low: return 'targets have NaN'
         if low < high or low_above < high_above:
             a,b,where = (low, high, 'not above') if low < high else (low_above, high_above, 'above')
-            return f'with thresholds a target above zero is positive, but {a:g} and {b:g} are both {where} zero: make targets 0 and 1, or leave thresholds away'
+            return (f'with thresholds a target above zero is positive, but {a:g} and {b:g} are both {where} zero: '
+                'make targets 0 and 1, or leave thresholds away')
         return 'targets of another process are not of two values, or no class numbers'
 
-# %% ../nbs/04b_epoch.ipynb #f1542d24
+# %% ../nbs/04b_epoch.ipynb #49c00e35
+def _buckets_for(cuts, activation):
+    "By leading bits; or on the scale of probabilities where outputs are, else of logits, lest they saturate"
+    if cuts is None: return BitBuckets()
+    if activation == 'identity': return Buckets(cuts)
+    p = cuts[1:-1]
+    with np.errstate(divide='ignore'): z = np.log(p) - np.log1p(-p)
+    return Buckets(np.concatenate([[-np.inf], z, [np.inf]]), -np.inf, np.inf)
+
 _no_room = ('the device had no room for the validation outputs, so they are kept and scored in the host\'s memory, which takes longer; '
     "AUROC(thresholds='logit') counts instead of keeping")
 
-_open_ties = ('counted, AUROC is known to within {:.3f} only, since many scores share a bucket: they tie, or differ by little for their distance from 0. '
-    'AUROC() without thresholds is exact')
+_open_ties = ('counted, AUROC is known to within {:.3f} only, since many scores share a bucket: they tie, or differ by '
+    'little for their distance from 0. AUROC() without thresholds is exact')
 
 _as_probabilities = "all outputs lie between 0 and 1, but thresholds take them for logits: if they are probabilities, pass activation='identity'"
 
+# %% ../nbs/04b_epoch.ipynb #f1542d24
 class _Kept(_Options):
     "The batches of an epoch"
     _loss_axis = _loss_activation = _buckets = None
@@ -263,15 +275,9 @@ class _Kept(_Options):
     def _clear(self):
         narrow = self.ignore_index is None or abs(self.ignore_index) < 2**15
         self._scores,self._targets,self._failure,self._scored = _Rows(),_Rows(narrow),None,None
-        self._n,self._shared,self._logits,self._buckets = 0,False,0,None if self.thresholds is None else self._new_buckets()
-
-    def _new_buckets(self):
-        "By leading bits; or on the scale of probabilities where outputs are, else on that of logits, which does not saturate"
-        if self._buckets is not None: return self._buckets.reset()
-        if self._cuts is None: return _Counts(BitBuckets())
-        if self.activation == 'identity': return _Counts(Buckets(self._cuts))
-        p = self._cuts[1:-1]
-        with np.errstate(divide='ignore'): return _Counts(Buckets(np.concatenate([[-np.inf], np.log(p) - np.log1p(-p), [np.inf]]), -np.inf, np.inf))
+        self._n,self._shared,self._logits = 0,False,0
+        if self._buckets is not None: self._buckets.reset()
+        elif self.thresholds is not None: self._buckets = _Counts(_buckets_for(self._cuts, self.activation))
 
     def _activation_for(self, targets):
         "What turns outputs into probabilities, for `targets` of shape (n,) or (n, K)"
@@ -284,7 +290,8 @@ class _Kept(_Options):
             self._scores.add(outputs)
             self._targets.add(targets)
         else:
-            rows = _Rows.piece if outputs.device.type == 'cpu' else max(1, RowBuffer.most_numbers//max(1, outputs[:1].numel()))
+            rows = max(1, RowBuffer.most_numbers//max(1, outputs[:1].numel()))
+            if outputs.device.type == 'cpu': rows = min(rows, RowBuffer.most_rows)
             for batch in zip(outputs.split(rows), targets.split(rows)): self._take(*batch)
         self._n += len(outputs)
 
@@ -306,8 +313,9 @@ class _Kept(_Options):
         if keep is not None:
             keep = keep.expand_as(scores)
             scores = scores.where(keep, 0)
-        if self._cuts is None and self.average == 'micro': scores,positive,keep = (None if o is None else o.reshape(-1) for o in (scores, positive, keep))
-        self._buckets.add(scores, positive, keep)
+        rows = scores,positive,keep
+        if self._cuts is None and self.average == 'micro': rows = (None if o is None else o.reshape(-1) for o in rows)
+        self._buckets.add(*rows)
 
     def _fail(self, e): self._failure = str(e) or type(e).__name__
 
@@ -315,7 +323,7 @@ class _Kept(_Options):
 class _Together(_Kept):
     "What all processes kept"
     def _own(self):
-        "Scores and targets of this process, or counts and how many scores and labels are wrong; None if there are none"
+        "Scores and targets of this process, or counts and how many scores and labels are wrong; None without rows"
         if self._failure or not self._n: return None,None
         if self._buckets is not None:
             self._buckets.rows.flush(self._count)
@@ -338,7 +346,7 @@ class _Together(_Kept):
 
     @property
     def bound(self) -> float:
-        "How far the value that was last computed with `thresholds` can be from the exact AUROC, at most; NaN without one"
+        "How far the value that was last computed with `thresholds` is from the exact AUROC, at most; NaN without one"
         return self._bound
 
     def _of_counts(self, counts, improper):
@@ -346,7 +354,8 @@ class _Together(_Kept):
         self._bound = torch.nan
         scores,labels = improper.cpu().tolist()
         if labels: return torch.nan,f'AUROC is NaN: {self._buckets.complaint()}'
-        if scores: return torch.nan,f'AUROC is NaN: {scores} scores are NaN' + (' or no probabilities' if self._cuts is not None and self.activation == 'identity' else '')
+        or_none = ' or no probabilities' if self._cuts is not None and self.activation == 'identity' else ''
+        if scores: return torch.nan,f'AUROC is NaN: {scores} scores are NaN{or_none}'
         counts = occupied(counts.cpu())
         if self.average == 'micro' and counts.ndim > 2: counts = counts.sum(0)
         won,p,q = (o.reshape(-1).tolist() for o in bucket_wins(counts))

@@ -47,7 +47,7 @@ class _Column(EpochAUROC, LearnerCallback):
         activation:str='auto', # What the loss applies to the outputs: 'softmax', 'sigmoid', 'identity'; 'auto' asks the loss function
         axis:int|None=None, # Which axis of the outputs holds the classes; None compares shapes and asks the loss function
         ignore_index:int|None=None, # Label of rows to leave out, such as padding or void pixels
-        thresholds=None, # Count in constant memory: 'bits' ('logit' is the same), or between so many from 0 to 1, or probabilities; None: keep all, exact
+        thresholds=None, # Count in constant memory: 'bits' (alias 'logit'), how many from 0 to 1, or which; None: exact
         ci:bool=False, # Add a column `name`_ci: half the width of the 95% confidence interval; for binary tasks, and only as a callback
         name:str='auroc', # Name of the column, and of the Learner's attribute when used as a callback
     ):

@@ -1,6 +1,5 @@
 "Counts by a float's leading bits; the oracles are scikit-learn on the scores, and scores cut off after twelve binary digits."
-import copy, io, itertools, pickle, warnings, numpy as np, pytest, torch, torch.nn.functional as F
-from fastai.losses import BCEWithLogitsLossFlat, CrossEntropyLossFlat
+import copy, io, pickle, warnings, numpy as np, pytest, torch
 from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import nn
 from fastai_auroc.epoch import EpochAUROC
@@ -15,10 +14,10 @@ def normal(n=60_000, prevalence=.3, spread=1., mean=0., seed=0):
     y = rng.random(n) < prevalence
     return y,((rng.normal(size=n) + y)*spread + mean).astype(np.float32)
 
-def column(outputs, targets, bs=None, loss=BCEWithLogitsLossFlat(), **options):
+def column(outputs, targets, bs=None, **options):
     "Value, bound and warnings of a column that sees these rows"
     epoch = EpochAUROC(**{'thresholds':'bits', **options})
-    outputs,targets = torch.as_tensor(outputs),torch.as_tensor(targets)
+    outputs,targets = (o if isinstance(o, torch.Tensor) else torch.from_numpy(o) for o in (outputs, targets))
     for batch in zip(outputs.split(bs or len(outputs)), targets.split(bs or len(targets))): epoch._keep(*batch)
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter('always')
@@ -145,7 +144,9 @@ def test_any_spread(spread, prevalence, how):
     y,s = normal(prevalence=prevalence, spread=spread)
     z,t = torch.from_numpy(s),torch.from_numpy(y)
     options = dict(thresholds='logit') if how == 'logit' else {}
-    rows = dict(two=(torch.stack([-z/2, z/2], 1), t.long()), labels=(torch.stack([z, -z], 1), torch.stack([t, ~t], 1).float())).get(how, (z[:,None], t.float()[:,None]))
+    rows = z[:,None],t.float()[:,None]
+    if how == 'two': rows = torch.stack([-z/2, z/2], 1),t.long()
+    if how == 'labels': rows = torch.stack([z, -z], 1),torch.stack([t, ~t], 1).float()
     value,bound,said = column(*rows, **options)
     assert 0 < bound < 1e-4 and abs(value - roc_auc_score(y, s)) <= bound and not said
 
@@ -486,3 +487,25 @@ def test_targets_in_batches_of_one():
     with pytest.warns(UserWarning, match='targets come first') as record:
         for y in .1,.2,.3,.4: m.update_state([y], [1.])
     assert len(record) == 1
+
+# Devices
+
+@pytest.mark.parametrize('thresholds', ['bits', 50])
+def test_a_foreign_default_device(thresholds):
+    "Rows on the CPU are counted there, whatever torch makes new tensors on"
+    y,s = normal(3000)
+    two_logits = torch.from_numpy(np.stack([0*s, s], 1))
+    one_logit,t = torch.from_numpy(s)[:,None],torch.from_numpy(y)
+    rows = [(one_logit, t.float()), (two_logits, t.long()), (two_logits.repeat(1, 2), t*3), (one_logit, torch.where(t, 255, 0))]
+    for z,t in rows:
+        here = column(z, t, bs=500, thresholds=thresholds)[0]
+        with torch.device('meta'): there = column(z, t, bs=500, thresholds=thresholds)[0]
+        assert there == here == here
+    p,kw = 1/(1 + np.exp(-s)),dict(thresholds=None if thresholds == 50 else thresholds)
+    for options in {},dict(from_logits=True),dict(curve='PR'):
+        here = stream(y, p, 500, **kw, **options)
+        with torch.device('meta'): there = stream(y, p, 500, **kw, **options)
+        with torch.device('meta'): assert there.result().item() == here.result().item() and there.state_dict()['counts'].device.type == 'cpu'
+    with torch.device('meta'):
+        assert StreamingAUC(**kw).result().item() == 0
+        with pytest.warns(UserWarning, match='targets come first'): StreamingAUC(**kw).update_state(*wrong_way_round)

@@ -415,7 +415,8 @@ def test_rare_events(how, prevalence):
 
 kinds = dict(plain={}, many=dict(num_thresholds=7, curve='PR', summation_method='minoring', name='pr', from_logits=True),
     labels=dict(multi_label=True, num_labels=2, label_weights=[1., 3.]), given=dict(thresholds=[.1, 1/3, .7]), logit=dict(thresholds='logit', num_thresholds=9),
-    bits=dict(thresholds='bits'), bits_of_labels=dict(thresholds='bits', multi_label=True, from_logits=True, curve='PR'), equal=dict(thresholds=[.5, .5, .2]), none=dict(thresholds=[]), array=dict(thresholds=np.array([.3, .6]), label_weights=torch.tensor([1, 2])))
+    bits=dict(thresholds='bits'), bits_of_labels=dict(thresholds='bits', multi_label=True, from_logits=True, curve='PR'),
+    equal=dict(thresholds=[.5, .5, .2]), none=dict(thresholds=[]), array=dict(thresholds=np.array([.3, .6]), label_weights=torch.tensor([1, 2])))
 
 def filled(kind, n=40, seed=0):
     "A metric that has seen `n` rows of two columns"
@@ -679,7 +680,8 @@ on_device = dict(
     labels_with_weights=(dict(multi_label=True, label_weights=[1, 2, 3]), lambda: rand(64, 1)), logits=(dict(from_logits=True), None),
     flat_label_weights=(dict(label_weights=[1, 2, 3]), None), flat_label_weights_and_weights=(dict(label_weights=[1, 2, 3]), lambda: rand(64)),
     number=({}, lambda: 2.), bits=(dict(thresholds='bits'), None), bits_of_logits=(dict(thresholds='bits', from_logits=True), lambda: rand(64)),
-    bits_of_labels=(dict(thresholds='bits', multi_label=True, label_weights=[1, 2, 3]), None), logit_thresholds=(dict(thresholds='logit'), None), given_thresholds=(dict(thresholds=[.1, .5]), None))
+    bits_of_labels=(dict(thresholds='bits', multi_label=True, label_weights=[1, 2, 3]), None),
+    logit_thresholds=(dict(thresholds='logit'), None), given_thresholds=(dict(thresholds=[.1, .5]), None))
 
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float64, torch.float16, torch.bfloat16])
 @pytest.mark.parametrize('case', on_device)
