@@ -9,7 +9,7 @@ from fastai_auroc.roc import auroc_score
 from fastai_auroc.streaming import StreamingAUC
 from scorers import _status, machine, seconds, table, use_threads
 
-piece,modes = 2**16,{'exact':dict(), 'buckets':dict(thresholds='logit')}
+piece,small,modes = 2**16,64,{'exact':dict(), 'bits':dict(thresholds='bits')}
 
 def two_logits(n, seed, share=.2):
     "Outputs and targets of `n` rows"
@@ -19,8 +19,8 @@ def two_logits(n, seed, share=.2):
     z[:,1] += y
     return z,y
 
-def one(mode, n):
-    "Seconds to keep and to score `n` rows that come in pieces, most bytes held, and the value"
+def one(mode, n, size):
+    "Seconds to keep and to score `n` rows that come in batches of `size`, most bytes held, the value and its bound"
     use_threads(1)
     warm = EpochAUROC(**modes[mode])
     warm._keep(*two_logits(1000, 0))
@@ -31,20 +31,20 @@ def one(mode, n):
     Path('/proc/self/clear_refs').write_text('5')  # VmHWM starts anew
     before = _status('VmRSS:')
     for i in range(0, n, piece):
-        batch = two_logits(min(piece, n-i), i)
+        batches = list(zip(*(o.split(size) for o in two_logits(min(piece, n-i), i))))
         start = time.perf_counter()
-        epoch._keep(*batch)
+        for o in batches: epoch._keep(*o)
         kept += time.perf_counter()-start
     start = time.perf_counter()
     value = epoch._result()[0]
-    return dict(keep=kept, score=time.perf_counter()-start, peak=_status('VmHWM:')-before, value=value)
+    return dict(keep=kept, score=time.perf_counter()-start, peak=_status('VmHWM:')-before, value=value, bound=epoch.bound)
 
 def pair(rank, n, meeting):
     "What one of two processes, each with half of the rows, needs to bring them together and to score all, and to add up counts"
     use_threads(1)
     dist.init_process_group('gloo', init_method=f'file://{meeting}', rank=rank, world_size=2)
     z,y = two_logits(n//2, rank)
-    s,auc = z[:,1].double() - z[:,0].double(),StreamingAUC(thresholds='logit', from_logits=True)
+    s,auc = z[:,1].double() - z[:,0].double(),StreamingAUC(thresholds='bits', from_logits=True)
     auc.update_state(y, s)
     took = {}
     for name,f in dict(gather=lambda: gather_rows(s, y.short()), add=lambda: add_up(auc._buckets.counts)).items():
@@ -69,15 +69,33 @@ def call(*args):
 
 def answer(started): return json.loads(started.communicate()[0].splitlines()[-1])
 
-def time_and_memory(sizes):
+def time_and_memory(sizes, size):
     rows = []
     for n in sizes:
-        got = {mode: answer(call('one', mode, n)) for mode in modes}
-        exact,buckets = got['exact'],got['buckets']
-        rows.append([f'{n:,}', *(o for mode in modes for o in (seconds(got[mode]['keep']), seconds(got[mode]['score']), f"{got[mode]['peak']/2**20:,.0f} MB")),
-            f"{abs(exact['value']-buckets['value']):.0e}"])
+        got = {mode: answer(call('one', mode, n, size)) for mode in modes}
+        cells = [o for o in got.values() for o in (f"{o['keep']/n*1e9:.1f} ns", seconds(o['score']), f"{o['peak']/2**20:,.0f} MB")]
+        rows.append([f'{n:,}', *cells, f"{abs(got['exact']['value'] - got['bits']['value']):.0e}", f"{got['bits']['bound']:.0e}"])
         print(rows[-1], flush=True)
-    return table(['rows', *(f'{mode}, {what}' for mode in modes for what in ('keep', 'score', 'memory')), 'difference'], rows)
+    columns = [f'{mode}, {what}' for mode in modes for what in ('keep a row', 'score', 'memory')]
+    return table(['rows', *columns, 'difference', 'bound'], rows)
+
+def spreads():
+    "Errors of counts where logits are small, large, or far from 0"
+    rows = []
+    for share in .3,.001:
+        rng = torch.Generator().manual_seed(0)
+        y = torch.rand(2*10**6, generator=rng) < share
+        base = torch.randn(len(y), generator=rng, dtype=torch.float64) + y
+        for mean,spread in (0, 1e-6), (0, 1e-3), (0, .02), (0, .3), (0, 3), (0, 200), (0, 1e5), (0, 1e6), (-5, .3), (-5, .02):
+            z,cells = base*spread + mean,[]
+            exact = auroc_score(z, y).item()
+            for kind in 'bits','logit':
+                auc = StreamingAUC(thresholds=kind, from_logits=True)
+                auc.update_state(y, z)
+                low,high = auc.result_bounds()
+                cells += [f'{abs(auc.result()-exact):.0e}', f'{(high-low)/2:.0e}']
+            rows.append([f'{share:.1%}', f'{mean}', f'{spread:g}', f'{exact:.4f}', *cells])
+    return table(['positives', 'mean', 'spread', 'exact', 'bits: error', 'bound', '200, logit: error', 'bound'], rows)
 
 def accuracy():
     rows = []
@@ -93,6 +111,10 @@ def accuracy():
                 low,high = auc.result_bounds()
                 cells += [f'{abs(auc.result()-exact):.0e}', f'{high-low:.0e}']
             rows.append([f'{share:.1%}', f'{t:,}', *cells])
+        auc = StreamingAUC(thresholds='bits')
+        auc.update_state(y, p)
+        low,high = auc.result_bounds()
+        rows.append([f'{share:.1%}', 'bits', f'{abs(auc.result()-exact):.0e}', f'{high-low:.0e}', '', ''])
     return table(['positives', 'thresholds', 'evenly: error', 'bounds apart', 'logit: error', 'bounds apart'], rows)
 
 def two_processes(sizes):
@@ -102,7 +124,7 @@ def two_processes(sizes):
         worst = {k: max(o[k] for o in took) for k in took[0]}
         rows.append([f'{n:,}', seconds(worst['gather']), seconds(worst['score']), seconds(worst['add'])])
         print(rows[-1], flush=True)
-    return table(['rows', 'gather scores and labels', 'score all, in each', 'add up 200 thresholds'], rows)
+    return table(['rows', 'gather scores and labels', 'score all, in each', 'add up counts of 2²⁰ buckets'], rows)
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
@@ -110,7 +132,7 @@ def main():
     parser.add_argument('--most', type=int, default=10**8, help='rows of the largest set (100,000,000)')
     parser.add_argument('--call', nargs='+', help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if args.call: return print(json.dumps(one(args.call[1], int(args.call[2])) if args.call[0] == 'one' else pair(*map(int, args.call[1:3]), args.call[3])))
+    if args.call: return print(json.dumps(one(args.call[1], *map(int, args.call[2:])) if args.call[0] == 'one' else pair(*map(int, args.call[1:3]), args.call[3])))
     use_threads(1)
     sizes = [n for n in (10**5, 10**6, 10**7, 10**8) if n <= args.most]
     about = '\n'.join(f'- {o}' for o in [*machine(), f'{date.today()}, `python benchmarks/scale.py`'])
@@ -120,11 +142,21 @@ def main():
 
 ## Time and memory
 
-A binary task, two float32 logits a row, in pieces of 65,536, one thread. Exact: all outputs are kept, and scored at the end. Buckets: `AUROC(thresholds='logit')`, 200
-thresholds. Keep: all batches together; memory: what the process grew by at the most, a batch of rows included; difference: between both values.
+A binary task, two float32 logits a row, one thread. Exact: all outputs are kept, and scored at the end. Bits: `AUROC(thresholds='bits')`, 2²⁰ buckets by leading bits.
+Keep: all batches together, by row; memory: what the process grew by at the most, a batch of rows included; difference: between both values; bound: what the
+counted column says of it. Batches of 65,536:
 
-{time_and_memory(sizes)}
-## Accuracy of buckets
+{time_and_memory(sizes, piece)}
+Batches of {small}, where calling torch for each batch is nearly all of the cost:
+
+{time_and_memory([n for n in sizes if n <= 10**7], small)}
+## Accuracy by leading bits
+
+2·10⁶ rows of one normal logit, the means of both classes one standard deviation (the spread) apart: distance of `StreamingAUC` from the exact AUROC, and half of the
+distance between its bounds.
+
+{spreads()}
+## Accuracy by thresholds
 
 10⁶ rows: distance of `StreamingAUC` from the exact AUROC, and how far its bounds are apart. Rare events have small probabilities, and even spacing has few thresholds there.
 

@@ -17,7 +17,7 @@ from .scores import activations, class_rows, has_float64, ranking_scores, to_ten
 from .roc import _area, _auroc, _check_ignore_index, _check_options, _mean, _missing
 from .confidence import _auroc_ci, _reach
 from .processes import add_up, gather_rows
-from .streaming import Buckets, bucket_wins, spaced_thresholds
+from .streaming import BitBuckets, Buckets, RowBuffer, bucket_wins, occupied, spaced_thresholds, tie_bound
 
 # %% ../nbs/04b_epoch.ipynb #71c94329
 class _Blocks:
@@ -196,7 +196,7 @@ class _Options(_NoFunction):
         activation:str='auto', # What the loss applies to the outputs: 'softmax', 'sigmoid', 'identity'; 'auto' asks the loss function
         axis:int|None=None, # Which axis of the outputs holds the classes; None compares shapes and asks the loss function
         ignore_index:int|None=None, # Label of rows to leave out, such as padding or void pixels
-        thresholds=None, # Count between thresholds, in constant memory: how many from 0 to 1, 'logit', or probabilities; None: keep all, exact
+        thresholds=None, # Count in constant memory: 'bits' (alias 'logit'), how many from 0 to 1, or which; None: exact
         ci:bool=False, # Add a column `name`_ci: half the width of the 95% confidence interval; for binary tasks, and only as a callback
         name:str='auroc', # Name of the column, and of the Learner's attribute when used as a callback
     ):
@@ -218,7 +218,9 @@ class _Options(_NoFunction):
         self.thresholds = thresholds if thresholds is None or isinstance(thresholds, (int, str)) else to_tensor(thresholds, 'thresholds').tolist()
         few = isinstance(thresholds, int) and thresholds < 3
         if few: raise ValueError(f'thresholds must be 3 or more, which leave two buckets, got {thresholds!r}')
-        if thresholds is None: self._cuts = None
+        if isinstance(thresholds, str) and thresholds not in ('bits', 'logit'):
+            raise ValueError(f"thresholds must be 'bits', a number of thresholds or probabilities, got {thresholds!r}")
+        if thresholds is None or isinstance(thresholds, str): self._cuts = None
         else: self._cuts = spaced_thresholds(self.thresholds) if isinstance(self.thresholds, int) else spaced_thresholds(200, self.thresholds)
         if self._cuts is not None and len(self._cuts) < 3: raise ValueError(f'thresholds must leave two buckets or more, got {thresholds!r}: 3 is the least number')
         self._init_state()
@@ -263,16 +265,107 @@ class _Named(_Options):
             if [o for o in columns if name in names(o)][-1:] != [self]: continue  # the last of them warns
             warnings.warn_explicit(_alike.format(name), UserWarning, 'fastai_auroc', 1)
 
-# %% ../nbs/04b_epoch.ipynb #f1542d24
+# %% ../nbs/04b_epoch.ipynb #d76eab5a
+def _widened(labels):
+    "Integers as int64, or where they may not fit as float64: torch would compare them with numbers in their own dtype"
+    if labels.dtype.is_floating_point: return labels
+    return labels.double() if labels.dtype == getattr(torch, 'uint64', None) else labels.long()
+
+def _sides(labels, positive, keep=None):
+    "Least and greatest label that is not positive, then of those that are, shape (4,); no waiting; None without rows"
+    if labels.device.type == 'cpu':
+        if keep is not None: labels,positive,keep = labels[keep],positive[keep],None
+        if not labels.numel(): return None
+        low,high = labels.aminmax()
+        only_01 = 0 <= low and high <= 1 and (not labels.dtype.is_floating_point or torch.equal(labels*labels, labels))
+        # of a side without labels the least is above the greatest
+        if only_01: return torch.stack([low, torch.zeros_like(low), torch.ones_like(low), high])
+    info = (torch.finfo if labels.dtype.is_floating_point else torch.iinfo)(labels.dtype)
+    sides = [o if keep is None else o & keep for o in (~positive, positive)]
+    ends = [(labels.where(o, info.max).amin(), labels.where(o, info.min).amax()) for o in sides]
+    return torch.stack([o for pair in ends for o in pair])
+
+# %% ../nbs/04b_epoch.ipynb #49509ef7
+class _Counts:
+    "What is counted of an epoch: rows that wait for it, buckets, and which labels there were"
+    def __init__(self, buckets):
+        self.buckets,self.rows = buckets,RowBuffer()
+        self.reset()
+
+    def reset(self):
+        "Forget all rows; the memory is kept"
+        self.buckets.reset()
+        self.rows.clear()
+        self.sides,self.strangers,self.most = None,0,None
+
+    @property
+    def counts(self): return self.buckets.counts
+
+    def add(self, scores, positive, keep): self.buckets.add(scores, positive, keep)
+
+    def look_at(self, labels, keep, classes):
+        "Which of the labels are positive, bool, for `classes` in columns; and remember what is wrong with them"
+        if classes is None:
+            positive = labels > 0
+            self._remember(_sides(labels, positive, keep))
+            return positive
+        stranger = (labels < 0) | (labels >= classes)
+        if labels.dtype.is_floating_point: stranger = stranger | (labels != labels.floor())
+        self.strangers,self.most = self.strangers + (stranger if keep is None else stranger & keep).sum(),classes-1
+        return labels == torch.arange(classes, device=labels.device)
+
+    def _remember(self, sides):
+        if sides is None: return
+        if self.sides is not None:
+            known = self.sides.to(sides.device)
+            sides = torch.stack([f(a, b) for f,a,b in zip((torch.minimum, torch.maximum)*2, known, sides)])
+        self.sides = sides
+
+    def improper(self):
+        "How many scores are out of range, and how many labels are wrong, shape (2,); None without scores"
+        bad = self.buckets.improper
+        if bad is None: return None
+        wrong = torch.zeros_like(bad) + self.strangers
+        if self.sides is not None:
+            low,high = self.sides[::2],self.sides[1::2]
+            wrong = wrong + ((low < high) | low.isnan()).sum()
+        return torch.stack([bad, wrong])
+
+    def complaint(self):
+        "What is wrong with the labels, a sentence"
+        if self.most is not None and self.strangers:
+            return f'targets must be class numbers from 0 to {self.most}, but {int(self.strangers)} rows have others'
+        low,high,low_above,high_above = [0]*4 if self.sides is None else self.sides.tolist()
+        if low != low: return 'targets have NaN'
+        if low < high or low_above < high_above:
+            a,b,where = (low, high, 'not above') if low < high else (low_above, high_above, 'above')
+            return (f'with thresholds a target above zero is positive, but {a:g} and {b:g} are both {where} zero: '
+                'make targets 0 and 1, or leave thresholds away')
+        return 'targets of another process are not of two values, or no class numbers'
+
+# %% ../nbs/04b_epoch.ipynb #49c00e35
+def _buckets_for(cuts, activation):
+    "By leading bits; or on the scale of probabilities where outputs are, else of logits, lest they saturate"
+    if cuts is None: return BitBuckets()
+    if activation == 'identity': return Buckets(cuts)
+    p = cuts[1:-1]
+    with np.errstate(divide='ignore'): z = np.log(p) - np.log1p(-p)
+    return Buckets(np.concatenate([[-np.inf], z, [np.inf]]), -np.inf, np.inf)
+
 _no_room = ('the device had no room for the validation outputs, so they are kept and scored in the host\'s memory, which takes longer; '
     "AUROC(thresholds='logit') counts instead of keeping")
 
+_open_ties = ('counted, AUROC is known to within {:.3f} only, since many scores share a bucket: they tie, or differ by '
+    'little for their distance from 0. AUROC() without thresholds is exact')
+
 _as_probabilities = "all outputs lie between 0 and 1, but thresholds take them for logits: if they are probabilities, pass activation='identity'"
 
+# %% ../nbs/04b_epoch.ipynb #f1542d24
 class _Kept(_Named):
     "The batches of an epoch"
     _loss_axis = _loss_activation = _loss_ignores = _buckets = None
     _choose = dict(outputs='', targets='')  # How to choose one of several tensors
+    _bound = float('nan')
 
     def _init_state(self):
         "Start anew, also after unpickling"
@@ -281,14 +374,9 @@ class _Kept(_Named):
 
     def _clear(self):
         self._scores,self._targets,self._failure,self._scored = _Rows(),_Rows(),None,None
-        self._n,self._shared,self._logits,self._buckets = 0,0,0,None if self._cuts is None else self._new_buckets()
-
-    def _new_buckets(self):
-        "On the scale of probabilities where outputs are, else on that of logits, which does not saturate"
-        if self._buckets is not None: return Buckets(self._buckets.cuts, self._buckets.low, self._buckets.high)  # cuts stay on their device
-        if self.activation == 'identity': return Buckets(self._cuts)
-        p = self._cuts[1:-1]
-        with np.errstate(divide='ignore'): return Buckets(np.concatenate([[-np.inf], np.log(p) - np.log1p(-p), [np.inf]]), -np.inf, np.inf)
+        self._n,self._shared,self._logits = 0,0,0
+        if self._buckets is not None: self._buckets.reset()
+        elif self.thresholds is not None: self._buckets = _Counts(_buckets_for(self._cuts, self.activation))
 
     def _activation_for(self, targets):
         "What turns outputs into probabilities, for `targets` of shape (n,) or (n, K)"
@@ -299,25 +387,36 @@ class _Kept(_Named):
         outputs = one_tensor(outputs, 'outputs', self._choose['outputs'])
         targets = one_tensor(targets, 'targets', self._choose['targets'])
         outputs,targets = class_rows(outputs, targets, self.axis, self._loss_axis)
-        if self._buckets is not None:
-            if not targets.is_floating_point(): targets = targets.long()  # a narrow dtype would wrap an ignore_index
-            for batch in zip(outputs.split(_Rows.piece), targets.split(_Rows.piece)): self._count(*batch)
-        else:
+        if self._buckets is None:
             self._scores.add(outputs)
             self._targets.add(targets)
+        else:
+            rows = max(1, RowBuffer.most_numbers//max(1, outputs[:1].numel()))
+            if outputs.device.type == 'cpu': rows = min(rows, RowBuffer.most_rows)
+            for batch in zip(outputs.split(rows), targets.split(rows)): self._take(*batch)
         self._n += len(outputs)
 
-    def _count(self, outputs, targets):
-        "Count a batch between thresholds; a label above zero is positive"
+    def _take(self, outputs, targets):
+        "Count a batch, or by leading bits let it wait until there are rows enough"
         scores = ranking_scores(outputs, targets, self._activation_for(targets))
-        if scores.ndim == targets.ndim: positive = targets > 0
-        else:
-            targets = targets[:,None]
-            positive = targets == torch.arange(scores.shape[1], device=targets.device)
-        keep = None if self.ignore_index is None else (targets != self.ignore_index).expand_as(scores)
-        if keep is not None: scores = scores.where(keep, 0)
-        self._buckets.add(scores.clamp(min=torch.finfo(scores.dtype).min), positive, keep)
+        targets = targets.to(scores.device)
+        if self._cuts is None: return self._buckets.rows.add(self._count, scores, targets)
+        if scores.dtype.is_floating_point: scores = scores.clamp(min=torch.finfo(scores.dtype).min)
+        self._count(scores, targets)
         if self.activation == 'auto' and scores.shape == outputs.shape: self._logits = self._logits + ((scores < 0) | (scores > 1)).sum()
+
+    def _count(self, scores, targets):
+        "Count rows; a label above zero is positive"
+        labels = _widened(targets)
+        if scores.ndim > labels.ndim: labels = labels[:,None]
+        keep = None if self.ignore_index is None else labels != self.ignore_index
+        positive = self._buckets.look_at(labels, keep, None if labels.shape == scores.shape else scores.shape[1])
+        if keep is not None:
+            keep = keep.expand_as(scores)
+            scores = scores.where(keep, 0)
+        rows = scores,positive,keep
+        if self._cuts is None and self.average == 'micro': rows = (None if o is None else o.reshape(-1) for o in rows)
+        self._buckets.add(*rows)
 
     def _fail(self, e): self._failure = str(e) or type(e).__name__
 
@@ -325,9 +424,11 @@ class _Kept(_Named):
 class _Together(_Kept):
     "What all processes kept"
     def _own(self):
-        "Scores and targets of this process, or counts and how many scores are NaN; None if there are none"
+        "Scores and targets of this process, or counts and how many scores and labels are wrong; None without rows"
         if self._failure or not self._n: return None,None
-        if self._buckets is not None: return self._buckets.counts,self._buckets.improper
+        if self._buckets is not None:
+            self._buckets.rows.flush(self._count)
+            return self._buckets.counts,self._buckets.improper()
         targets = self._targets.join(_signed)
         if self._shared and not targets.is_floating_point() and targets.dtype != torch.bool: targets = targets.long()
         act = self._activation_for(targets)
@@ -345,16 +446,32 @@ class _Together(_Kept):
         if res[0] is None and self._n and not self._failure: self._failure = 'another process could not keep its part of the validation set'
         return res
 
+    @property
+    def bound(self) -> float:
+        "How far the value that was last computed with `thresholds` is from the exact AUROC, at most; NaN without one"
+        return self._bound
+
     def _of_counts(self, counts, improper):
-        "The value by thresholds, and a sentence to warn with, or None"
-        if improper: return torch.nan,f'AUROC is NaN: {improper.item()} scores are NaN' + (' or no probabilities' if self.activation == 'identity' else '')
+        "The value of counts, and a sentence to warn with, or None"
+        self._bound = torch.nan
+        scores,labels = improper.cpu().tolist()
+        if labels: return torch.nan,f'AUROC is NaN: {self._buckets.complaint()}'
+        or_none = ' or no probabilities' if self._cuts is not None and self.activation == 'identity' else ''
+        if scores: return torch.nan,f'AUROC is NaN: {scores} scores are NaN{or_none}'
+        counts = occupied(counts.cpu())
         if self.average == 'micro' and counts.ndim > 2: counts = counts.sum(0)
-        won,p,q = (o.reshape(-1).tolist() for o in bucket_wins(counts.cpu()))
-        value = _mean([_area(*o, False, None) for o in zip(won, p, q)], p if self.average == 'weighted' else None)
-        probabilities = isinstance(self._logits, torch.Tensor) and not self._logits
-        if all(p) and all(q): return value,_as_probabilities if probabilities else None
+        won,p,q = (o.reshape(-1).tolist() for o in bucket_wins(counts))
+        weights = p if self.average == 'weighted' else None
+        value = _mean([_area(*o, False, None) for o in zip(won, p, q)], weights)
+        self._bound = _mean(tie_bound(counts).reshape(-1).tolist(), weights)
+        if all(p) and all(q): return value,self._doubt()
         what = 'is NaN' if np.isnan(value) else f'leaves columns out of the {self.average} average'
         return value,f"AUROC {what}: {_missing(p, q, 'binary' if len(p) == 1 else 'multiclass')}"
+
+    def _doubt(self):
+        "A sentence about a value of counts that may be far from the exact one, or None"
+        if self._cuts is None: return _open_ties.format(self._bound) if self._bound > .005 else None
+        return _as_probabilities if isinstance(self._logits, torch.Tensor) and not self._logits else None
 
 # %% ../nbs/04b_epoch.ipynb #a00ee4b4
 class EpochAUROC(_Together):

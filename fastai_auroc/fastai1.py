@@ -50,7 +50,7 @@ class _Column(EpochAUROC, LearnerCallback):
         activation:str='auto', # What the loss applies to the outputs: 'softmax', 'sigmoid', 'identity'; 'auto' asks the loss function
         axis:int|None=None, # Which axis of the outputs holds the classes; None compares shapes and asks the loss function
         ignore_index:int|None=None, # Label of rows to leave out, such as padding or void pixels
-        thresholds=None, # Count between thresholds, in constant memory: how many from 0 to 1, 'logit', or probabilities; None: keep all, exact
+        thresholds=None, # Count in constant memory: 'bits' (alias 'logit'), how many from 0 to 1, or which; None: exact
         ci:bool=False, # Add a column `name`_ci: half the width of the 95% confidence interval; for binary tasks, and only as a callback
         name:str='auroc', # Name of the column, and of the Learner's attribute when used as a callback
     ):
@@ -150,6 +150,7 @@ class AUROC(_OneOfSeveral):
         super().on_epoch_begin()
         if self._aside: return
         self._outer = [*self._outer, (self._scores, self._targets, self._buckets, self._logits, self._n, self._failure)] if self._open and pbar is None else []
+        if self._outer: self._buckets = None  # which is put aside, so it must not be counted on
         loss_func = getattr(self.learn, 'loss_func', None)
         self._loss_axis,self._loss_activation = getattr(loss_func, 'axis', None),loss_func and _activation_of(loss_func)
         self._loss_ignores = infer_ignore_index(loss_func)

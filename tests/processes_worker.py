@@ -335,6 +335,23 @@ for kind,n in (('two', 703), ('two', 65), ('two', 5), ('two', 4), ('multiclass',
         one = alone(learn)
         return [*got, int(one == got)],[*expect.seen[:1], 1]
 
+for kind,n in (('two', 703), ('two', 5), ('multiclass', 703), ('multilabel', 65), ('void', 10)):
+    @case(kind, n, name=f'leading bits, {kind}, {n} rows', worlds=(2, 3, 4) if n < 6 else (2, 3))
+    def leading_bits(kind, n):
+        "Exactly that of one process, and scikit-learn's within the bound"
+        options = dict(ignore_index=255) if kind == 'void' else {}
+        column = AUROC(thresholds='bits', **options)
+        learn,expect = make(kind, n, column, bs=64 if n == 703 else 8)
+        got = flat(fit(learn))
+        near = abs(got[0] - expect.seen[0]) <= column.bound + 1e-12 and column.bound < .005
+        return [int(near), int(got == alone(learn))],[1, 1]
+
+@case(2, name='labels that counting takes for one class, spoilt', worlds=(2, 3))
+def one_sided_labels(low):
+    "NaN in each process, though some may have seen nothing wrong"
+    learn,_ = make('two', 65, AUROC(thresholds='bits'), [Doubles()])
+    return flat(fit(learn)),[np.nan]
+
 @case()
 def thresholds_with_ignored_pixels():
     learn,expect = make('void', 10, AUROC(thresholds=30, ignore_index=255), f=partial(truth, cuts=inner(30)))
@@ -457,6 +474,11 @@ for name,args in large.items():
         learn,expect = make('two', 65, AUROC(), [Relabels()])
         return flat(fit(learn)),expect.seen
 
+class Doubles(Callback):
+    "Another positive label on rank 1, in all but the first batch, once fastai is done with the loss"
+    def after_loss(self):
+        if not self.training and rank == 1 and self.iter: self.learn.yb = (self.y*2,)
+
 class Spoils(Callback):
     "Changes targets or outputs on rank 1, in the second batch of validation, once fastai is done with the loss"
     def __init__(self, what, epochs=(0, 1, 2)): self.what,self.epochs = what,epochs
@@ -472,12 +494,14 @@ class Widens(Callback):
         if not self.training and rank == 1: self.learn.pred = torch.cat([self.pred]*2, 1)[:,:3]
 
 for what in ('targets', 'no tensor', 'nan'):
-    for t in (None, 30):
-        @case(what, t, name=f'{what} spoilt' + (', thresholds' if t else ''))
+    for t in (None, 30, 'bits'):
+        @case(what, t, name=f'{what} spoilt' + (f', thresholds {t}' if t else ''))
         def spoilt(what, t):
             "NaN everywhere in that epoch, and the next ones are right"
-            learn,expect = make('two', 65, AUROC(thresholds=t), [Spoils(what, [0])], partial(truth, cuts=t and inner(t)))
-            return flat(fit(learn, 2)),[np.nan, expect.seen[1]]
+            learn,expect = make('two', 65, AUROC(thresholds=t), [Spoils(what, [0])], partial(truth, cuts=inner(t) if t == 30 else None))
+            got = flat(fit(learn, 2))
+            if t == 'bits': return [got[0], int(abs(got[1] - expect.seen[1]) < 1e-3)],[np.nan, 1]
+            return got,[np.nan, expect.seen[1]]
 
 for t in (None, 30):
     @case(t, name='outputs differ between processes' + (', thresholds' if t else ''))

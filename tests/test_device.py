@@ -7,6 +7,7 @@ from torch.utils._pytree import tree_flatten
 from fastai_auroc import scores
 from fastai_auroc.metric import AUROC
 from fastai_auroc.roc import auroc_score, roc_curve
+from fastai_auroc.streaming import RowBuffer
 
 class HostRead(BaseException):
     "The host wants to see a number that the device has yet to compute"
@@ -79,6 +80,27 @@ def test_labels_of_several_dtypes_read_once():
             assert metric._failure is None and [o.dtype for o in metric._targets.blocks] == list(kinds)
             with pytest.raises(HostRead, match="_to_copy from .'cuda'. to .'cpu'."): metric.value
         assert metric._targets.joined.dtype == torch.float64 and metric._targets.joined.device.type == 'cuda'
+
+counted = {k:o for k,o in tasks.items() if k not in ('partial', 'ovo', 'samples')}
+
+@pytest.mark.parametrize('task', counted)
+@pytest.mark.parametrize('rows', [2**16, 150, 50])
+def test_counting_reads_once(task, rows, monkeypatch):
+    "By leading bits: batches wait on the device, are counted there when there are enough of them, or at once where they are large, and nothing waits but the end"
+    monkeypatch.setattr(RowBuffer, 'most_rows', rows)
+    with FakeTensorMode():
+        metric,batches = AUROC(thresholds='bits', **tasks[task]()[-1]),[FakeLearner(*tasks[task]()[:-1]) for _ in range(10)]
+        with NoWaiting() as mode:
+            for epoch in range(2):
+                metric.reset()
+                for b in batches[epoch*5:][:5]: metric.accumulate(b)
+                assert metric._failure is None
+                waiting = metric._buckets.rows
+                assert waiting.used > 0 if rows == 2**16 else metric._buckets.counts.device.type == 'cuda'
+                assert all(o.device.type == 'cuda' for o in waiting.blocks)
+            before = mode.n_ops
+            with pytest.raises(HostRead, match="_to_copy from .'cuda'. to .'cpu'."): metric.value
+            assert before > 40 and mode.n_ops > before
 
 @pytest.mark.parametrize('kwargs', [{}, dict(average=None), dict(sample_weight=True), dict(sample_weight=True, max_fpr=.5)])
 @pytest.mark.parametrize('k', [2, 5])

@@ -415,6 +415,7 @@ def test_rare_events(how, prevalence):
 
 kinds = dict(plain={}, many=dict(num_thresholds=7, curve='PR', summation_method='minoring', name='pr', from_logits=True),
     labels=dict(multi_label=True, num_labels=2, label_weights=[1., 3.]), given=dict(thresholds=[.1, 1/3, .7]), logit=dict(thresholds='logit', num_thresholds=9),
+    bits=dict(thresholds='bits'), bits_of_labels=dict(thresholds='bits', multi_label=True, from_logits=True, curve='PR'),
     equal=dict(thresholds=[.5, .5, .2]), none=dict(thresholds=[]), array=dict(thresholds=np.array([.3, .6]), label_weights=torch.tensor([1, 2])))
 
 def filled(kind, n=40, seed=0):
@@ -476,6 +477,7 @@ def test_loading_replaces():
 def test_repr():
     assert repr(StreamingAUC()) == 'StreamingAUC()'
     assert repr(StreamingAUC(curve='PR', num_thresholds=50)) == "StreamingAUC(num_thresholds=50, curve='PR')"
+    assert repr(StreamingAUC(thresholds='bits', from_logits=True)) == "StreamingAUC(from_logits=True, thresholds='bits')"
     assert repr(StreamingAUC(thresholds='logit', from_logits=True)) == "StreamingAUC(from_logits=True, thresholds='logit')"
     assert 'thresholds=[0.1, 0.5]' in repr(StreamingAUC(thresholds=[.5, .1])) and len(repr(StreamingAUC(thresholds=np.linspace(0, 1, 999)))) < 200
 
@@ -677,7 +679,9 @@ on_device = dict(
     plain=({}, None), weights_of_rows=({}, lambda: rand(64)), weights_of_all=({}, lambda: rand(64, 3)), labels=(dict(multi_label=True), None),
     labels_with_weights=(dict(multi_label=True, label_weights=[1, 2, 3]), lambda: rand(64, 1)), logits=(dict(from_logits=True), None),
     flat_label_weights=(dict(label_weights=[1, 2, 3]), None), flat_label_weights_and_weights=(dict(label_weights=[1, 2, 3]), lambda: rand(64)),
-    number=({}, lambda: 2.), logit_thresholds=(dict(thresholds='logit'), None), given_thresholds=(dict(thresholds=[.1, .5]), None))
+    number=({}, lambda: 2.), bits=(dict(thresholds='bits'), None), bits_of_logits=(dict(thresholds='bits', from_logits=True), lambda: rand(64)),
+    bits_of_labels=(dict(thresholds='bits', multi_label=True, label_weights=[1, 2, 3]), None),
+    logit_thresholds=(dict(thresholds='logit'), None), given_thresholds=(dict(thresholds=[.1, .5]), None))
 
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float64, torch.float16, torch.bfloat16])
 @pytest.mark.parametrize('case', on_device)
@@ -709,9 +713,10 @@ def test_the_first_update_reads_nothing(case):
         with NoReading() as mode: m.update_state(y, p, w)
         assert mode.n_ops > 5 and m.state_dict()['counts'].device.type == 'cuda'
 
-def test_a_new_epoch_does_not_wait():
+@pytest.mark.parametrize('thresholds', [None, 'bits'])
+def test_a_new_epoch_does_not_wait(thresholds):
     "The thresholds stay on the device"
-    m = StreamingAUC()
+    m = StreamingAUC(thresholds=thresholds)
     with fake():
         a,b,_ = updates()
         m.update_state(*a)
@@ -720,9 +725,10 @@ def test_a_new_epoch_does_not_wait():
             m.update_state(*b)
 
 @pytest.mark.parametrize('resume', ['load_state_dict', 'merge_state'])
-def test_a_resumed_epoch_does_not_wait(resume):
+@pytest.mark.parametrize('thresholds', [None, 'bits'])
+def test_a_resumed_epoch_does_not_wait(resume, thresholds):
     "Counts from the host go to the device with the first update, not back and forth with each"
-    old,m = StreamingAUC(),StreamingAUC()
+    old,m = StreamingAUC(thresholds=thresholds),StreamingAUC(thresholds=thresholds)
     old.update_state(y4, p4)
     getattr(m, resume)(old.state_dict() if resume == 'load_state_dict' else [old])
     with fake():

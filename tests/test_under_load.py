@@ -1,5 +1,5 @@
 "AUROC where things go wrong: killed and interrupted trainings, no room on the device, thousands of epochs."
-import functools, gc, signal, subprocess, sys, tracemalloc, warnings, numpy as np, pandas as pd, pytest, torch
+import functools, gc, signal, subprocess, sys, tracemalloc, warnings, pandas as pd, pytest, torch
 from functools import partial
 from fastai.callback.core import Callback
 from fastai.callback.tracker import SaveModelCallback
@@ -7,10 +7,10 @@ from fastai.data.core import DataLoaders
 from fastai.data.load import DataLoader
 from fastai.learner import Learner
 from fastai.losses import CrossEntropyLossFlat
-from scipy.special import expit
 from sklearn.metrics import roc_auc_score
 from fastai_auroc import epoch
 from fastai_auroc.all import AUROC
+from test_thresholds_column import leading
 
 close = partial(pytest.approx, rel=0, abs=1e-12)
 both = pytest.mark.parametrize('thresholds', [None, 'logit'], ids=['exact', 'thresholds'])
@@ -26,7 +26,7 @@ class Seen(Callback):
 
 def sk(outputs, targets, thresholds=None):
     margin = outputs[:,1].double() - outputs[:,0].double()
-    return roc_auc_score(targets, np.searchsorted(expit(np.linspace(-16, 16, 198)), expit(margin.numpy())) if thresholds else margin)
+    return roc_auc_score(targets, leading(margin) if thresholds else margin)
 
 def quiet(learn, n=1, **kwargs):
     with learn.no_bar(), learn.no_logging(): learn.fit(n, **kwargs)

@@ -352,6 +352,18 @@ def test_pass_inside_of_an_epoch(which, where, placed):
     ours = learn.metrics[0] if 'metrics' in where else learn.auroc
     assert ours.value == pytest.approx(seen.scored(margin_auroc)[-1], abs=1e-12)
 
+@pytest.mark.parametrize('which', [*passes, 'validate at the end'])
+def test_pass_inside_of_a_counted_epoch(which, adult_learner):
+    "What an inner validation counts is not added to the outer one's, whose memory it leaves alone"
+    (event,f),learn,recorders = passes.get(which, ('epoch_end', lambda learn: learn.validate())),adult_learner(),[]
+    def inner(train, num_batch, **kwargs):
+        if event == 'epoch_end' or (train and num_batch == 3): f(learn)
+    column,note = AUROC(learn, thresholds='bits'),Do('train_begin', lambda **kwargs: recorders.append(learn.recorder), order=-5)
+    learn.callbacks = [column]  # which an inner `validate` calls, too
+    seen = fit(learn, 2, [note, Do(event, inner, order=-20)])
+    values = [float(o[-1]) for o in recorders[0].metrics]
+    assert len(values) == 2 and values == pytest.approx(seen.scored(margin_auroc), abs=1e-3) and 0 < column.bound < 1e-3
+
 # What is refused, and what is imported
 
 @pytest.mark.parametrize('how', ['callback_fns', 'callbacks', 'fit'])
