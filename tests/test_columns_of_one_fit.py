@@ -188,7 +188,7 @@ def test_other_options_under_one_name(adult_learner):
 # Partials
 
 @pytest.mark.parametrize('given', [partial(AUROC, name='x'), [accuracy, partial(AUROC, name='x')],
-    partial(AUROC, average='weighted', name='x')], ids=str)
+    partial(AUROC, average='weighted', name='x')], ids=['alone', 'among', 'with options'])
 def test_partial_as_metric(given, adult_dls, sk_auroc):
     learn = tabular_learner(adult_dls(), layers=[20], metrics=given)
     for _ in range(2):
