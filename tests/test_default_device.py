@@ -121,10 +121,10 @@ columns['ignored'] = task(p, np.where(classes == 1, -1, classes), ignore_index=-
 columns['ignored_labels'] = task(z, np.where(z > 1, -1, tags), ignore_index=-1)
 many = {f'{k} {average}':task(o, t, average=average, **kwargs) for average in ('macro', 'micro', None)
     for k,(o,t,kwargs) in columns.items()}
-more = dict(weighted=task(s, y, sample_weight=weights), partial=task(s, y, max_fpr=.3),
-    ovo=task(p, classes, multi_class='ovo'), both=task(s, y, sample_weight=weights, max_fpr=.3),
-    by_rows=task(p, classes, average='weighted'), samples=task(z, tags, average='samples'),
-    micro=task(p, classes, average='micro', sample_weight=weights))
+more = dict(weighted=task(s, y, sample_weight=weights), partial=task(s, y, max_fpr=.3))
+more |= dict(both=task(s, y, sample_weight=weights, max_fpr=.3), micro=task(p, classes, average='micro', sample_weight=weights))
+more |= dict(by_rows=task(p, classes, average='weighted'), ovo=task(p, classes, multi_class='ovo'))
+more['samples'] = task(z, tags, average='samples')
 pictures = {k:o for k,o in (binary | undefined | many).items() if k != 'none'}
 
 @call(**binary, **undefined, **many, **more)
