@@ -125,7 +125,8 @@ def _sum(tensors, descriptions, group):
     return res
 
 # %% ../nbs/03b_processes.ipynb #a342abcb
-_locks,_lock = WeakKeyDictionary(),threading.Lock()
+_lock = threading.Lock()
+_locks = WeakKeyDictionary()  # type: ignore[var-annotated]
 
 def _group_lock(group):
     "The lock of a process group"

@@ -121,10 +121,11 @@ columns['ignored'] = task(p, np.where(classes == 1, -1, classes), ignore_index=-
 columns['ignored_labels'] = task(z, np.where(z > 1, -1, tags), ignore_index=-1)
 many = {f'{k} {average}':task(o, t, average=average, **kwargs) for average in ('macro', 'micro', None)
     for k,(o,t,kwargs) in columns.items()}
-more = dict(weighted=task(s, y, sample_weight=weights), partial=task(s, y, max_fpr=.3),
-    ovo=task(p, classes, multi_class='ovo'), both=task(s, y, sample_weight=weights, max_fpr=.3),
-    by_rows=task(p, classes, average='weighted'), samples=task(z, tags, average='samples'),
-    micro=task(p, classes, average='micro', sample_weight=weights))
+more = dict(weighted=task(s, y, sample_weight=weights), partial=task(s, y, max_fpr=.3))
+more['both'] = task(s, y, sample_weight=weights, max_fpr=.3)
+more['micro'] = task(p, classes, average='micro', sample_weight=weights)
+more |= dict(by_rows=task(p, classes, average='weighted'), ovo=task(p, classes, multi_class='ovo'))
+more['samples'] = task(z, tags, average='samples')
 pictures = {k:o for k,o in (binary | undefined | many).items() if k != 'none'}
 
 @call(**binary, **undefined, **many, **more)
@@ -142,7 +143,8 @@ units = 1/(1 + np.exp(-s))
 units_of = {k:o.sigmoid() for k,o in s_of.items() if isinstance(o, torch.Tensor)}
 units_of |= dict(array=units, list=units.tolist())
 @call('StreamingAUC', **{f'{curve} {k}':(k, dict(curve=curve)) for curve in ('ROC', 'PR', 'PRGAIN') for k in units_of},
-    logit=('array', dict(thresholds='logit')), given=('array', dict(thresholds=[.2, .5])), empty=(None, {}),
+    logit=('array', dict(thresholds='logit')), bits=('array', dict(thresholds='bits')),
+    given=('array', dict(thresholds=[.2, .5])), empty=(None, {}),
     logits=('float16', dict(from_logits=True)), w=('array', dict(weight=weights)), one=('float32', dict(weight=2)))
 def streaming(key, options):
     m = StreamingAUC(**{k:o for k,o in options.items() if k != 'weight'})
@@ -179,6 +181,14 @@ def loss(name, task, dtype):
     res.mean().backward()
     rest = [f.activation(o), f.decodes(o)] if hasattr(f, 'decodes') else []
     return res,o.grad,*rest
+
+@call('losses', **{name:(name,) for name in losses if name not in ('aum', 'soft_auroc')})
+def loss_of_kept_rows(name):
+    "Labels left out"
+    o,t = torch.from_numpy(s).requires_grad_(),torch.from_numpy(void)
+    res = losses[name](ignore_index=-1)(o, t)
+    res.mean().backward()
+    return res,o.grad
 
 @call('StratifiedBatchSampler', ints=(y,), tensor=(torch.tensor(classes),))
 def rows(t): return StratifiedBatchSampler(t, batch_size=16, seed=0).get_idxs()
@@ -277,8 +287,8 @@ def train(task, options, place):
     return flat([[list(o) for o in learn.recorder.values], drawn(show.ax), point])
 
 options_of = dict(classes=[{}, dict(average='micro'), dict(multi_class='ovo'), dict(thresholds='logit')],
-    two=[{}, dict(max_fpr=.3), dict(thresholds=50), dict(ignore_index=-1)], one=[{}, dict(thresholds='logit')],
-    labels=[{}, dict(average='samples')], loss=[{}], plain=[{}])
+    two=[{}, dict(max_fpr=.3), dict(thresholds=50), dict(ignore_index=-1), dict(thresholds='bits')],
+    one=[{}, dict(thresholds='logit')], labels=[{}, dict(average='samples')], loss=[{}], plain=[{}])
 fits = [(k, o) for k,v in options_of.items() for o in v]
 
 @pytest.mark.parametrize('place', [o for o in of_fastai if '16' not in o])
