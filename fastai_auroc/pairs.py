@@ -7,10 +7,10 @@ Docs: https://fastai-auroc.github.io/fastai_auroc/pairs.html.md"""
 # %% auto #0
 __all__ = ['tied_runs', 'doubled_wins', 'partial_area', 'least_and_greatest', 'pack_keys', 'unpack_keys', 'sort_keys',
            'count_keys', 'doubled_wins_on_host', 'count_on_host', 'count_columns_on_host',
-           'count_pairs_of_classes_on_host', 'points_on_host', 'doubled_area']
+           'count_pairs_of_classes_on_host', 'points_on_host', 'doubled_area', 'area_of_points']
 
 # %% ../nbs/01_pairs.ipynb #5b59ade7
-import functools, os, numpy as np, torch
+import collections, functools, os, numpy as np, torch
 from concurrent.futures import ThreadPoolExecutor
 from torch import Tensor
 
@@ -41,23 +41,29 @@ def doubled_wins(
     return torch.empty_like(wins).scatter_(-1, order, wins)
 
 # %% ../nbs/01_pairs.ipynb #0ddfe4a1
+def _rates(weight, order):
+    "Share of the weight in the first 0 to n rows in `order`; exactly 0 before the first row that has any, and 1 from the last one on"
+    weight = weight.double().gather(-1, order)
+    total,count = (torch.nn.functional.pad(x.cumsum(-1), (1, 0)) for x in (weight, (weight > 0).long()))
+    rate = (total/total[...,-1:]).clamp(0, 1)
+    return rate.where(count > 0, 0).where(count < count[...,-1:], 1)
+
 def partial_area(
     scores:Tensor, # Scores, shape (..., n), on any device
     positive:Tensor, # Weight of each row as a positive, shape (..., n); 0 for negatives
     negative:Tensor, # Weight of each row as a negative, shape (..., n); 0 for positives
     max_fpr:float, # Up to which false positive rate, in (0, 1]
 ) -> Tensor: # Area under the ROC curve from 0 to `max_fpr`, between 0 and `max_fpr`, shape (...), float64
-    "Area under the ROC curve up to `max_fpr`, its last segment interpolated"
+    "Area under the ROC curve up to `max_fpr`, its last segment interpolated; exactly `max_fpr` for a perfect ranking"
     ordered,order = scores.sort(-1, descending=True)
     start,end = tied_runs(ordered)
-    tp,fp = (torch.nn.functional.pad(w.double().gather(-1, order).cumsum(-1), (1, 0)) for w in (positive, negative))
-    cap = max_fpr * fp[...,-1:]
-    x0,x1,y0,y1 = fp.gather(-1, start),fp.gather(-1, end),tp.gather(-1, start),tp.gather(-1, end)
-    width = torch.minimum(x1, cap) - x0
-    height = y0 + .5*(y1-y0)*width/(x1-x0)
+    tpr,fpr = _rates(positive, order),_rates(negative, order)
+    x0,x1,y0,y1 = fpr.gather(-1, start),fpr.gather(-1, end),tpr.gather(-1, start),tpr.gather(-1, end)
+    width = x1.clamp(max=max_fpr) - x0
+    y1 = y1.where(x1 <= max_fpr, torch.minimum(y0 + (y1-y0)*(width/(x1-x0)), y1))
     last = end == torch.arange(1, end.shape[-1]+1, device=end.device)
-    area = torch.where(last & (width > 0), width*height, 0.).sum(-1)
-    return area / (tp[...,-1]*fp[...,-1])
+    under,above = (torch.where(last & (width > 0), width*height, 0.).sum(-1) for height in (y0+y1, (1-y0)+(1-y1)))
+    return max_fpr*(under/(under+above))
 
 # %% ../nbs/01_pairs.ipynb #f814a289
 _block = 2**16  # Rows that are worked on at a time
@@ -67,9 +73,25 @@ def _blocks(f, n): return [f(slice(i, min(i+_block, n))) for i in range(0, n, _b
 @functools.cache
 def _pool(threads, process): return ThreadPoolExecutor(threads)
 
-def _spread(f, items, threads=1):
-    "`f` of each item, on `threads` threads of this process (one that was forked from it has none of them)"
-    return list(map(f, items) if threads == 1 else _pool(threads, os.getpid()).map(f, items))
+def _thread_map(f, items, threads=1):
+    "`f` of each item, on this thread and `threads`-1 others of this process (one that was forked from it has none of them)"
+    items,todo,others = list(items),collections.deque(),[]
+    todo.extend(range(len(items)))
+    res = [None]*len(items)
+
+    def work():
+        while True:
+            try: i = todo.popleft()
+            except IndexError: return
+            res[i] = f(items[i])
+
+    try:
+        for _ in range(min(threads, len(items))-1): others.append(_pool(threads-1, os.getpid()).submit(work))
+    except RuntimeError: pass  # no more threads, as once the interpreter has begun to end
+    try: work()
+    finally: running = [o for o in others if not o.cancel()]
+    for o in running: o.result()
+    return res
 
 # %% ../nbs/01_pairs.ipynb #b79bcd3b
 def least_and_greatest(
@@ -157,7 +179,7 @@ def sort_keys(
     else:
         ends = [n*i//threads for i in range(threads+1)]
         keys.partition(ends[1:-1])
-        _spread(np.ndarray.sort, [keys[a:b] for a,b in zip(ends, ends[1:])], threads)
+        _thread_map(np.ndarray.sort, [keys[a:b] for a,b in zip(ends, ends[1:])], threads)
     return keys
 
 # %% ../nbs/01_pairs.ipynb #d57f4ef5
@@ -207,12 +229,12 @@ def doubled_wins_on_host(
 # %% ../nbs/01_pairs.ipynb #911f5bec
 def _count_half(scores, positive):
     "As `count_keys`, for float16 or bfloat16 tensors; None for NaN"
-    bins = torch.zeros(2**17, dtype=torch.long)
+    bins = torch.zeros(2**17, dtype=torch.long, device='cpu')
     for s,p in zip(scores.view(torch.int16).split(2**20), positive.split(2**20)): bins += torch.bincount(s.int().mul_(2).add_(p).add_(2**16), minlength=2**17)
     bins = bins.view(-1, 2).roll(2**15, 0)
     bins[0] += bins[2**15]
     bins[2**15] = 0  # minus zero is zero
-    values = torch.arange(2**16, dtype=torch.int32).to(torch.int16).view(scores.dtype).double()
+    values = torch.arange(2**16, dtype=torch.int32, device='cpu').to(torch.int16).view(scores.dtype).double()
     if bins[values.isnan()].any(): return None
     n,p = bins[values.argsort()].T
     return int((p*(2*n.cumsum(0) - n)).sum()),int(p.sum())
@@ -249,7 +271,7 @@ def _by_columns(f, matrix, threads):
     "`f(column number, column)` for each column of a matrix, which it may write to"
     n,k = matrix.shape
     def tile(which): return [f(c, column) for c,column in zip(which, _columns_of(matrix, which))]
-    return [o for res in _spread(tile, [range(i, min(i+16, k)) for i in range(0, k, 16)], threads if n*k > 2**20 else 1) for o in res]
+    return [o for res in _thread_map(tile, [range(i, min(i+16, k)) for i in range(0, k, 16)], threads if n*k > 2**20 else 1) for o in res]
 
 # %% ../nbs/01_pairs.ipynb #3a61db19
 def _count_rare(column, wanted):
@@ -428,3 +450,24 @@ def doubled_area(
         x,y = (np.append(0 if b.start == 0 else o[b.start-1], o[b]).astype(kind) for o in (fps, tps))
         return ((x[1:]-x[:-1]) * (y[1:]+y[:-1])).sum().item()
     return sum(_blocks(block, len(fps)))
+
+# %% ../nbs/01_pairs.ipynb #8b1b61e3
+def area_of_points(
+    tps, # Positives, or their weight, down to each distinct score, shape (m,), the last one above 0
+    fps, # Negatives, or their weight, down to each distinct score, shape (m,), the last one above 0
+    max_fpr:float=1., # Up to which false positive rate, in (0, 1]
+) -> float: # Area under the curve of their rates from 0 to `max_fpr`, between 0 and `max_fpr`; exactly `max_fpr` for a perfect ranking
+    "`partial_area` of points of a curve on the CPU"
+    p,q = tps[-1],fps[-1]
+    if max_fpr < 1:
+        x,y = fps/q,tps/p
+        i = int(np.searchsorted(x, max_fpr, 'right'))
+        x0,y0 = (x[i-1], y[i-1]) if i else (0., 0.)
+        y1 = min(y0 + (y[i]-y0)*((max_fpr-x0)/(x[i]-x0)), y[i])
+        tps,fps,p,q = np.append(y[:i], y1),np.append(x[:i], max_fpr),1.,1.
+    def block(b):
+        x,y = (np.append(0 if b.start == 0 else o[b.start-1], o[b])/total for o,total in ((fps, q), (tps, p)))
+        width,height = x[1:]-x[:-1],y[1:]+y[:-1]
+        return (width*height).sum(),(width*(2-height)).sum()
+    under,above = map(sum, zip(*_blocks(block, len(fps))))
+    return float(max_fpr*(under/(under+above)))
