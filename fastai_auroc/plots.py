@@ -155,9 +155,9 @@ def plot_roc(
     models = scores if several else {kwargs.pop('label', ''):scores}
     if not models or 'label' in kwargs: raise ValueError('several models are a dict of scores by name' + (', but it is empty' if not models else ', so there is no label='))
     Line2D([], [], **kwargs)  # an unknown option is refused before there is a figure
-    entries = []
+    entries,wanted = [],'macro' if several and average == 'all' else average
     for name,s in models.items():
-        try: entries += _entries(_Ranked(s, targets, activation, ignore_index, pos_label=pos_label), name, 'macro' if several and average == 'all' else average, names, ci, level)
+        try: entries += _entries(_Ranked(s, targets, activation, ignore_index, pos_label=pos_label), name, wanted, names, ci, level)
         except (TypeError, ValueError) as e:
             if several: raise type(e)(f'{name}: {e}') from e
             raise

@@ -155,20 +155,22 @@ def _check_ignore_index(ignore_index):
     raise ValueError(f'ignore_index must be one whole number, got {ignore_index!r}' + ('' if fits or not _is_real(ignore_index) else ', which no label of 64 bits can be'))
 
 # %% ../nbs/02_roc.ipynb #b74695bd
-def _are_weights(x):
-    "Whether `x` lies on the CPU and is finite and not negative, at a glance"
+def _are_weights(x, most):
+    "Whether `x` lies on the CPU, is not negative and below `most`, at a glance"
     if x.device.type != 'cpu' or not len(x): return False
     low,high = least_and_greatest(x)
-    return 0 <= low <= high < 2.**900
+    return 0 <= low <= high < most
 
-def _prepare_weights(weight, kept):
+def _prepare_weights(weight, kept, columns=1):
     "Weights as float64, 0 for rows that are ignored and for those that are no weights, and how many these are"
     n,weight = len(kept),to_tensor(weight, 'sample_weight').reshape(-1).to(kept.device).double()
     if len(weight) != n: raise ValueError(f'sample_weight must hold one weight for each of the {n} rows, got {len(weight)}')
-    if _are_weights(weight) or not n: return weight,torch.zeros_like(kept, dtype=torch.long).sum()
+    bits = (n*columns).bit_length()
+    most = 2.**(1022-bits)  # so many of them can be added up
+    if _are_weights(weight, most) or not n: return weight,torch.zeros_like(kept, dtype=torch.long).sum()
     wrong = kept & ~((weight >= 0) & weight.isfinite())
     weight = weight.where(kept & ~wrong, 0)
-    return weight.where(weight.max() < 2.**900, weight*2.**-124),wrong.sum()  # so that no sum overflows
+    return weight.where(weight.max() < most, weight*2.**-(bits+2)),wrong.sum()
 
 # %% ../nbs/02_roc.ipynb #aaa43cac
 def _rank_unsigned(labels, ignore_index):
@@ -207,7 +209,7 @@ def _prepare(scores, targets, activation, sample_weight, ignore_index=None, pos_
     if activation is None and outputs.ndim == 2 and labels.ndim == 1: improper = count_improper(outputs, kept)
     if sample_weight is not None:
         rows = ranked.new_ones(len(ranked), dtype=torch.bool) if kept is None else kept if kept.ndim == 1 else kept.any(1)
-        sample_weight,wrong = _prepare_weights(sample_weight, rows)
+        sample_weight,wrong = _prepare_weights(sample_weight, rows, outputs[0].numel() if len(outputs) else 1)
     kind = 'binary' if ranked.ndim == 1 else 'multiclass' if labels.ndim == 1 else 'multilabel'
     offset = 2.**63 if outputs.dtype == getattr(torch, 'uint64', None) and activation != 'softmax' else 0.
     return _Task(ranked, labels, sample_weight, kind, ignore_index, improper, wrong,

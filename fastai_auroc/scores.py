@@ -72,21 +72,24 @@ def _unboxed(a):
     "An array of objects as one of numbers, if all of them are real and fit"
     flat = [float(o) if isinstance(o, (Decimal, Fraction)) else o for o in a.ravel().tolist()]
     if not all(isinstance(o, (Real, np.bool_)) for o in flat): return a
-    res = np.array(flat)
-    whole = all(isinstance(o, (int, np.integer, np.bool_)) for o in flat)
-    return a if flat and whole and res.dtype.kind == 'f' else res.reshape(a.shape)
+    if not flat or not all(isinstance(o, (int, np.integer)) for o in flat): return np.array(flat).reshape(a.shape)
+    low,high = min(flat),max(flat)
+    if high < 2**63: return np.array(flat, 'i8').reshape(a.shape) if low >= -2**63 else a
+    return np.array(flat, 'u8').reshape(a.shape) if 0 <= low and high < 2**64 else a
 
 def _to_array(x, name):
     "Numbers of what is no tensor, as an array that PyTorch can share"
     if isinstance(x, np.ma.MaskedArray): _refuse_masked(name)
     try: a = np.asarray(x)
     except ValueError as e: raise ValueError(f'{name} must be a tensor, an array or lists of equal lengths: {e}') from e
-    if a.dtype.kind in 'US' and isinstance(x, (list, tuple)): a = np.array(x, object)  # NumPy would make a NaN among text the text 'nan'
+    if isinstance(x, (list, tuple)) and (a.dtype.kind in 'US' or a.dtype == float and a.size and np.abs(a).max() >= 2**63):
+        a = np.array(x, object)  # NumPy makes a NaN among text the text 'nan', and rounds whole numbers on both sides of 2**63
     if a.dtype == object: a = _unboxed(a)
     if a.dtype.kind not in 'biuf' or a.itemsize > 8: _raise_no_numbers(a, x, name)
     if a.dtype.kind == 'u' and a.itemsize > 1 and (a.itemsize < 8 or not a.size or a.max() < 2**63): a = a.astype(f'i{min(8, 2*a.itemsize)}')
     elif a.dtype.kind == 'u' and a.itemsize > 1 and _uint64 is None: raise TypeError(f'{name} must be below 2**63 before PyTorch 2.3, got {a.max()}')
     a = np.require(a.astype(a.dtype.newbyteorder('='), copy=False), requirements=['C', 'W', 'A'])
+    a = a.view(f'{a.dtype.kind}{a.itemsize}')  # NumPy has two names for 64 bits, of which PyTorch knows one
     return a.copy() if any(step < 0 or step % a.itemsize for step in a.strides) else a
 
 # %% ../nbs/00_scores.ipynb #7dcf3d19
