@@ -10,7 +10,7 @@ __all__ = ['tied_runs', 'doubled_wins', 'partial_area', 'least_and_greatest', 'p
            'count_pairs_of_classes_on_host', 'points_on_host', 'doubled_area', 'area_of_points']
 
 # %% ../nbs/01_pairs.ipynb #5b59ade7
-import collections, functools, os, numpy as np, torch
+import collections, functools, math, os, numpy as np, torch
 from concurrent.futures import ThreadPoolExecutor
 from torch import Tensor
 
@@ -41,12 +41,14 @@ def doubled_wins(
     return torch.empty_like(wins).scatter_(-1, order, wins)
 
 # %% ../nbs/01_pairs.ipynb #0ddfe4a1
-def _rates(weight, order):
-    "Share of the weight in the first 0 to n rows in `order`; exactly 0 before the first row that has any, and 1 from the last one on"
+def _running(weight, order):
+    "Weight of the first 0 to n rows in `order`, all of it between 1 and 2: exactly none before the first row that has any, exactly all after the last"
     weight = weight.double().gather(-1, order)
     total,count = (torch.nn.functional.pad(x.cumsum(-1), (1, 0)) for x in (weight, (weight > 0).long()))
-    rate = (total/total[...,-1:]).clamp(0, 1)
-    return rate.where(count > 0, 0).where(count < count[...,-1:], 1)
+    exponent = total[...,-1:].view(torch.int64) >> 52
+    total = total * ((2046-exponent) << 52).view(torch.float64)  # a power of two, from its bits
+    whole = total[...,-1:]
+    return torch.minimum(total, whole).where(count > 0, 0).where(count < count[...,-1:], whole)
 
 def partial_area(
     scores:Tensor, # Scores, shape (..., n), on any device
@@ -57,12 +59,13 @@ def partial_area(
     "Area under the ROC curve up to `max_fpr`, its last segment interpolated; exactly `max_fpr` for a perfect ranking"
     ordered,order = scores.sort(-1, descending=True)
     start,end = tied_runs(ordered)
-    tpr,fpr = _rates(positive, order),_rates(negative, order)
-    x0,x1,y0,y1 = fpr.gather(-1, start),fpr.gather(-1, end),tpr.gather(-1, start),tpr.gather(-1, end)
-    width = x1.clamp(max=max_fpr) - x0
-    y1 = y1.where(x1 <= max_fpr, torch.minimum(y0 + (y1-y0)*(width/(x1-x0)), y1))
+    tps,fps = _running(positive, order),_running(negative, order)
+    x0,x1,y0,y1 = fps.gather(-1, start),fps.gather(-1, end),tps.gather(-1, start),tps.gather(-1, end)
+    p,cap = tps[...,-1:],max_fpr*fps[...,-1:]
+    width = torch.minimum(x1, cap) - x0
+    y1 = y1.where(x1 <= cap, torch.minimum(y0 + (y1-y0)*(width/(x1-x0)), y1))
     last = end == torch.arange(1, end.shape[-1]+1, device=end.device)
-    under,above = (torch.where(last & (width > 0), width*height, 0.).sum(-1) for height in (y0+y1, (1-y0)+(1-y1)))
+    under,above = (torch.where(last & (width > 0), width*height, 0.).sum(-1) for height in (y0+y1, (p-y0)+(p-y1)))
     return max_fpr*(under/(under+above))
 
 # %% ../nbs/01_pairs.ipynb #f814a289
@@ -452,22 +455,28 @@ def doubled_area(
     return sum(_blocks(block, len(fps)))
 
 # %% ../nbs/01_pairs.ipynb #8b1b61e3
+def _unit(x):
+    "Running weights as float64; those whose products may leave its range scaled by a power of two"
+    exponent = math.frexp(x[-1])[1]
+    return x if abs(exponent) < 400 else np.ldexp(x, -exponent)
+
 def area_of_points(
     tps, # Positives, or their weight, down to each distinct score, shape (m,), the last one above 0
     fps, # Negatives, or their weight, down to each distinct score, shape (m,), the last one above 0
     max_fpr:float=1., # Up to which false positive rate, in (0, 1]
 ) -> float: # Area under the curve of their rates from 0 to `max_fpr`, between 0 and `max_fpr`; exactly `max_fpr` for a perfect ranking
     "`partial_area` of points of a curve on the CPU"
-    p,q = tps[-1],fps[-1]
-    if max_fpr < 1:
-        x,y = fps/q,tps/p
-        i = int(np.searchsorted(x, max_fpr, 'right'))
-        x0,y0 = (x[i-1], y[i-1]) if i else (0., 0.)
-        y1 = min(y0 + (y[i]-y0)*((max_fpr-x0)/(x[i]-x0)), y[i])
-        tps,fps,p,q = np.append(y[:i], y1),np.append(x[:i], max_fpr),1.,1.
+    tps,fps = _unit(tps),_unit(fps)
+    p,cap = float(tps[-1]),max_fpr*float(fps[-1])
+    i = int(np.searchsorted(fps, cap, 'right'))
+    if i < len(fps):
+        x0,y0 = (float(fps[i-1]), float(tps[i-1])) if i else (0., 0.)
+        x1,y1 = float(fps[i]),float(tps[i])
+        tps,fps = np.append(tps[:i], min(y0 + (y1-y0)*((cap-x0)/(x1-x0)), y1)),np.append(fps[:i], cap)
     def block(b):
-        x,y = (np.append(0 if b.start == 0 else o[b.start-1], o[b])/total for o,total in ((fps, q), (tps, p)))
-        width,height = x[1:]-x[:-1],y[1:]+y[:-1]
-        return (width*height).sum(),(width*(2-height)).sum()
+        x,y = (np.append(0. if b.start == 0 else o[b.start-1], o[b]) for o in (fps, tps))
+        width = x[1:]-x[:-1]
+        lack = p-y
+        return (width*(y[1:]+y[:-1])).sum(),(width*(lack[1:]+lack[:-1])).sum()
     under,above = map(sum, zip(*_blocks(block, len(fps))))
     return float(max_fpr*(under/(under+above)))
