@@ -13,7 +13,7 @@ from collections import namedtuple
 from statistics import NormalDist
 from .scores import _is_real, explain_absence, to_tensor, undefined_category
 from .pairs import doubled_area, doubled_wins, doubled_wins_on_host, points_on_host
-from .roc import _area, _raise_wrong, _columns, _left, _missing, _positive_label, _prepare
+from .roc import _area, _columns, _left, _missing, _positive_label, _prepare, _raise_wrong
 
 # %% ../nbs/03_confidence.ipynb #b4a10055
 def _right_pairs(scores, positive, negative):
@@ -65,7 +65,8 @@ def _measure(models, targets, activation=None, ignore_index=None, pos_label=None
     prepared = _prepare_binary(models, targets, activation, ignore_index, pos_label)
     task,m,n = prepared[0],len(models),len(prepared[0].scores)
     if not n: return [0]*m,[0]*m,0,0,0,math.nan
-    found = _measure_on_host(task.scores, task.labels, task.ignore_index) if m == 1 and task.scores.device.type == 'cpu' else None
+    on_host = m == 1 and task.scores.device.type == 'cpu'
+    found = _measure_on_host(task.scores, task.labels, task.ignore_index) if on_host else None
     if found:
         _raise_wrong(task, 0, int(task.improper), 0)
         won,p,q,variance = found
@@ -76,7 +77,8 @@ def _measure(models, targets, activation=None, ignore_index=None, pos_label=None
     won = torch.where(negative, right, 0).sum(-1)
     nan = torch.stack([(r.isnan() & (positive | negative)).sum() for r in ranked])
     variance = _delong(right[0] if m == 1 else right[0]-right[1], positive, negative)
-    read = torch.cat([won, nan, torch.stack([*improper, positive.sum(), negative.sum(), wrong, variance.view(torch.int64)])]).cpu()
+    rest = torch.stack([*improper, positive.sum(), negative.sum(), wrong, variance.view(torch.int64)])
+    read = torch.cat([won, nan, rest]).cpu()
 
     *counts,p,q,wrong,_ = read.tolist()
     won,nan,improper = (counts[i:i+m] for i in (0, m, 2*m))
@@ -138,12 +140,13 @@ def auroc_ci(
     level:float=.95, # How often intervals computed like this one hold the true AUROC
     method:str='wald', # 'wald': symmetric, cut off at 0 and 1; 'logit': symmetric in log-odds, better near 0 and 1
     ignore_index:int|None=None, # Label of rows to leave out
-    pos_label=None, # The positive label, of any kind, as 'malignant'; all others are negative. None: the larger of two numbers
+    pos_label=None, # The positive label, of any kind, as 'yes'; None: the larger of two numbers
 ) -> AUROCInterval: # `auroc`, `low`, `high` and the standard error `se`, each 0-d float64 on the CPU
     """AUROC of a binary task as in `auroc_score`, with a confidence interval from the variance of DeLong, DeLong & Clarke-Pearson (1988)
 
     The rows must be independent of one another. The work is that of sorting the scores, as in Sun & Xu (2014), not of all pairs.
-    Where a class or its second row is missing, or a score is NaN, what is undefined is NaN, with one `UndefinedMetricWarning` (a `UserWarning`).
+    Where a class or its second row is missing, or a score is NaN, what is undefined is NaN, with one
+    `UndefinedMetricWarning` (a `UserWarning`).
     Where the variance is 0, as at an AUROC of 0 or 1, the interval is that single point, with the same warning.
     Raises `ValueError` for tasks that are not binary, and for what `auroc_score` refuses."""
     res,note = _auroc_ci(scores, targets, activation, level, method, ignore_index, pos_label)
@@ -163,12 +166,13 @@ def compare_auroc(
     activation:str|None=None, # For both: None: probabilities or one number a row; 'softmax': logits; 'sigmoid' or 'identity': ranked as they are
     level:float=.95, # Of the interval of the difference
     ignore_index:int|None=None, # Label of rows to leave out
-    pos_label=None, # The positive label, of any kind, as 'malignant'; all others are negative. None: the larger of two numbers
+    pos_label=None, # The positive label, of any kind, as 'yes'; None: the larger of two numbers
 ) -> AUROCComparison: # `auroc_a`, `auroc_b`, `difference` (a - b), its `se`, `low` and `high`, `z` and the two-sided `p_value`, each 0-d float64 on the CPU
     """Paired test of two models on the same rows, after DeLong, DeLong & Clarke-Pearson (1988): is the difference of their AUROCs zero?
 
     The rows must be independent of one another. Models that rank the rows alike have the difference 0 and the p-value 1.
-    What is undefined is NaN, with one `UndefinedMetricWarning`, as in `auroc_ci`; one comes too if the difference is not 0 but its variance is.
+    What is undefined is NaN, with one `UndefinedMetricWarning`, as in `auroc_ci`; one comes too if the difference is
+    not 0 but its variance is.
     Raises `ValueError` for what `auroc_ci` refuses."""
     _check_interval(level)
     models = dict(scores_a=scores_a, scores_b=scores_b)

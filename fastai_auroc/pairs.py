@@ -42,7 +42,7 @@ def doubled_wins(
 
 # %% ../nbs/01_pairs.ipynb #0ddfe4a1
 def _running(weight, order):
-    "Weight of the first 0 to n rows in `order`, all of it between 1 and 2: exactly none before the first row that has any, exactly all after the last"
+    "Weight of the first 0 to n rows in `order`, scaled; exactly none before the first that has any, all after the last"
     weight = weight.double().gather(-1, order)
     total,count = (torch.nn.functional.pad(x.cumsum(-1), (1, 0)) for x in (weight, (weight > 0).long()))
     exponent = total[...,-1:].view(torch.int64) >> 52
@@ -77,7 +77,7 @@ def _blocks(f, n): return [f(slice(i, min(i+_block, n))) for i in range(0, n, _b
 def _pool(threads, process): return ThreadPoolExecutor(threads)
 
 def _thread_map(f, items, threads=1):
-    "`f` of each item, on this thread and `threads`-1 others of this process (one that was forked from it has none of them)"
+    "`f` of each item, on this thread and `threads`-1 others of this process (not of one that it was forked from)"
     items,todo,others = list(items),collections.deque(),[]
     todo.extend(range(len(items)))
     res = [None]*len(items)
@@ -274,7 +274,8 @@ def _by_columns(f, matrix, threads):
     "`f(column number, column)` for each column of a matrix, which it may write to"
     n,k = matrix.shape
     def tile(which): return [f(c, column) for c,column in zip(which, _columns_of(matrix, which))]
-    return [o for res in _thread_map(tile, [range(i, min(i+16, k)) for i in range(0, k, 16)], threads if n*k > 2**20 else 1) for o in res]
+    tiles = [range(i, min(i+16, k)) for i in range(0, k, 16)]
+    return [o for res in _thread_map(tile, tiles, threads if n*k > 2**20 else 1) for o in res]
 
 # %% ../nbs/01_pairs.ipynb #3a61db19
 def _count_rare(column, wanted):
@@ -464,7 +465,7 @@ def area_of_points(
     tps, # Positives, or their weight, down to each distinct score, shape (m,), the last one above 0
     fps, # Negatives, or their weight, down to each distinct score, shape (m,), the last one above 0
     max_fpr:float=1., # Up to which false positive rate, in (0, 1]
-) -> float: # Area under the curve of their rates from 0 to `max_fpr`, between 0 and `max_fpr`; exactly `max_fpr` for a perfect ranking
+) -> float: # Area under the curve from 0 to `max_fpr`, between 0 and `max_fpr`; exactly `max_fpr` for a perfect ranking
     "`partial_area` of points of a curve on the CPU"
     tps,fps = _unit(tps),_unit(fps)
     p,cap = float(tps[-1]),max_fpr*float(fps[-1])

@@ -43,7 +43,8 @@ class _Ranked:
         self.aurocs = _auroc(*checked, average=None, ignore_index=ignore_index)[0].reshape(-1).tolist()
         self.nan = bool(self.scores.isnan().any())
         self.by_number = self.scores.ndim == 2 and labels.ndim == 1
-        if pos_label is not None and self.scores.ndim > 1: raise ValueError(f'pos_label is for binary tasks, got scores of shape {tuple(self.scores.shape)}')
+        if pos_label is not None and self.scores.ndim > 1:
+            raise ValueError(f'pos_label is for binary tasks, got scores of shape {tuple(self.scores.shape)}')
         kept = labels if ignore_index is None else labels[labels != ignore_index]
         self.positive = kept.max() if kept.numel() and (kept.min() < kept.max() or kept.max() > 0) else None
 
@@ -141,7 +142,7 @@ def plot_roc(
     ci:bool=True, # Put DeLong's interval into the legend, where there is one
     level:float=.95, # Its confidence level
     ignore_index:int|None=None, # Label of rows to leave out
-    pos_label=None, # The positive label of a binary task, of any kind, as 'malignant'; all others are negative. None: the larger of two numbers
+    pos_label=None, # The positive label of a binary task, of any kind, as 'yes'; None: the larger of two numbers
     ax=None, # Where to draw; None makes a new figure
     figsize=None, # Width and height of a new figure in inches; None: 5 by 5, and wider if the legend stands beside the curves
     **kwargs, # For matplotlib's `plot`; `label` is the name of a single model
@@ -157,11 +158,14 @@ def plot_roc(
     Line2D([], [], **kwargs)  # an unknown option is refused before there is a figure
     entries,wanted = [],'macro' if several and average == 'all' else average
     for name,s in models.items():
-        try: entries += _entries(_Ranked(s, targets, activation, ignore_index, pos_label=pos_label), name, wanted, names, ci, level)
+        try:
+            ranked = _Ranked(s, targets, activation, ignore_index, pos_label=pos_label)
+            entries += _entries(ranked, name, wanted, names, ci, level)
         except (TypeError, ValueError) as e:
             if several: raise type(e)(f'{name}: {e}') from e
             raise
-    if absent := explain_absence(targets, pos_label, ignore_index): warnings.warn(f'no positive to draw{absent}', undefined_category(), stacklevel=2)
+    absent = explain_absence(targets, pos_label, ignore_index)
+    if absent: warnings.warn(f'no positive to draw{absent}', undefined_category(), stacklevel=2)
     labels = [o for o,_,_ in entries if o]
     beside = ax is None and (len(labels) > 5 or max(map(len, labels), default=0) > 44)
     ax = _axes(ax, figsize or (5, 5))

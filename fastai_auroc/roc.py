@@ -12,8 +12,8 @@ import math, reprlib, warnings, numpy as np, torch
 from collections import namedtuple
 from .scores import _is_real, binary_labels, class_rows, count_improper, equals, explain_absence, has_float64
 from .scores import list_labels, ranking_scores, signed, to_tensor, undefined_category
-from .pairs import _blocks, area_of_points, count_columns_on_host, count_on_host, count_pairs_of_classes_on_host, least_and_greatest
-from .pairs import doubled_wins, partial_area, points_on_host, tied_runs
+from .pairs import _blocks, area_of_points, count_columns_on_host, count_on_host, count_pairs_of_classes_on_host
+from .pairs import doubled_wins, least_and_greatest, partial_area, points_on_host, tied_runs
 
 # %% ../nbs/02_roc.ipynb #39d532b4
 def _columns(scores, labels, ignore_index):
@@ -32,7 +32,7 @@ def _columns(scores, labels, ignore_index):
 _tile = 2**24  # How many scores go through the kernel at once
 
 def _count(scores, positive, negative, weight=None, max_fpr=None):
-    "For each column: twice the pairs won (with `max_fpr` the area up to it), the positives, the negatives, and whether a score is NaN"
+    "For each column: twice the pairs won (or the area up to `max_fpr`), positives, negatives, whether a score is NaN"
     n,res = max(1, scores.shape[1]),[]
     for tile in zip(*(x.split(max(1, _tile//n)) for x in (scores, positive, negative))):
         s,p,q = (x.contiguous() for x in tile)
@@ -152,7 +152,8 @@ def _check_ignore_index(ignore_index):
     if ignore_index is None: return
     fits = _is_real(ignore_index) and -2**63 <= ignore_index < 2**64
     if fits and ignore_index == int(ignore_index): return
-    raise ValueError(f'ignore_index must be one whole number, got {ignore_index!r}' + ('' if fits or not _is_real(ignore_index) else ', which no label of 64 bits can be'))
+    why = '' if fits or not _is_real(ignore_index) else ', which no label of 64 bits can be'
+    raise ValueError(f'ignore_index must be one whole number, got {ignore_index!r}{why}')
 
 # %% ../nbs/02_roc.ipynb #b74695bd
 def _are_weights(x, most):
@@ -164,7 +165,7 @@ def _are_weights(x, most):
 def _prepare_weights(weight, kept, columns=1):
     "Weights as float64, 0 for rows that are ignored and for those that are no weights, and how many these are"
     n,weight = len(kept),to_tensor(weight, 'sample_weight').reshape(-1).to(kept.device).double()
-    if len(weight) != n: raise ValueError(f'sample_weight must hold one weight for each of the {n} rows, got {len(weight)}')
+    if len(weight) != n: raise ValueError(f'sample_weight must hold one weight for each of {n} rows, got {len(weight)}')
     bits = (n*columns).bit_length()
     most = 2.**(1022-bits)  # so many of them can be added up
     if _are_weights(weight, most) or not n: return weight,torch.zeros_like(kept, dtype=torch.long).sum()
@@ -174,16 +175,19 @@ def _prepare_weights(weight, kept, columns=1):
 
 # %% ../nbs/02_roc.ipynb #aaa43cac
 def _rank_unsigned(labels, ignore_index):
-    "Binary labels of uint64 in floats: the larger above zero, the other not, third ones between them, ignored ones as they are"
+    "Binary labels of uint64 as floats: the larger above zero, the other not, third ones between, ignored as they are"
     bits,kept = signed(labels),~equals(labels, ignore_index)
     low,high = bits.where(kept, bits.max()).min(),bits.where(kept, bits.min()).max()
     positive = (bits == high) & ((low < high) | (high > torch.iinfo(torch.int64).min))
     res = torch.full_like(labels, .5, dtype=torch.float32 if abs(ignore_index or 0) < 2**24 else torch.float64)
-    res = res.masked_fill(bits == low, -1 if ignore_index == 0 else 0).masked_fill(positive, 2 if ignore_index == 1 else 1)
+    res = res.masked_fill(bits == low, -1 if ignore_index == 0 else 0)
+    res = res.masked_fill(positive, 2 if ignore_index == 1 else 1)
     return res if ignore_index is None else res.masked_fill(~kept, float(ignore_index))
 
-class _Task(namedtuple('_Task', 'scores labels weight kind ignore_index improper wrong_weights targets pos_label offset')):
-    "What to rank, on one device; how many probabilities and weights are none; targets as given; what scores of uint64 are less than they were"
+_fields = 'scores labels weight kind ignore_index improper wrong_weights targets pos_label offset'
+
+class _Task(namedtuple('_Task', _fields)):
+    "What to rank, on one device; how many probabilities and weights are none; targets as given; offset of uint64"
     __slots__ = ()
 
 # %% ../nbs/02_roc.ipynb #104d7b46
@@ -195,12 +199,14 @@ def _prepare(scores, targets, activation, sample_weight, ignore_index=None, pos_
     if not has_float64(outputs): outputs = outputs.cpu()
     given = labels = labels.to(outputs.device)
     if outputs.ndim == 2 and (labels.ndim == 2 or outputs.shape[1] > 2) and pos_label is not None:
-        raise ValueError(f'pos_label is for binary tasks, with one score a row or two columns: got scores of shape {tuple(outputs.shape)}')
+        raise ValueError('pos_label is for binary tasks, with one score a row or two columns: '
+            f'got scores of shape {tuple(outputs.shape)}')
     if labels.dtype == torch.bool: labels = labels.view(torch.uint8)
     elif labels.dtype == torch.bfloat16: labels = labels.float()
     elif labels.dtype == getattr(torch, 'uint64', None):
         if outputs.ndim == 2 and labels.ndim == 1 and outputs.shape[1] > 2:
-            labels,ignore_index = labels.view(torch.int64),ignore_index if ignore_index is None else (int(ignore_index)+2**63) % 2**64 - 2**63
+            labels = labels.view(torch.int64)
+            if ignore_index is not None: ignore_index = (int(ignore_index)+2**63) % 2**64 - 2**63
         elif labels.numel(): labels = _rank_unsigned(labels, ignore_index)
         else: labels = labels.long()
     kept = None if ignore_index is None else ~equals(labels, ignore_index)
@@ -208,7 +214,8 @@ def _prepare(scores, targets, activation, sample_weight, ignore_index=None, pos_
     improper = wrong = outputs.new_zeros((), dtype=torch.long)
     if activation is None and outputs.ndim == 2 and labels.ndim == 1: improper = count_improper(outputs, kept)
     if sample_weight is not None:
-        rows = ranked.new_ones(len(ranked), dtype=torch.bool) if kept is None else kept if kept.ndim == 1 else kept.any(1)
+        rows = ranked.new_ones(len(ranked), dtype=torch.bool) if kept is None else kept
+        if rows.ndim > 1: rows = rows.any(1)
         sample_weight,wrong = _prepare_weights(sample_weight, rows, outputs[0].numel() if len(outputs) else 1)
     kind = 'binary' if ranked.ndim == 1 else 'multiclass' if labels.ndim == 1 else 'multilabel'
     offset = 2.**63 if outputs.dtype == getattr(torch, 'uint64', None) and activation != 'softmax' else 0.
@@ -218,13 +225,15 @@ def _prepare(scores, targets, activation, sample_weight, ignore_index=None, pos_
 # %% ../nbs/02_roc.ipynb #8ef378f8
 def _advice(task, values, odd):
     "What may help where the labels are `values`, and the `odd` ones among them not wanted"
-    if task.scores.ndim == 1 and len(values) > 2 >= len(task.scores.unique()): return 'scores come first, targets second'
+    single = task.scores.ndim == 1
+    if single and len(values) > 2 >= len(task.scores.unique()): return 'scores come first, targets second'
     if sum(math.isfinite(v) and v != int(v) for v in values) > 2:
         return f'this looks like regression; AUROC needs two classes, such as targets > {values[len(values)//2]:.4g}'
-    void,advice = next((v for v in odd if v in (-1, -100, 255)), None),[]
-    if task.ignore_index is None and void is not None: advice.append(f'to leave {list_labels([void])} out, pass ignore_index={list_labels([void])}')
-    elif task.ignore_index is None: advice.append('a label to leave out can be passed as ignore_index')
-    if task.scores.ndim == 1: advice.append('K classes need scores of shape (n, K), and from fastai targets of a CategoryBlock')
+    void = next((int(v) for v in odd if v in (-1, -100, 255)), None)
+    if task.ignore_index is not None: advice = []
+    elif void is not None: advice = [f'to leave {void} out, pass ignore_index={void}']
+    else: advice = ['a label to leave out can be passed as ignore_index']
+    if single: advice.append('K classes need scores of shape (n, K), and from fastai targets of a CategoryBlock')
     return '; '.join(advice)
 
 # %% ../nbs/02_roc.ipynb #faf0633e
@@ -239,13 +248,15 @@ def _raise_wrong_labels(task):
         void = -100 if task.ignore_index is None else task.ignore_index
         raise ValueError(f'targets must be {want}, but {nan} of {n} rows have NaN: '
             f'to leave them out, make them {void} with nan_to_num, and pass ignore_index={void}')
-    values,counts = np.unique(labels if task.ignore_index is None else labels[labels != task.ignore_index], return_counts=True)
+    kept = labels if task.ignore_index is None else labels[labels != task.ignore_index]
+    values,counts = np.unique(kept, return_counts=True)
     values = values.tolist()
     if single: wanted = range(task.scores.shape[1])
     else: wanted = (0, 1) if 0 in values and 1 in values else [values[i] for i in counts.argsort(kind='stable')[-2:]]
     odd = [v for v in values if v not in wanted]
     rows = np.isin(labels, odd).any(1).sum()
-    raise ValueError(f'targets must be {want}, but {rows} of {n} rows have others: got {list_labels(values)}; {_advice(task, values, odd)}'.rstrip('; '))
+    got = f'got {list_labels(values)}; {_advice(task, values, odd)}'.rstrip('; ')
+    raise ValueError(f'targets must be {want}, but {rows} of {n} rows have others: {got}')
 
 def _raise_wrong(task, wrong, improper, wrong_weights):
     "Raise `ValueError` if wrong labels, probabilities or weights were counted"
@@ -254,8 +265,8 @@ def _raise_wrong(task, wrong, improper, wrong_weights):
     if wrong_weights: raise ValueError(f'sample_weight must be finite and not negative, but {wrong_weights:.0f} of {n} are not')
     if improper:
         raise ValueError(f"scores must be probabilities where activation=None, but {improper:.0f} of {n} rows do not sum to one: "
-            "pass activation='softmax' for logits, or 'identity' to rank each column as it is; as a metric of a Learner use AUROC(), "
-            'since of a function fastai shows the mean over batches')
+            "pass activation='softmax' for logits, or 'identity' to rank each column as it is; "
+            'as a metric of a Learner use AUROC(), since of a function fastai shows the mean over batches')
 
 # %% ../nbs/02_roc.ipynb #94e73b45
 def _area(won, p, q, nan, max_fpr):
@@ -281,7 +292,8 @@ def _pair_means(by_class, p):
     return [(by_class[a][b]+by_class[b][a])/(4*p[a]*p[b]) for a,b in pairs],[p[a]+p[b] for a,b in pairs]
 
 # %% ../nbs/02_roc.ipynb #ccf70ce3
-def _auroc(scores, targets, activation=None, average='macro', multi_class='ovr', max_fpr=None, sample_weight=None, ignore_index=None, pos_label=None):
+def _auroc(scores, targets, activation=None, average='macro', multi_class='ovr', max_fpr=None, sample_weight=None,
+    ignore_index=None, pos_label=None):
     "The value of `auroc_score`, and a sentence to warn with, or None"
     _check_options(average, multi_class, max_fpr)
     task = _prepare(scores, targets, activation, sample_weight, ignore_index, pos_label)
@@ -294,7 +306,8 @@ def _auroc(scores, targets, activation=None, average='macro', multi_class='ovr',
     each = average is None and kind != 'binary'
     if not n: return torch.full((k,) if each else (), torch.nan, dtype=torch.float64, device='cpu'),'AUROC is NaN: there are no rows'
 
-    wanted = dict(weight=weight, max_fpr=max_fpr, ovo=ovo, micro=average == 'micro' and k > 1, ignore_index=task.ignore_index)
+    micro = average == 'micro' and k > 1
+    wanted = dict(weight=weight, max_fpr=max_fpr, ovo=ovo, micro=micro, ignore_index=task.ignore_index)
     counts = _count_on_host(ranked, labels, **wanted) if ranked.device.type == 'cpu' and not samples else None
     checks = [task.improper, task.wrong_weights]
     if counts is not None: wrong,checks,nan_rows = 0,[int(o) for o in checks],0
@@ -324,8 +337,9 @@ def _auroc(scores, targets, activation=None, average='macro', multi_class='ovr',
     if not nan_rows and all(p) and all(q) and not weightless: return value,None
     nobody = 'no row left' if weight is None or samples else 'no row with a weight'
     missing = _missing(p, q, 'samples' if samples else 'binary' if len(p) == 1 else kind, nobody=nobody)
-    why = [f'{nan_rows:.0f} of {n} rows have NaN scores' if nan_rows else '', missing + ('' if any(p) else explain_absence(targets, pos_label, ignore_index)),
-        'no row with a weight' if weightless else '']
+    if not any(p): missing += explain_absence(targets, pos_label, ignore_index)
+    odd = f'{nan_rows:.0f} of {n} rows have NaN scores' if nan_rows else ''
+    why = [odd, missing, 'no row with a weight' if weightless else '']
     what = 'is NaN' if value.isnan().all() else 'is NaN for some columns' if each else f'leaves columns out of the {average} average'
     return value,f"AUROC {what}: {'; '.join(filter(None, why))}"
 
@@ -340,14 +354,16 @@ def auroc_score(
     max_fpr:float|None=None, # Standardised partial area up to this false positive rate, in (0, 1]
     sample_weight=None, # Weight of each row, shape (n,)
     ignore_index:int|None=None, # Label of rows, or of entries of multilabel targets, to leave out
-    pos_label=None, # The positive label of a binary task, of any kind, as 'malignant'; all others are negative. None: the larger of two numbers
+    pos_label=None, # The positive label of a binary task, of any kind, as 'yes'; None: the larger of two numbers
 ) -> torch.Tensor: # 0-d float64 on the CPU; shape (K,) with `average=None` for K columns
     """Area under the ROC curve of a whole data set: the share of (positive, negative) pairs in the right order, ties counting half
 
-    Undefined values are NaN, with one `UndefinedMetricWarning` (a `UserWarning`) that says which class is missing or how many scores are NaN.
-    Raises `ValueError` for shapes, labels or options that do not fit, and for columns that should be probabilities but do not sum to one, `TypeError` for what holds no numbers.
+    Undefined values are NaN, with one `UndefinedMetricWarning` (a `UserWarning`) that says which class is missing or
+    how many scores are NaN. Raises `ValueError` for shapes, labels or options that do not fit, and for columns that
+    should be probabilities but do not sum to one, `TypeError` for what holds no numbers.
     The numbers are those of scikit-learn's `roc_auc_score`; partial areas after McClish (1989), one-vs-one after Hand & Till (2001)."""
-    value,note = _auroc(scores, targets, activation, average, multi_class, max_fpr, sample_weight, ignore_index, pos_label)
+    options = average,multi_class,max_fpr,sample_weight,ignore_index,pos_label
+    value,note = _auroc(scores, targets, activation, *options)
     if note: warnings.warn(note, undefined_category(), stacklevel=2)
     return value
 
@@ -358,13 +374,13 @@ ROCCurve = namedtuple('ROCCurve', 'fpr tpr thresholds')
 ROCCurve.__doc__ = "False positive rates, true positive rates and thresholds of a ROC curve: each a tensor of one shape, float64 on the CPU"
 
 def _ordered(scores, positive, negative, weight):
-    "In descending order of the scores: the scores, the weight of positives and of negatives, and the run of ties: (C, 4, n), float64"
+    "In descending order: the scores, the weight of positives and of negatives, and the run of ties: (C, 4, n), float64"
     s,order = scores.sort(-1, descending=True)
     wp,wn = ((x if weight is None else torch.where(x, weight, 0.)).gather(-1, order).double() for x in (positive, negative))
     return torch.stack([s.double(), wp, wn, tied_runs(s)[0].double()], 1)
 
 def _accumulate(s, wp, wn, run):
-    "Points of a curve from ordered rows on the CPU: the weight so far at the end of each run, without rows that have none"
+    "Points of a curve from ordered rows: the weight so far at the end of each run, without rows that have none"
     counts = (wp > 0) | (wn > 0)
     s,wp,wn,run = (x[counts] for x in (s, wp, wn, run))
     last = np.flatnonzero(np.append(run[1:] != run[:-1], True)[:len(s)])
@@ -410,9 +426,11 @@ def _points_anywhere(task, micro):
         s,positive,negative = (x.reshape(1, -1) for x in (s, positive, negative))
         weight = None if weight is None else weight.repeat(task.scores.shape[1])
     rows = _ordered(s, positive, negative, weight)
-    read = torch.cat([rows.reshape(-1), torch.stack([wrong, task.improper, task.wrong_weights, nan_rows])]).cpu().numpy()
+    checks = torch.stack([wrong, task.improper, task.wrong_weights, nan_rows])
+    read = torch.cat([rows.reshape(-1), checks]).cpu().numpy()
     _raise_wrong(task, *read[-4:-1])
-    if read[-1]: raise ValueError(f'roc_curve cannot rank NaN: {read[-1]:.0f} of {len(task.scores)} rows have NaN scores')
+    nan,n = read[-1],len(task.scores)
+    if nan: raise ValueError(f'roc_curve cannot rank NaN: {nan:.0f} of {n} rows have NaN scores')
     return [_accumulate(s+task.offset, *o) for s,*o in read[:-4].reshape(rows.shape)]
 
 # %% ../nbs/02_roc.ipynb #4f0ccec4
@@ -425,31 +443,37 @@ def roc_curve(
     drop_intermediate:bool=True, # Drop points on a straight line between two others
     average:str|None=None, # For K columns: 'micro' pools them, 'macro' averages their curves, None gives a list of K curves
     ignore_index:int|None=None, # Label of rows to leave out; of many labels, of entries
-    pos_label=None, # The positive label of a binary task, of any kind, as 'malignant'; all others are negative. None: the larger of two numbers
+    pos_label=None, # The positive label of a binary task, of any kind, as 'yes'; None: the larger of two numbers
 ): # `ROCCurve` of false positive rates, true positive rates and thresholds, float64 on the CPU; a list of them with `average=None` for K columns
     """The ROC curve of a whole data set, equal to scikit-learn's `roc_curve` on the ranking scores
 
-    A rate without rows is NaN, with one `UndefinedMetricWarning` (a `UserWarning`). Raises `ValueError` for NaN scores, if there are no rows, and for what `auroc_score` refuses."""
+    A rate without rows is NaN, with one `UndefinedMetricWarning` (a `UserWarning`). Raises `ValueError` for NaN scores,
+    if there are no rows, and for what `auroc_score` refuses."""
     if average not in ('micro', 'macro', None): raise ValueError(f"average must be 'micro', 'macro' or None, got {average!r}")
     task = _prepare(scores, targets, activation, sample_weight, ignore_index, pos_label)
-    k,on_host = 1 if task.kind == 'binary' else task.scores.shape[1],task.scores.device.type == 'cpu'
-    micro,nothing = average == 'micro' and k > 1,'' if ignore_index is None else f', without those of ignore_index={ignore_index}'
+    several,on_host = task.kind != 'binary' and task.scores.shape[1] > 1,task.scores.device.type == 'cpu'
+    micro = average == 'micro' and several
+    nothing = 'roc_curve needs rows, got none'
+    if ignore_index is not None: nothing += f', without those of ignore_index={ignore_index}'
     if on_host and task.labels.ndim == 1:
         labels,ranked,weight = _left(task.ignore_index, task.labels, task.scores, task.weight)
         task = task._replace(labels=labels, scores=ranked, weight=weight)
-    if not len(task.scores): raise ValueError(f'roc_curve needs rows, got none{nothing}')
-    high = _positive_label(task.scores, task.labels) if on_host and (ignore_index is None or task.labels.ndim == 1) else None
+    if not len(task.scores): raise ValueError(nothing)
+    clean = on_host and (ignore_index is None or task.labels.ndim == 1)
+    high = _positive_label(task.scores, task.labels) if clean else None
     points = [] if high is None else list(_points_of_columns(task.scores, task.labels, high, micro, task.weight))
     if points and None not in points: _raise_wrong(task, 0, int(task.improper), int(task.wrong_weights))
     else: points = _points_anywhere(task, micro)
     p,q = zip(*((o[-1] if len(o) else 0 for o in (tps, fps)) for _,tps,fps in points))
-    if ignore_index is not None and not any(p) and not any(q) and task.weight is None: raise ValueError(f'roc_curve needs rows, got none{nothing}')
+    if ignore_index is not None and not any(p) and not any(q) and task.weight is None: raise ValueError(nothing)
     curves = [_curve(s, tps, fps, drop_intermediate) for s,tps,fps in points]
     nobody = 'no row left' if task.weight is None else 'no row with a weight'
-    defined,why = [c for c,a,b in zip(curves, p, q) if a and b],_missing(p, q, task.kind if len(curves) > 1 else 'binary', nobody=nobody)
+    defined = [c for c,a,b in zip(curves, p, q) if a and b]
+    why = _missing(p, q, task.kind if len(curves) > 1 else 'binary', nobody=nobody)
     macro = average == 'macro' and len(curves) > 1
     what = 'leaves columns out of the macro average' if macro and defined else 'has NaN rates'
-    if why: warnings.warn(f"roc_curve {what}: {why}{'' if any(p) else explain_absence(targets, pos_label, ignore_index)}", undefined_category(), stacklevel=2)
+    if why and not any(p): why += explain_absence(targets, pos_label, ignore_index)
+    if why: warnings.warn(f'roc_curve {what}: {why}', undefined_category(), stacklevel=2)
     if macro and defined: return _mean_curve(defined)
     return curves[0] if macro or len(curves) == 1 else curves
 
@@ -468,7 +492,7 @@ def auc(
 ) -> torch.Tensor: # Area, 0-d float64 on the CPU
     """Area under a curve by the trapezoidal rule, as in scikit-learn; raises `ValueError` where `x` goes back and forth
 
-    Where coordinates are NaN, as rates without rows are, it is NaN, with one `UndefinedMetricWarning` (a `UserWarning`)."""
+    Where coordinates are NaN, as rates without rows are, it is NaN, with one `UndefinedMetricWarning`."""
     x,y = (to_tensor(o, name).double().cpu() for o,name in ((x, 'x'), (y, 'y')))
     if x.ndim != 1 or x.shape != y.shape or len(x) < 2:
         raise ValueError(f'x and y must be of one shape (n,) with n >= 2, got {tuple(x.shape)} and {tuple(y.shape)}')
@@ -476,6 +500,7 @@ def auc(
     if (step < 0).any() and (step > 0).any(): raise ValueError('x must be ascending or descending, but goes both up and down')
     area = _trapezoids(x.flip(0), y.flip(0)) if (step < 0).any() else _trapezoids(x, y)
     if area.isnan():
-        odd = ' and '.join(f'{int((~o.isfinite()).sum())} of {len(o)} {name}' for name,o in (('x', x), ('y', y)) if not o.isfinite().all())
+        odd = [(name, int((~o.isfinite()).sum())) for name,o in (('x', x), ('y', y))]
+        odd = ' and '.join(f'{k} of {len(x)} {name}' for name,k in odd if k)
         warnings.warn(f'the area is NaN: {odd} are NaN or infinite', undefined_category(), stacklevel=2)
     return area

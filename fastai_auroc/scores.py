@@ -31,11 +31,12 @@ def _check_tensor(x, name):
     elif x.is_quantized: got,way = x.dtype, 'call .dequantize()'
     elif x.dtype in _numbers: return
     elif x.dtype.is_complex: got,way = x.dtype, 'take .real or .abs()'
-    else: got,way = x.dtype, 'call .float()' if str(x.dtype).startswith('torch.float8') else 'convert it to float32 or int64'
+    elif str(x.dtype).startswith('torch.float8'): got,way = x.dtype, 'call .float()'
+    else: got,way = x.dtype, 'convert it to float32 or int64'
     raise TypeError(f'{name} must be real numbers in a dense tensor, got {got}: {way}')
 
 def _widen(x):
-    "A tensor of unsigned integers as int32 or int64, where these hold them; PyTorch neither sorts nor compares the others"
+    "Unsigned integers as int32 or int64, where these hold them; PyTorch neither sorts nor compares the others"
     if x.dtype == _uint16: return x.int()
     if x.dtype == _uint32: return x.long()
     fits = x.device.type == 'cpu' and (not x.numel() or x.numpy().max() < 2**63)
@@ -50,8 +51,8 @@ def _is_missing(o): return o is None or type(o).__name__ in ('NAType', 'NaTType'
 
 def _text_hint(values, x, name):
     "What to do about labels that are text"
-    last = values[-1]
-    if len(values) > 2: return f'; as class numbers, in sorted order, they are np.unique({name}, return_inverse=True)[1]'
+    last,numbers = values[-1],f'np.unique({name}, return_inverse=True)[1]'
+    if len(values) > 2: return f'; as class numbers, in sorted order, they are {numbers}'
     code = f'[t == {last!r} for t in {name}]' if isinstance(x, (list, tuple)) else f'{name} == {last!r}'
     return f': pass pos_label={last!r} where it is an argument, or else {code}'
 
@@ -64,8 +65,9 @@ def _raise_no_numbers(a, x, name):
     hint = f', {missing} of {a.size} missing' if missing else ''
     if text and name in ('targets', 'y_true') and a.ndim: hint += _text_hint(text, x, name)
     elif a.dtype.kind == 'f': hint = f": round it yourself, as in np.asarray({name}, 'float64')"
-    elif a.dtype == object and flat and all(isinstance(o, int) for o in flat): hint = ' with integers of more than 64 bits'
-    raise TypeError(f"{name} must be a tensor, an array or a list of numbers, got {type(x).__name__} of {'strings' if text else a.dtype}{hint}")
+    elif a.dtype == object and flat and all(isinstance(o, int) for o in flat): hint = ' with more than 64 bits'
+    got = f"{type(x).__name__} of {'strings' if text else a.dtype}"
+    raise TypeError(f'{name} must be a tensor, an array or a list of numbers, got {got}{hint}')
 
 # %% ../nbs/00_scores.ipynb #dda5e07d
 def _unboxed(a):
@@ -82,12 +84,14 @@ def _to_array(x, name):
     if isinstance(x, np.ma.MaskedArray): _refuse_masked(name)
     try: a = np.asarray(x)
     except ValueError as e: raise ValueError(f'{name} must be a tensor, an array or lists of equal lengths: {e}') from e
-    if isinstance(x, (list, tuple)) and (a.dtype.kind in 'US' or a.dtype == float and a.size and np.abs(a).max() >= 2**63):
-        a = np.array(x, object)  # NumPy makes a NaN among text the text 'nan', and rounds whole numbers on both sides of 2**63
+    large = a.dtype == float and a.size and np.abs(a).max() >= 2**63
+    if isinstance(x, (list, tuple)) and (a.dtype.kind in 'US' or large):
+        a = np.array(x, object)  # NumPy makes NaN among text a text, and rounds whole numbers on both sides of 2**63
     if a.dtype == object: a = _unboxed(a)
     if a.dtype.kind not in 'biuf' or a.itemsize > 8: _raise_no_numbers(a, x, name)
-    if a.dtype.kind == 'u' and a.itemsize > 1 and (a.itemsize < 8 or not a.size or a.max() < 2**63): a = a.astype(f'i{min(8, 2*a.itemsize)}')
-    elif a.dtype.kind == 'u' and a.itemsize > 1 and _uint64 is None: raise TypeError(f'{name} must be below 2**63 before PyTorch 2.3, got {a.max()}')
+    if a.dtype.kind == 'u' and a.itemsize > 1:
+        if a.itemsize < 8 or not a.size or a.max() < 2**63: a = a.astype(f'i{min(8, 2*a.itemsize)}')
+        elif _uint64 is None: raise TypeError(f'{name} must be below 2**63 before PyTorch 2.3, got {a.max()}')
     a = np.require(a.astype(a.dtype.newbyteorder('='), copy=False), requirements=['C', 'W', 'A'])
     a = a.view(f'{a.dtype.kind}{a.itemsize}')  # NumPy has two names for 64 bits, of which PyTorch knows one
     return a.copy() if any(step < 0 or step % a.itemsize for step in a.strides) else a
@@ -96,8 +100,8 @@ def _to_array(x, name):
 def _kinds(x):
     "The types of what nested lists hold"
     kinds = set(map(type, x))
-    if any(issubclass(k, (list, tuple)) for k in kinds): kinds = kinds.union(*(_kinds(o) for o in x if isinstance(o, (list, tuple))))
-    return kinds
+    nested = any(issubclass(k, (list, tuple)) for k in kinds)
+    return kinds.union(*(_kinds(o) for o in x if isinstance(o, (list, tuple)))) if nested else kinds
 
 def _stacked(x, name, grad):
     "Nested lists of tensors without axes, and of other numbers, as one tensor"
@@ -106,8 +110,8 @@ def _stacked(x, name, grad):
         raise ValueError(f'{name} must be one tensor, got a {type(x).__name__} of {len(x)} with shapes as {axes[0]}: '
             f'join batches by torch.cat({name}), rows by torch.stack({name})')
     parts = [to_tensor(o, name, grad) for o in x]
-    shapes = {tuple(o.shape) for o in parts}
-    if len(shapes) > 1: raise ValueError(f'{name} must be a tensor, an array or lists of equal lengths, got parts of shapes {sorted(shapes)}')
+    shapes = sorted({tuple(o.shape) for o in parts})
+    if len(shapes) > 1: raise ValueError(f'{name} must be lists of equal lengths, got parts of {shapes}')
     device = next((o.device for o in parts if o.device.type != 'cpu'), torch.device('cpu'))
     dtype = functools.reduce(torch.promote_types, [o.dtype for o in parts])
     return torch.stack([o.to(device, dtype) for o in parts])
@@ -119,7 +123,8 @@ def to_tensor(
 ) -> Tensor: # A plain tensor, without gradient if not asked for, on the device where `x` is
     """`x` as a plain tensor
 
-    Raises `TypeError` if it does not hold plain real numbers or has a mask, `ValueError` for lists of unequal lengths or of tensors with axes."""
+    Raises `TypeError` if it does not hold plain real numbers or has a mask, `ValueError` for lists of unequal lengths
+    or of tensors with axes."""
     if isinstance(x, (list, tuple)):
         kinds = _kinds(x)
         if any(issubclass(k, np.ma.MaskedArray) for k in kinds): _refuse_masked(name)
@@ -197,8 +202,8 @@ def equals(
 # %% ../nbs/00_scores.ipynb #b0318f69
 def _labels(targets):
     "Numbers as a tensor, other labels as an array of objects"
-    if isinstance(targets, (Tensor, np.ma.MaskedArray)): return to_tensor(targets, 'targets')
-    if isinstance(targets, (list, tuple)) and any(issubclass(k, (Tensor, np.ma.MaskedArray)) for k in _kinds(targets)): return to_tensor(targets, 'targets')
+    kinds = _kinds(targets) if isinstance(targets, (list, tuple)) else {type(targets)}
+    if any(issubclass(k, (Tensor, np.ma.MaskedArray)) for k in kinds): return to_tensor(targets, 'targets')
     a = np.asarray(targets)
     if a.dtype.kind in 'US' and isinstance(targets, (list, tuple)): a = np.array(targets, object)
     if a.dtype == object: a = _unboxed(a)
@@ -208,22 +213,26 @@ def binary_labels(
     targets, # Labels of any kind and shape: numbers, text, objects
     pos_label, # The positive one
     ignore_index=None, # Label of rows to leave out
-) -> Tensor: # In the shape of `targets`: above zero where they equal `pos_label`, `ignore_index` where they equal that, NaN where NaN, else not above zero
+) -> Tensor: # Above zero where positive, `ignore_index` or NaN where these stand, else not above zero
     "Mark the positive label; raises `ValueError` for what is not one label, or for missing ones among text"
     if isinstance(pos_label, Tensor) and not pos_label.ndim: pos_label = pos_label.item()
     if isinstance(pos_label, (list, tuple, set, dict, np.ndarray, Tensor)) or _is_missing(pos_label):
         raise ValueError(f'pos_label must be one label, got {pos_label!r}')
-    if ignore_index is not None and _same(pos_label, ignore_index): raise ValueError(f'pos_label and ignore_index must differ, got {pos_label!r} for both')
+    clash = ignore_index is not None and _same(pos_label, ignore_index)
+    if clash: raise ValueError(f'pos_label and ignore_index must differ, got {pos_label!r} for both')
     labels = _labels(targets)
     if not isinstance(labels, Tensor):
         flat = labels.ravel().tolist()
-        missing = sum(map(_is_missing, flat))
-        if missing: raise ValueError(f'targets must be labels, but {missing} of {len(flat)} are missing: leave these rows out')
-        def where(label): return torch.tensor([_same(o, label) for o in flat], dtype=torch.bool, device='cpu').reshape(labels.shape)
+        n,missing = len(flat),sum(map(_is_missing, flat))
+        if missing: raise ValueError(f'targets must be labels, but {missing} of {n} are missing: leave these rows out')
+        def where(label):
+            found = [_same(o, label) for o in flat]
+            return torch.tensor(found, dtype=torch.bool, device='cpu').reshape(labels.shape)
     else:
         def where(label): return equals(labels, label)
     positive = where(pos_label)
-    res = torch.full_like(positive, -1 if ignore_index == 0 else 0, dtype=torch.float32 if abs(ignore_index or 0) < 2**24 else torch.float64)
+    dtype = torch.float32 if abs(ignore_index or 0) < 2**24 else torch.float64
+    res = torch.full_like(positive, -1 if ignore_index == 0 else 0, dtype=dtype)
     res = res.masked_fill(positive, 2 if ignore_index == 1 else 1)
     if isinstance(labels, Tensor) and labels.dtype.is_floating_point: res = res.masked_fill(labels.isnan(), torch.nan)
     return res if ignore_index is None else res.masked_fill(where(ignore_index), float(ignore_index))
@@ -243,7 +252,10 @@ def list_labels(
     most:int=5, # How many to show
 ) -> str: # For a message
     "Some labels, whole numbers without a point and text in quotes"
-    def show(o): return repr(o) if isinstance(o, (str, bytes)) else str(int(o) if isinstance(o, float) and o.is_integer() else o)
+    def show(o):
+        if isinstance(o, (str, bytes)): return repr(o)
+        return str(int(o) if isinstance(o, float) and o.is_integer() else o)
+
     return ', '.join(map(show, labels[:most])) + (f' and {len(labels)-most} more' if len(labels) > most else '')
 
 def explain_absence(
@@ -254,7 +266,8 @@ def explain_absence(
     "What a warning that there is no positive should add"
     if pos_label is None: return ''
     found = [o for o in distinct_labels(targets) if o != ignore_index]
-    return '' if not found or pos_label in found else f', since pos_label={list_labels([pos_label])} is none of the labels {list_labels(found)}'
+    if not found or pos_label in found: return ''
+    return f', since pos_label={list_labels([pos_label])} is none of the labels {list_labels(found)}'
 
 # %% ../nbs/00_scores.ipynb #3d3fb5b4
 def _log_odds(z):

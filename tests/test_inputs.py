@@ -35,11 +35,12 @@ def field(a):
     res['own'] = a
     return res['own']
 
-wraps = dict(big_endian=lambda a: a.astype(a.dtype.newbyteorder('>')), objects=boxed, object_list=lambda a: boxed(a).tolist(), object_series=lambda a: pd.Series(boxed(a)),
-    nullable=lambda a: pd.Series(a).convert_dtypes(), decimals=lambda a: [Decimal(str(o)) for o in a], fractions=lambda a: [Fraction(float(o)) for o in a],
-    numpy_scalars=lambda a: list(a), zero_d=lambda a: [np.array(o) for o in a], read_only=read_only, unaligned=unaligned, field=field, backwards=lambda a: a[::-1].copy()[::-1],
-    tensors=lambda a: [torch.tensor(float(o)) for o in a], gradients=lambda a: [torch.tensor(float(o), requires_grad=True) for o in a],
-    tuple_of_tensors=lambda a: tuple(torch.tensor(o) for o in a), mixed_list=lambda a: [torch.tensor(a[0]), *a[1:].tolist()], mixed_tail=lambda a: [*a[:-1].tolist(), torch.tensor(a[-1])],
+wraps = dict(big_endian=lambda a: a.astype(a.dtype.newbyteorder('>')), objects=boxed, object_list=lambda a: boxed(a).tolist(),
+    object_series=lambda a: pd.Series(boxed(a)), nullable=lambda a: pd.Series(a).convert_dtypes(), decimals=lambda a: [Decimal(str(o)) for o in a],
+    fractions=lambda a: [Fraction(float(o)) for o in a], numpy_scalars=lambda a: list(a), zero_d=lambda a: [np.array(o) for o in a], read_only=read_only,
+    unaligned=unaligned, field=field, backwards=lambda a: a[::-1].copy()[::-1], tensors=lambda a: [torch.tensor(float(o)) for o in a],
+    gradients=lambda a: [torch.tensor(float(o), requires_grad=True) for o in a], tuple_of_tensors=lambda a: tuple(torch.tensor(o) for o in a),
+    mixed_list=lambda a: [torch.tensor(a[0]), *a[1:].tolist()], mixed_tail=lambda a: [*a[:-1].tolist(), torch.tensor(a[-1])],
     half=lambda a: [torch.tensor(float(o)).half() for o in a], brain=lambda a: [torch.tensor(float(o), requires_grad=True).bfloat16() for o in a],
     memory=lambda a: memoryview(np.ascontiguousarray(a)), masked_away=lambda a: np.ma.array(a, mask=False).compressed())
 
@@ -50,14 +51,18 @@ def test_containers(wrap):
     assert auroc_ci(wrap(s), wrap(y)).auroc == want and compare_auroc(wrap(s), s, wrap(y)).difference == 0
     assert torch.equal(roc_curve(wrap(s), wrap(y)).tpr, roc_curve(s, y).tpr)
 
-@pytest.mark.parametrize('dtype', ['>i2', '>i4', '>i8', '>u2', '>u4', '>u8', '>f2', '>f4', '>f8', '<f8', np.longlong, np.ulonglong, np.intc, np.uintc, 'u2', 'u4', 'u8'], ids=str)
+@pytest.mark.parametrize('dtype', ['>i2', '>i4', '>i8', '>u2', '>u4', '>u8', '>f2', '>f4', '>f8', '<f8', np.longlong, np.ulonglong, np.intc, np.uintc, 'u2',
+    'u4', 'u8'], ids=str)
 def test_integers_and_floats_of_any_make(dtype):
     scores = np.array([1, 4, 3, 8, 5, 2], dtype)
-    assert auroc_score(scores, y) == want == auroc_score(s, y.astype(dtype)) == auroc_score(s, y, sample_weight=np.full(6, 3, dtype))
+    assert auroc_score(scores, y) == want == auroc_score(s, y.astype(dtype))
+    assert auroc_score(s, y, sample_weight=np.full(6, 3, dtype)) == want
 
-odd_shapes = dict(one_column=lambda: np.random.rand(4, 1)[:,::-1], one_row=lambda: np.random.rand(1, 4)[::-1], one=lambda: np.random.rand(1)[::-1], cube=lambda: np.random.rand(4, 1, 1)[:,::-1,::-1],
-    empty=lambda: np.random.rand(0, 3)[:,::-1], both=lambda: np.random.rand(4, 3)[::-1,::-1], step=lambda: np.random.rand(9)[::-2], broadcast=lambda: np.broadcast_to(np.arange(3.), (2, 3)),
-    wide_step=lambda: np.zeros(1, [('a', 'f8'), ('b', 'f4')])['a'], zero_d=lambda: np.array(3.), scalar=lambda: np.float64(3), transposed=lambda: np.random.rand(3, 4).T)
+odd_shapes = dict(one_column=lambda: np.random.rand(4, 1)[:,::-1], one_row=lambda: np.random.rand(1, 4)[::-1], one=lambda: np.random.rand(1)[::-1],
+    cube=lambda: np.random.rand(4, 1, 1)[:,::-1,::-1], empty=lambda: np.random.rand(0, 3)[:,::-1], both=lambda: np.random.rand(4, 3)[::-1,::-1],
+    step=lambda: np.random.rand(9)[::-2], broadcast=lambda: np.broadcast_to(np.arange(3.), (2, 3)),
+    wide_step=lambda: np.zeros(1, [('a', 'f8'), ('b', 'f4')])['a'], zero_d=lambda: np.array(3.), scalar=lambda: np.float64(3),
+    transposed=lambda: np.random.rand(3, 4).T)
 
 @pytest.mark.parametrize('make', odd_shapes.values(), ids=odd_shapes)
 def test_strides(make):
@@ -93,7 +98,8 @@ def test_tensors_of_a_device_in_lists():
 def test_nested_lists_of_tensors():
     rows = [[torch.tensor(.2, requires_grad=True), torch.tensor(.8)], [.6, torch.tensor(.4)], [.7, .3]]
     assert auroc_score(rows, [1, 0, 0]) == 1
-    assert to_tensor([torch.tensor(1.), torch.tensor(2.)], grad=True).requires_grad is False and to_tensor([torch.ones((), requires_grad=True)], grad=True).requires_grad
+    assert not to_tensor([torch.tensor(1.), torch.tensor(2.)], grad=True).requires_grad
+    assert to_tensor([torch.ones((), requires_grad=True)], grad=True).requires_grad
 
 # -- what is refused --
 
@@ -112,11 +118,12 @@ def test_lists_of_batches(f):
 
 def test_lists_of_arrays_are_rows():
     "As in scikit-learn"
-    rows,labels = [np.array([.1, .9]), np.array([.4, .2]), np.array([.7, .3])],[np.array([0, 1]), np.array([1, 0]), np.array([1, 1])]
-    labels[2] = np.array([1, 0])
+    rows = [np.array([.1, .9]), np.array([.4, .2]), np.array([.7, .3])]
+    labels = [np.array([0, 1]), np.array([1, 0]), np.array([1, 0])]
     assert auroc_score(rows, labels) == roc_auc_score(np.array(labels), np.array(rows))
 
-masked = dict(array=np.ma.array(s, mask=[0, 0, 0, 0, 0, 1]), nothing=np.ma.array(s), list_of_rows=[np.ma.array([.1, .2], mask=[0, 1])]*6, constant=[*s[:5], np.ma.masked],
+masked = dict(array=np.ma.array(s, mask=[0, 0, 0, 0, 0, 1]), nothing=np.ma.array(s), list_of_rows=[np.ma.array([.1, .2], mask=[0, 1])]*6,
+    constant=[*s[:5], np.ma.masked],
     list_from_it=list(np.ma.array(s, mask=[0, 0, 0, 0, 0, 1])), nested=[[o, np.ma.masked] for o in s], tuple=(np.ma.array([1]),))
 
 @pytest.mark.parametrize('bad', masked.values(), ids=masked)
@@ -141,12 +148,15 @@ def nested(layout):
         warnings.simplefilter('ignore')
         return torch.nested.nested_tensor([torch.rand(2), torch.rand(4)], layout=layout)
 
-odd = dict(longdouble=(lambda: s.astype('longdouble'), "np.asarray({}, 'float64')"), complex=(lambda: s+0j, 'of complex128'), complex_tensor=(lambda: torch.tensor(s)+0j, 'take .real or .abs()'),
-    sparse=(lambda: torch.tensor(s).to_sparse(), 'call .to_dense()'), quantised=(quantised, 'call .dequantize()'), nested=(lambda: nested(torch.strided), 'torch.cat({}.unbind())'),
-    jagged=(lambda: nested(torch.jagged), 'torch.cat({}.unbind())'), date=(lambda: np.array(['2020-01-01']*6, 'M8[D]'), 'of datetime64[D]'), duration=(lambda: np.arange(6).astype('m8[s]'), 'of timedelta64[s]'),
-    nothing=(lambda: [.1, .2, None, .4, .5, None], 'of object, 2 of 6 missing'), missing=(lambda: pd.Series([.1, .2, .3, .4, .5, pd.NA]), 'of object, 1 of 6 missing'),
-    large=(lambda: [1, 2, 3, 4, 5, 2**70], 'with integers of more than 64 bits'), both_ends=(lambda: [-1, 2, 3, 4, 5, 2**63], 'with integers of more than 64 bits'),
-    records=(lambda: np.zeros(6, [('a', 'f8')]), 'got ndarray of'), mapping=(lambda: {'a':1}, 'got dict of object'), thing=(lambda: [object()]*6, 'got list of object'),
+odd = dict(longdouble=(lambda: s.astype('longdouble'), "np.asarray({}, 'float64')"), complex=(lambda: s+0j, 'of complex128'),
+    complex_tensor=(lambda: torch.tensor(s)+0j, 'take .real or .abs()'), sparse=(lambda: torch.tensor(s).to_sparse(), 'call .to_dense()'),
+    quantised=(quantised, 'call .dequantize()'), nested=(lambda: nested(torch.strided), 'torch.cat({}.unbind())'),
+    jagged=(lambda: nested(torch.jagged), 'torch.cat({}.unbind())'), date=(lambda: np.array(['2020-01-01']*6, 'M8[D]'), 'of datetime64[D]'),
+    duration=(lambda: np.arange(6).astype('m8[s]'), 'of timedelta64[s]'), nothing=(lambda: [.1, .2, None, .4, .5, None], 'of object, 2 of 6 missing'),
+    missing=(lambda: pd.Series([.1, .2, .3, .4, .5, pd.NA]), 'of object, 1 of 6 missing'),
+    large=(lambda: [1, 2, 3, 4, 5, 2**70], 'with more than 64 bits'),
+    both_ends=(lambda: [-1, 2, 3, 4, 5, 2**63], 'with more than 64 bits'), records=(lambda: np.zeros(6, [('a', 'f8')]), 'got ndarray of'),
+    mapping=(lambda: {'a':1}, 'got dict of object'), thing=(lambda: [object()]*6, 'got list of object'),
     **{o:(lambda o=o: torch.tensor(s).to(getattr(torch, o)), 'call .float()') for o in ('float8_e4m3fn', 'float8_e5m2', 'float8_e4m3fnuz') if hasattr(torch, o)})
 
 @pytest.mark.parametrize('make,way', odd.values(), ids=odd)
@@ -170,8 +180,9 @@ def test_single_numbers(make):
 @pytest.mark.parametrize('f', scorers)
 def test_regression(f):
     truth = np.random.default_rng(0).normal(size=113)
-    with pytest.raises(ValueError, match=r'targets must be of two different values, but 111 of 113 rows have others: got .* and 108 more; this looks like regression; AUROC needs two classes, such as targets > (\S+)$') as e:
-        f(np.arange(113.), truth)
+    says = ('targets must be of two different values, but 111 of 113 rows have others: got .* and 108 more; '
+        r'this looks like regression; AUROC needs two classes, such as targets > (\S+)$')
+    with pytest.raises(ValueError, match=says) as e: f(np.arange(113.), truth)
     assert eval(str(e.value).rsplit('such as ', 1)[1], dict(targets=truth)).mean() == pytest.approx(.5, abs=.01)
 
 @pytest.mark.parametrize('f', scorers)
@@ -180,30 +191,35 @@ def test_void_labels(f, void):
     "The rows that are odd are counted, not those between the least and the greatest, and what to do stands there"
     truth = np.append(np.arange(110) % 2, [void]*3)
     for targets in (truth, truth.astype(float), torch.tensor(truth)):
-        with pytest.raises(ValueError, match=f'but 3 of 113 rows have others: got .*; to leave {void} out, pass ignore_index={void};'): f(np.arange(113.), targets)
+        says = f'but 3 of 113 rows have others: got .*; to leave {void} out, pass ignore_index={void};'
+        with pytest.raises(ValueError, match=says): f(np.arange(113.), targets)
         f(np.arange(113.), targets, ignore_index=void)
 
 @pytest.mark.parametrize('f', scorers)
 def test_missing_labels(f):
     truth = np.append(np.arange(110) % 2, [np.nan]*3)
-    with pytest.raises(ValueError, match='but 3 of 113 rows have NaN: to leave them out, make them -100 with nan_to_num, and pass ignore_index=-100$'): f(np.arange(113.), truth)
+    says = 'but 3 of 113 rows have NaN: to leave them out, make them -100 with nan_to_num, and pass ignore_index=-100$'
+    with pytest.raises(ValueError, match=says): f(np.arange(113.), truth)
     f(np.arange(113.), np.nan_to_num(truth, nan=-100), ignore_index=-100)
     with pytest.raises(ValueError, match='make them -1 with nan_to_num, and pass ignore_index=-1$'): f(np.arange(113.), truth, ignore_index=-1)
 
 def test_odd_rows_of_many_labels():
     labels = np.random.default_rng(0).integers(0, 2, (50, 4))
     labels[[3, 7],[1, 2]] = -1
-    with pytest.raises(ValueError, match='but 2 of 50 rows have others: got -1, 0, 1; to leave -1 out, pass ignore_index=-1$'): auroc_score(np.random.rand(50, 4), labels)
+    with pytest.raises(ValueError, match='but 2 of 50 rows have others: got -1, 0, 1; to leave -1 out, pass ignore_index=-1$'):
+        auroc_score(np.random.rand(50, 4), labels)
 
 def test_class_numbers_with_one_score():
-    with pytest.raises(ValueError, match=r'K classes need scores of shape \(n, K\), and from fastai targets of a CategoryBlock'): auroc_score(np.arange(9.), np.arange(9) % 3)
+    with pytest.raises(ValueError, match=r'K classes need scores of shape \(n, K\), and from fastai targets of a CategoryBlock'):
+        auroc_score(np.arange(9.), np.arange(9) % 3)
 
 @pytest.mark.parametrize('f', scorers)
 def test_many_odd_rows_take_no_time(f):
     with pytest.raises(ValueError, match='this looks like regression'): f(torch.rand(200_000), torch.rand(200_000))
 
 def test_function_as_a_metric():
-    with pytest.raises(ValueError, match=r"pass activation='softmax' for logits.*as a metric of a Learner use AUROC\(\)"): auroc_score(torch.randn(9, 2), torch.arange(9) % 2)
+    with pytest.raises(ValueError, match=r"pass activation='softmax' for logits.*as a metric of a Learner use AUROC\(\)"):
+        auroc_score(torch.randn(9, 2), torch.arange(9) % 2)
 
 # -- imports and threads --
 
@@ -235,7 +251,9 @@ def test_warnings_without_scikit_learn(error):
         from fastai_auroc.confidence import auroc_ci, compare_auroc
         with warnings.catch_warnings(record=True) as seen:
             warnings.simplefilter('always')
-            auroc_score([.1, .2], [0, 0]), roc_curve([.1, .2], [0, 0]), auroc_ci([.1, .2], [0, 0]), compare_auroc([.1, .2], [.1, .2], [0, 0]), auc([0, 1], [0, float('nan')])
+            for f in (auroc_score, roc_curve, auroc_ci): f([.1, .2], [0, 0])
+            compare_auroc([.1, .2], [.1, .2], [0, 0])
+            auc([0, 1], [0, float('nan')])
         print(*(o.category.__name__ for o in seen))""")
     assert out == ['UserWarning']*5
 
@@ -249,7 +267,8 @@ late = """
     {before}
     def score():
         {wait}
-        print(auroc_score(scores, labels).item(), auroc_score(matrix, classes, activation='identity').item(), flush=True)
+        print(auroc_score(scores, labels).item(), flush=True)
+        print(auroc_score(matrix, classes, activation='identity').item(), flush=True)
         try: _thread_map(lambda i: [].remove(i) if i else next(iter([])), range(2), 2)
         except (ValueError, StopIteration, RuntimeError) as e: print(type(e).__name__, flush=True)
     {start}"""
@@ -294,10 +313,12 @@ def test_results_do_not_follow_the_default_device():
     names,p = np.where(y, 'yes', 'no'),np.eye(3)[[0, 1, 2, 0, 1, 2]]
     torch.set_default_device('meta')
     try:
-        results = [auroc_score(s, y), auroc_score(s.astype(np.float16), y), auroc_score(s, y, max_fpr=.5, sample_weight=w), auroc_score(p, [0, 1, 2, 0, 1, 1]), auroc_score(s, names, pos_label='yes'),
-            auroc_score(p, [0, 1, 2, 0, 1, 1], average='micro'), auroc_score(p, [0, 1, 2, 0, 1, 1], average='micro', sample_weight=w), auroc_score(p, [0, 1, 2, 0, 1, 1], multi_class='ovo'),
-            auroc_score(p, p, average='samples', sample_weight=w), auroc_score(p, [0, 1, 2, 0, 1, 9], average=None, ignore_index=9), auroc_score(np.zeros(2**17, np.float16), np.arange(2**17) % 2),
-            *auroc_ci(s, y), *compare_auroc(s, -s, y), *roc_curve(s, y), *roc_curve(p, [0, 1, 2, 0, 1, 1], average='macro'), auc([0, 1], [0, 1]), auroc_score(s, y.astype(np.uint64)+np.uint64(2**63)),
+        results = [auroc_score(s, y), auroc_score(s.astype(np.float16), y), auroc_score(s, y, max_fpr=.5, sample_weight=w),
+            auroc_score(p, [0, 1, 2, 0, 1, 1]), auroc_score(s, names, pos_label='yes'), auroc_score(p, [0, 1, 2, 0, 1, 1], average='micro'),
+            auroc_score(p, [0, 1, 2, 0, 1, 1], average='micro', sample_weight=w), auroc_score(p, [0, 1, 2, 0, 1, 1], multi_class='ovo'),
+            auroc_score(p, p, average='samples', sample_weight=w), auroc_score(p, [0, 1, 2, 0, 1, 9], average=None, ignore_index=9),
+            auroc_score(np.zeros(2**17, np.float16), np.arange(2**17) % 2), *auroc_ci(s, y), *compare_auroc(s, -s, y), *roc_curve(s, y),
+            *roc_curve(p, [0, 1, 2, 0, 1, 1], average='macro'), auc([0, 1], [0, 1]), auroc_score(s, y.astype(np.uint64)+np.uint64(2**63)),
             auroc_score(np.array([1, 4, 3, 8, 5, 2], np.int64), y), *roc_curve(np.array([1, 4, 3, 8, 5, 2], np.int64), y, sample_weight=w)]
     finally: torch.set_default_device(None)
     assert all(o.device.type == 'cpu' and o.dtype == torch.float64 for o in results) and results[0] == want and results[4] == want

@@ -1,7 +1,8 @@
 "Which label is the positive one: text, objects, numbers of any size, and what is said where none can be."
 import enum, inspect
 from fractions import Fraction
-import matplotlib; matplotlib.use('agg')
+import matplotlib
+matplotlib.use('agg')
 import matplotlib.pyplot as plt, numpy as np, pandas as pd, pytest, sklearn.metrics as skm, torch
 from sklearn.datasets import load_breast_cancer
 from sklearn.exceptions import UndefinedMetricWarning
@@ -34,7 +35,8 @@ def scorer(request): return scorers[request.param]
 
 class Kind(enum.Enum): no,yes = 0,1
 
-two = dict(text=['benign', 'malignant'], backwards=['yes', 'no'], bools=[False, True], numbers=[0, 1], turned=[1, 0], signs=[1, -1], floats=[.5, .25], far=[2, 7],
+two = dict(text=['benign', 'malignant'], backwards=['yes', 'no'], bools=[False, True], numbers=[0, 1], turned=[1, 0], signs=[1, -1], floats=[.5, .25],
+    far=[2, 7],
     bytes=[b'a', b'b'], objects=[Kind.no, Kind.yes], mixed=['none', 1], large=[2**63+1, 2**63], wide=[2**53+1, 2**53])
 def plain(a): return a.view(f'{a.dtype.kind}{a.itemsize}')  # the name of 64 bits that PyTorch knows
 
@@ -64,10 +66,12 @@ def test_positive_label(labels, wrap, scorer):
 def test_plot():
     for labels in (two['text'], two['turned'], two['objects']):
         targets = made(labels, 'list')
-        assert drawn(plot_roc(s, targets, pos_label=labels[1])) == f'{want:.3f}' and drawn(plot_roc(dict(a=s), targets, pos_label=labels[0], ci=False)) == 'AUROC'
+        assert drawn(plot_roc(s, targets, pos_label=labels[1])) == f'{want:.3f}'
+        assert drawn(plot_roc(s, targets, pos_label=labels[0], ci=False)) == f'{1-want:.3f}'
     assert inspect.signature(plot_roc).parameters['pos_label'].kind is inspect.Parameter.KEYWORD_ONLY
     with pytest.raises(ValueError, match='pos_label is for binary tasks'): plot_roc(np.eye(3), list('abc'), pos_label='a')
-    with pytest.warns(UndefinedMetricWarning, match="no positive to draw, since pos_label='x' is none of the labels 'a', 'b'"): plot_roc([.1, .2], ['a', 'b'], pos_label='x')
+    with pytest.warns(UndefinedMetricWarning, match="no positive to draw, since pos_label='x' is none of the labels 'a', 'b'"):
+        plot_roc([.1, .2], ['a', 'b'], pos_label='x')
     plt.close('all')
 
 def test_reported_case():
@@ -75,7 +79,8 @@ def test_reported_case():
     x,truth = load_breast_cancer(return_X_y=True)
     targets = np.where(truth == 0, 'malignant', 'benign').tolist()
     expected = roc_auc_score(targets, x[:,20])
-    assert auroc_score(x[:,20], targets, pos_label='malignant').item() == pytest.approx(expected, abs=1e-12) and expected > .9
+    assert expected > .9
+    assert auroc_score(x[:,20], targets, pos_label='malignant').item() == pytest.approx(expected, abs=1e-12)
 
 @pytest.mark.parametrize('wrap', ['list', 'tuple', 'array', 'series', 'category', 'categorical'])
 @pytest.mark.parametrize('first', ['benign', 'malignant'])
@@ -115,7 +120,7 @@ def test_with_ignored_labels(ignored, positive, scorer):
 
 def test_shapes():
     names = np.where(y, 'yes', 'no')
-    for scores in (s[:,None], np.stack([-s, s], 1)): assert auroc_score(scores, names, activation='softmax' if scores.shape[1] > 1 else None, pos_label='yes').item() == pytest.approx(want)
+    for scores in (s[:,None], np.stack([-s, s], 1)): assert auroc_score(scores, names, activation='softmax', pos_label='yes').item() == pytest.approx(want)
     for targets in (names[:,None], pd.DataFrame(dict(y=names))): assert auroc_score(s[:,None], targets, pos_label='yes').item() == pytest.approx(want)
     image = names.reshape(4, 4, 5)
     assert auroc_score(s.reshape(4, 1, 4, 5), image, pos_label='yes').item() == pytest.approx(want)
@@ -129,22 +134,28 @@ def test_binary_tasks_only(scores, targets):
 def test_one_label(bad, scorer):
     with pytest.raises(ValueError, match='pos_label must be one label, got'): scorer(s, y, pos_label=bad)
 
-@pytest.mark.parametrize('targets,positive,says', [(['a', 'b', 'a'], 'B', "pos_label='B' is none of the labels 'a', 'b'"), ([0, 1, 0], '1', "pos_label='1' is none of the labels 0, 1"),
-    ([0, 1, 0], 2, 'pos_label=2 is none of the labels 0, 1'), ([0., .5, 0], 1, 'pos_label=1 is none of the labels 0, 0.5'), ([2, 3, 4], 2**70, 'is none of the labels 2, 3, 4'),
+@pytest.mark.parametrize('targets,positive,says', [(['a', 'b', 'a'], 'B', "pos_label='B' is none of the labels 'a', 'b'"),
+    ([0, 1, 0], '1', "pos_label='1' is none of the labels 0, 1"),
+    ([0, 1, 0], 2, 'pos_label=2 is none of the labels 0, 1'), ([0., .5, 0], 1, 'pos_label=1 is none of the labels 0, 0.5'),
+    ([2, 3, 4], 2**70, 'is none of the labels 2, 3, 4'),
     ([True, False, True], 'x', "pos_label='x' is none of the labels False, True"), (torch.tensor([0, 1, 0]), 3, 'pos_label=3 is none of the labels 0, 1')])
 def test_positive_label_that_does_not_occur(targets, positive, says):
     "A fold without positives is NaN as always, and the warning says which labels there are, for those who misspelt"
     for f in (auroc_score, roc_curve, auroc_ci, lambda s, y, **kwargs: compare_auroc(s, s, y, **kwargs)):
         with pytest.warns(UndefinedMetricWarning) as seen: f([.1, .2, .3], targets, pos_label=positive)
-        assert len(seen) == 1 and 'no positive in the targets, since ' in str(seen[0].message) and says in str(seen[0].message)
+        message = str(seen[0].message)
+        assert len(seen) == 1 and 'no positive in the targets, since ' in message and says in message
 
 def test_fold_of_one_label():
     "Told by the label, not by its size"
     with pytest.warns(UndefinedMetricWarning, match='no negative in the targets$'): auroc_score([.1, .2], [0, 0], pos_label=0)
-    with pytest.warns(UndefinedMetricWarning, match='no positive in the targets, since pos_label=1 is none of the labels 0'): auroc_score([.1, .2], [0, 0], pos_label=1)
-    with pytest.warns(UndefinedMetricWarning, match='no positive in the targets, since pos_label=1 is none of the labels 5'): auroc_score([.1, .2], [5, 5], pos_label=1)
+    with pytest.warns(UndefinedMetricWarning, match='no positive in the targets, since pos_label=1 is none of the labels 0'):
+        auroc_score([.1, .2], [0, 0], pos_label=1)
+    with pytest.warns(UndefinedMetricWarning, match='no positive in the targets, since pos_label=1 is none of the labels 5'):
+        auroc_score([.1, .2], [5, 5], pos_label=1)
 
-@pytest.mark.parametrize('targets', [['a', None, 'b'], ['a', float('nan'), 'b'], pd.Series(['a', pd.NA, 'b']), np.array(['a', np.nan, 'b'], object)], ids=range(4))
+@pytest.mark.parametrize('targets', [['a', None, 'b'], ['a', float('nan'), 'b'], pd.Series(['a', pd.NA, 'b']), np.array(['a', np.nan, 'b'], object)],
+    ids=range(4))
 def test_missing_labels(targets, scorer):
     "They are neither positive nor negative"
     with pytest.raises(ValueError, match='targets must be labels, but 1 of 3 are missing'): scorer(np.array([.1, .2, .3]), targets, pos_label='a')
@@ -195,7 +206,8 @@ def test_larger_of_two_large_labels(low, high, scorer):
 
 def test_one_large_label():
     for value,says in ((2**63, 'no negative'), (2**64-1, 'no negative'), (0, 'no positive')):
-        for targets in (np.array([value]*3, np.uint64), torch.tensor([value-2**64 if value >= 2**63 else value]*3).view(torch.uint64)):
+        array = np.array([value]*3, np.uint64)
+        for targets in (array, torch.from_numpy(array)):
             with pytest.warns(UndefinedMetricWarning, match=says): auroc_score([.1, .2, .3], targets)
 
 def test_large_class_numbers():
@@ -225,23 +237,27 @@ def test_whole_scores_that_floats_cannot_tell_apart(start, dtype, scorer):
     share = Fraction(int((pos[:,None] > neg).sum()), len(pos)*len(neg))
     if scorer in (scorers['first'], scorers['second']): scorer = lambda s, y: compare_auroc(s, np.zeros(12), y).auroc_a
     assert float(scorer(scores, labels)) == pytest.approx(float(share), abs=1e-15)
-    for kwargs in (dict(sample_weight=np.ones(12)), dict(max_fpr=1-2**-50)): assert auroc_score(scores, labels, **kwargs).item() == pytest.approx(float(share), abs=1e-12)
+    for kwargs in (dict(sample_weight=np.ones(12)), dict(max_fpr=1-2**-50)):
+        assert auroc_score(scores, labels, **kwargs).item() == pytest.approx(float(share), abs=1e-12)
     curve,theirs = roc_curve(scores, labels, drop_intermediate=False),skm.roc_curve(labels, order, drop_intermediate=False)
     for ours,rates in zip(curve[:2], theirs): np.testing.assert_array_equal(ours, rates)
     np.testing.assert_array_equal(curve.thresholds[1:], np.sort(scores)[::-1].astype(np.float64))
 
 # -- the helpers --
 
-@pytest.mark.parametrize('dtype', [torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.float16, torch.bfloat16, torch.float32, torch.float64]
+@pytest.mark.parametrize('dtype', [torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.float16, torch.bfloat16, torch.float32,
+    torch.float64]
     + [getattr(torch, o) for o in ('uint16', 'uint32', 'uint64') if hasattr(torch, o)], ids=str)
 def test_equals_compares_as_python_does(dtype):
     labels = torch.tensor([0, 1, 1, 0]).to(dtype)
-    for value in (0, 1, True, False, 2, -1, .5, 1., 255, 256, -1000, 2**31, 2**63, 2**64, 2**64-1, 'a', None, float('inf'), float('nan'), np.int8(1), np.bool_(True)):
-        assert equals(labels, value).tolist() == [o == value for o in labels.double().tolist()]
+    values = 0,1,True,False,2,-1,.5,1.,255,256,-1000,2**31,2**63,2**64,2**64-1,'a',None,float('inf'),float('nan'),np.int8(1),np.bool_(True)
+    for value in values: assert equals(labels, value).tolist() == [o == value for o in labels.double().tolist()]
 
 def test_distinct_labels_are_sorted():
-    assert distinct_labels(torch.tensor([3, 1, 3])) == [1, 3] and distinct_labels(['b', 'a', 'b']) == ['a', 'b'] and distinct_labels([]) == []
-    assert distinct_labels(torch.tensor([1.5, .5]).bfloat16()) == [.5, 1.5] and distinct_labels(np.array([2**63+1, 2**63], np.uint64)) == [2**63, 2**63+1]
+    assert distinct_labels(torch.tensor([3, 1, 3])) == [1, 3] and distinct_labels([]) == []
+    assert distinct_labels(['b', 'a', 'b']) == ['a', 'b']
+    assert distinct_labels(torch.tensor([1.5, .5]).bfloat16()) == [.5, 1.5]
+    assert distinct_labels(np.array([2**63+1, 2**63], np.uint64)) == [2**63, 2**63+1]
 
 def test_marked_labels_lie_where_the_targets_do():
     with FakeTensorMode(): assert binary_labels(torch.zeros(3, device='cuda'), 1).device.type == 'cuda'

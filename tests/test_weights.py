@@ -1,4 +1,4 @@
-"Weights of any scale, and areas and rates that never leave the range from 0 to 1: on the CPU's fast path, on the general path, and in curves."
+"Weights of any scale, and areas and rates within 0 and 1: on the CPU's fast path, on the general path, in curves."
 import itertools, warnings
 from fractions import Fraction
 import numpy as np, pytest, sklearn.metrics as skm, torch
@@ -33,7 +33,8 @@ def test_scale_does_not_matter(scale, path):
     "17/18: of 3·... weighted pairs only (.35, .4) is lost, as scikit-learn has it for weights of any scale"
     assert roc_auc_score(y, s, sample_weight=w) == pytest.approx(17/18, abs=1e-15)
     assert auroc_score(s, y, sample_weight=w*scale).item() == pytest.approx(17/18, abs=1e-15)
-    for r in (.1, .3, .9): assert auroc_score(s, y, sample_weight=w*scale, max_fpr=r).item() == pytest.approx(roc_auc_score(y, s, sample_weight=w, max_fpr=r), abs=1e-14)
+    for r in (.1, .3, .9):
+        assert auroc_score(s, y, sample_weight=w*scale, max_fpr=r).item() == pytest.approx(roc_auc_score(y, s, sample_weight=w, max_fpr=r), abs=1e-14)
 
 @pytest.mark.parametrize('scale', scales)
 @pytest.mark.parametrize('average', ['macro', 'micro', 'weighted', 'samples', None])
@@ -43,17 +44,20 @@ def test_scale_does_not_matter_for_columns(scale, average, path):
     if average == 'samples': return
     hot = np.eye(4)[classes]
     want = np.asarray(roc_auc_score(hot, several, average=average, sample_weight=w)).tolist()
-    for scaled in (w, w*scale): assert auroc_score(several, classes, activation='identity', average=average, sample_weight=scaled).tolist() == pytest.approx(want, abs=1e-14)
+    for scaled in (w, w*scale):
+        assert auroc_score(several, classes, activation='identity', average=average, sample_weight=scaled).tolist() == pytest.approx(want, abs=1e-14)
 
 @pytest.mark.parametrize('scale', scales)
 def test_scale_does_not_matter_for_curves(scale, path):
-    for ours,theirs in zip(roc_curve(s, y, sample_weight=w*scale), skm.roc_curve(y, s, sample_weight=w)): np.testing.assert_allclose(ours, theirs, rtol=1e-15, atol=0)
+    for ours,theirs in zip(roc_curve(s, y, sample_weight=w*scale), skm.roc_curve(y, s, sample_weight=w)):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-15, atol=0)
 
 @pytest.mark.parametrize('up,down', itertools.product([1., 1e-300, 1e300, 1e-320], repeat=2))
 def test_classes_of_different_scale(up, down, path):
     "scikit-learn divides positives by positives, and so do we"
     own = np.where(y == 1, w*up, w*down)
-    for r in (None, .3): assert auroc_score(s, y, sample_weight=own, max_fpr=r).item() == pytest.approx(roc_auc_score(y, s, sample_weight=own, max_fpr=r), abs=1e-14)
+    for r in (None, .3):
+        assert auroc_score(s, y, sample_weight=own, max_fpr=r).item() == pytest.approx(roc_auc_score(y, s, sample_weight=own, max_fpr=r), abs=1e-14)
 
 def test_sums_beyond_the_largest_float(path):
     "Each weight fits into a float64, their sum does not"
@@ -61,7 +65,7 @@ def test_sums_beyond_the_largest_float(path):
     many,truth = rng.random(5000),rng.random(5000) < .3
     assert auroc_score(many, truth, sample_weight=np.full(5000, 1.7e308)).item() == pytest.approx(roc_auc_score(truth, many), abs=1e-12)
 
-@pytest.mark.parametrize('weight', [w.astype(np.float32)*np.float32(1e-38), w.astype(np.float32)*np.float32(5e37), (w*2**61).astype(np.uint64)*np.uint64(1),
+@pytest.mark.parametrize('weight', [w.astype(np.float32)*np.float32(1e-38), w.astype(np.float32)*np.float32(5e37), (w*2**61).astype(np.uint64),
     [2**63]*6, torch.tensor(w).half(), torch.tensor(w).bfloat16(), w.astype('>f8'), (w*1000).astype(np.uint16)], ids=range(8))
 def test_weights_of_any_type(weight, path):
     plain = np.asarray(weight.float() if isinstance(weight, torch.Tensor) else weight, dtype=np.float64)
@@ -77,15 +81,19 @@ def test_what_is_no_weight_gives_an_error_alone(bad, kwargs, path):
         for f in (auroc_score, roc_curve):
             if f is roc_curve and kwargs: continue
             for scores,truth in ((s, y), (several, labels)):
-                with pytest.raises(ValueError, match='sample_weight must be finite and not negative, but 1 of 6 are not'): f(scores, truth, sample_weight=own, **kwargs)
+                with pytest.raises(ValueError, match='sample_weight must be finite and not negative, but 1 of 6 are not'):
+                    f(scores, truth, sample_weight=own, **kwargs)
 
 @pytest.mark.parametrize('bad', [inf, nan, -1., 1e308])
 def test_weights_of_ignored_rows_do_not_matter(bad, path):
     keep = y >= 0
     keep[[1,4]] = False
     own,truth = np.where(keep, w, bad),np.where(keep, y, -100)
-    for r in (None, .4): assert auroc_score(s, truth, sample_weight=own, ignore_index=-100, max_fpr=r).item() == pytest.approx(roc_auc_score(y[keep], s[keep], sample_weight=w[keep], max_fpr=r), abs=1e-14)
-    for ours,theirs in zip(roc_curve(s, truth, sample_weight=own, ignore_index=-100), skm.roc_curve(y[keep], s[keep], sample_weight=w[keep])): np.testing.assert_array_equal(ours, theirs)
+    for r in (None, .4):
+        assert auroc_score(s, truth, sample_weight=own, ignore_index=-100, max_fpr=r).item() == pytest.approx(roc_auc_score(y[keep], s[keep],
+            sample_weight=w[keep], max_fpr=r), abs=1e-14)
+    for ours,theirs in zip(roc_curve(s, truth, sample_weight=own, ignore_index=-100), skm.roc_curve(y[keep], s[keep], sample_weight=w[keep])):
+        np.testing.assert_array_equal(ours, theirs)
     many = np.where(keep[:,None], labels, -100)
     for average in ('macro', 'micro', 'weighted'):
         want = roc_auc_score(labels[keep], several[keep], average=average, sample_weight=w[keep])
@@ -94,7 +102,8 @@ def test_weights_of_ignored_rows_do_not_matter(bad, path):
 @pytest.mark.parametrize('average', ['macro', 'micro', 'weighted', 'samples'])
 def test_no_weight_at_all(average, path):
     for scores,truth in ((s, y), (several, labels)):
-        with pytest.warns(UndefinedMetricWarning, match='AUROC is NaN: no row with a weight'): assert auroc_score(scores, truth, average=average, sample_weight=np.zeros(6)).isnan()
+        with pytest.warns(UndefinedMetricWarning, match='AUROC is NaN: no row with a weight'):
+            assert auroc_score(scores, truth, average=average, sample_weight=np.zeros(6)).isnan()
     with pytest.warns(UndefinedMetricWarning, match='roc_curve has NaN rates: no row with a weight'): roc_curve(s, y, sample_weight=np.zeros(6))
 
 # -- range --
@@ -118,7 +127,7 @@ def both(f):
 @steady
 @given(drawn, st.none() | st.floats(1e-300, 1) | st.sampled_from([.1, .3, .41, .7, 1-2**-53, 5e-324]))
 def test_perfect_and_reversed(rows, max_fpr):
-    "Exactly one, and for the whole area exactly zero, whatever the weights; with `max_fpr` what McClish's formula has for no area"
+    "Exactly one, and for the whole area exactly zero, whatever the weights; with `max_fpr` McClish's value of no area"
     _,truth,own = map(np.array, zip(*rows))
     up = truth*100. + np.arange(len(truth)) % 7
     for weight in (None, own):
@@ -190,7 +199,8 @@ def test_points_by_hand():
 # -- auc --
 
 def test_area_of_what_is_not_defined():
-    for x,heights,says in (([0, .5, 1], [0, nan, 1], '1 of 3 y'), ([0, nan, 1], [0, .5, 1], '1 of 3 x'), ([nan]*3, [nan]*3, '3 of 3 x and 3 of 3 y'), ([0, inf, inf], [0, 1, 1], '2 of 3 x')):
+    cases = ([0, .5, 1], [0, nan, 1], '1 of 3 y'),([0, nan, 1], [0, .5, 1], '1 of 3 x'),([nan]*3, [nan]*3, '3 of 3 x and 3 of 3 y'),([0, inf, inf], [0, 1, 1], '2 of 3 x')
+    for x,heights,says in cases:
         with pytest.warns(UndefinedMetricWarning, match=f'the area is NaN: {says} are NaN or infinite'): assert auc(x, heights).isnan()
 
 def test_area_of_a_curve_without_positives():
