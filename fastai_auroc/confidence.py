@@ -11,7 +11,7 @@ __all__ = ['AUROCInterval', 'auroc_ci', 'AUROCComparison', 'compare_auroc']
 import math, numpy as np, warnings, torch
 from collections import namedtuple
 from statistics import NormalDist
-from .scores import _is_real, to_tensor
+from .scores import _is_real, explain_absence, to_tensor, undefined_category
 from .pairs import doubled_area, doubled_wins, doubled_wins_on_host, points_on_host
 from .roc import _area, _columns, _left, _missing, _positive_label, _prepare, _raise_wrong
 
@@ -51,43 +51,46 @@ def _measure_on_host(scores, labels, ignore_index):
     return None if points is None else (doubled_area(*points[1:]), int(points[1][-1]), int(points[2][-1]), _delong_of_points(*points[1:]))
 
 # %% ../nbs/03_confidence.ipynb #fade60e1
-def _prepare_binary(models, targets, activation, ignore_index):
+def _prepare_binary(models, targets, activation, ignore_index, pos_label):
     "What `_prepare` makes of each model's scores; raises `ValueError` where the task is not binary"
-    prepared = [_prepare(s, targets, activation, None, ignore_index) for s in models.values()]
-    for (name,s),(_,_,_,task,*_) in zip(models.items(), prepared):
-        if task == 'binary': continue
+    prepared = [_prepare(s, targets, activation, None, ignore_index, pos_label) for s in models.values()]
+    for (name,s),task in zip(models.items(), prepared):
+        if task.kind == 'binary': continue
         raise ValueError(f'AUROC intervals are for binary tasks: got {name} of shape {tuple(to_tensor(s).shape)} and targets of shape '
             f'{tuple(to_tensor(targets).shape)}; ask for one class at a time, with its column of {name} and its column of targets, or targets == its number')
     return prepared
 
-def _measure(models, targets, activation=None, ignore_index=None):
+def _measure(models, targets, activation=None, ignore_index=None, pos_label=None):
     "Doubled pairs won and rows with NaN for each of one or two models; positives, negatives, rows; DeLong's variance, for two that of their difference"
-    prepared = _prepare_binary(models, targets, activation, ignore_index)
-    (first,labels,*_),m,n = prepared[0],len(models),len(prepared[0][0])
+    prepared = _prepare_binary(models, targets, activation, ignore_index, pos_label)
+    task,m,n = prepared[0],len(models),len(prepared[0].scores)
     if not n: return [0]*m,[0]*m,0,0,0,math.nan
-    found = _measure_on_host(first, labels, ignore_index) if m == 1 and first.device.type == 'cpu' else None
+    on_host = m == 1 and task.scores.device.type == 'cpu'
+    found = _measure_on_host(task.scores, task.labels, task.ignore_index) if on_host else None
     if found:
-        _raise_wrong([0, int(prepared[0][4]), 0], first, labels, 'binary', ignore_index)
+        _raise_wrong(task, 0, int(task.improper), 0)
         won,p,q,variance = found
         return [won],[0],p,q,n,variance
-    _,(positive,),(negative,),wrong = _columns(first, labels, ignore_index)
-    ranked,improper = zip(*((r.to(first.device), bad.to(first.device)) for r,_,_,_,bad,_ in prepared))
+    _,(positive,),(negative,),wrong = _columns(task.scores, task.labels, task.ignore_index)
+    ranked,improper = zip(*((o.scores.to(positive.device), o.improper.to(positive.device)) for o in prepared))
     right = torch.stack([_right_pairs(r, positive, negative) for r in ranked])
     won = torch.where(negative, right, 0).sum(-1)
     nan = torch.stack([(r.isnan() & (positive | negative)).sum() for r in ranked])
     variance = _delong(right[0] if m == 1 else right[0]-right[1], positive, negative)
-    sheet = torch.cat([won, nan, torch.stack([*improper, positive.sum(), negative.sum(), wrong, variance.view(torch.int64)])]).cpu()
+    rest = torch.stack([*improper, positive.sum(), negative.sum(), wrong, variance.view(torch.int64)])
+    read = torch.cat([won, nan, rest]).cpu()
 
-    *counts,p,q,wrong,_ = sheet.tolist()
+    *counts,p,q,wrong,_ = read.tolist()
     won,nan,improper = (counts[i:i+m] for i in (0, m, 2*m))
-    for bad in improper: _raise_wrong([wrong, bad, 0], first, labels, 'binary', ignore_index)
-    return won,nan,p,q,n,sheet[-1:].view(torch.float64).item()
+    for bad in improper: _raise_wrong(task, wrong, bad, 0)
+    return won,nan,p,q,n,read[-1:].view(torch.float64).item()
 
 # %% ../nbs/03_confidence.ipynb #8eb7c448
-def _undefined(models, nan, p, q, n):
-    "Why an AUROC or its variance is NaN, in a sentence; empty if neither is"
+def _undefined(models, nan, p, q, n, absent=''):
+    "Why an AUROC or its variance is NaN, in a sentence; empty if neither is. `absent` says more of a missing positive"
     if not n: return 'AUROC is NaN: there are no rows'
-    why = [f'{k} of {n} rows have NaN {name}' for name,k in zip(models, nan) if k] + [_missing([p], [q], 'binary')]
+    missing = _missing([p], [q], 'binary')
+    why = [f'{k} of {n} rows have NaN {name}' for name,k in zip(models, nan) if k] + [missing and missing+absent]
     if any(why): return f"AUROC is NaN: {'; '.join(filter(None, why))}"
     one = ' and '.join(f'one {name}' for name,k in (('positive', p), ('negative', q)) if k == 1)
     return f'AUROC interval is NaN: only {one} in the targets, but a variance needs two' if one else ''
@@ -118,12 +121,12 @@ class AUROCInterval(namedtuple('AUROCInterval', 'auroc low high se')):
     __slots__,__repr__ = (),_shown
 
 # %% ../nbs/03_confidence.ipynb #38c548ef
-def _auroc_ci(scores, targets, activation=None, level=.95, method='wald', ignore_index=None):
+def _auroc_ci(scores, targets, activation=None, level=.95, method='wald', ignore_index=None, pos_label=None):
     "The value of `auroc_ci`, and a sentence to warn with, or None"
     _check_interval(level, method)
     models = dict(scores=scores)
-    (won,),nan,p,q,n,variance = _measure(models, targets, activation, ignore_index)
-    note = _undefined(models, nan, p, q, n)
+    (won,),nan,p,q,n,variance = _measure(models, targets, activation, ignore_index, pos_label)
+    note = _undefined(models, nan, p, q, n, explain_absence(targets, pos_label, ignore_index) if n and not p else '')
     auroc,se = _area(won, p, q, nan[0], None),math.nan if note else math.sqrt(variance)
     if se == 0: note = (f'AUROC interval is the single point {auroc:g}: the rows of each class have equal shares of right pairs, '
         'so their variance is 0, which is no certainty')
@@ -137,15 +140,17 @@ def auroc_ci(
     level:float=.95, # How often intervals computed like this one hold the true AUROC
     method:str='wald', # 'wald': symmetric, cut off at 0 and 1; 'logit': symmetric in log-odds, better near 0 and 1
     ignore_index:int|None=None, # Label of rows to leave out
+    pos_label=None, # The positive label, of any kind, as 'yes'; None: the larger of two numbers
 ) -> AUROCInterval: # `auroc`, `low`, `high` and the standard error `se`, each 0-d float64 on the CPU
     """AUROC of a binary task as in `auroc_score`, with a confidence interval from the variance of DeLong, DeLong & Clarke-Pearson (1988)
 
     The rows must be independent of one another. The work is that of sorting the scores, as in Sun & Xu (2014), not of all pairs.
-    Where a class or its second row is missing, or a score is NaN, what is undefined is NaN, with one `UserWarning`.
-    Where the variance is 0, as at an AUROC of 0 or 1, the interval is that single point, with one `UserWarning`.
+    Where a class or its second row is missing, or a score is NaN, what is undefined is NaN, with one
+    `UndefinedMetricWarning` (a `UserWarning`).
+    Where the variance is 0, as at an AUROC of 0 or 1, the interval is that single point, with the same warning.
     Raises `ValueError` for tasks that are not binary, and for what `auroc_score` refuses."""
-    res,note = _auroc_ci(scores, targets, activation, level, method, ignore_index)
-    if note: warnings.warn(note, stacklevel=2)
+    res,note = _auroc_ci(scores, targets, activation, level, method, ignore_index, pos_label)
+    if note: warnings.warn(note, undefined_category(), stacklevel=2)
     return res
 
 # %% ../nbs/03_confidence.ipynb #651d3257
@@ -161,21 +166,23 @@ def compare_auroc(
     activation:str|None=None, # For both: None: probabilities or one number a row; 'softmax': logits; 'sigmoid' or 'identity': ranked as they are
     level:float=.95, # Of the interval of the difference
     ignore_index:int|None=None, # Label of rows to leave out
+    pos_label=None, # The positive label, of any kind, as 'yes'; None: the larger of two numbers
 ) -> AUROCComparison: # `auroc_a`, `auroc_b`, `difference` (a - b), its `se`, `low` and `high`, `z` and the two-sided `p_value`, each 0-d float64 on the CPU
     """Paired test of two models on the same rows, after DeLong, DeLong & Clarke-Pearson (1988): is the difference of their AUROCs zero?
 
     The rows must be independent of one another. Models that rank the rows alike have the difference 0 and the p-value 1.
-    What is undefined is NaN, with one `UserWarning`, as in `auroc_ci`; one comes too if the difference is not 0 but its variance is.
+    What is undefined is NaN, with one `UndefinedMetricWarning`, as in `auroc_ci`; one comes too if the difference is
+    not 0 but its variance is.
     Raises `ValueError` for what `auroc_ci` refuses."""
     _check_interval(level)
     models = dict(scores_a=scores_a, scores_b=scores_b)
-    won,nan,p,q,n,variance = _measure(models, targets, activation, ignore_index)
-    note = _undefined(models, nan, p, q, n)
+    won,nan,p,q,n,variance = _measure(models, targets, activation, ignore_index, pos_label)
+    note = _undefined(models, nan, p, q, n, explain_absence(targets, pos_label, ignore_index) if n and not p else '')
     aurocs = [_area(w, p, q, k, None) for w,k in zip(won, nan)]
     difference,se = _area(won[0]-won[1], p, q, any(nan), None),math.nan if note else math.sqrt(variance)
     reach = _reach(se, level)
     z = difference/se if se != 0 else math.copysign(math.inf, difference) if difference else 0.
     ends = (math.nan, math.nan) if math.isnan(se) else (max(difference-reach, -1.), min(difference+reach, 1.))
     if math.isinf(z): note = f'the p-value of an AUROC difference of {difference:g} is 0 because its variance is 0, which is no certainty'
-    if note: warnings.warn(note, stacklevel=2)
+    if note: warnings.warn(note, undefined_category(), stacklevel=2)
     return AUROCComparison(*torch.tensor([*aurocs, difference, se, *ends, z, math.erfc(abs(z)/2**.5)], dtype=torch.float64, device='cpu'))

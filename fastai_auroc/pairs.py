@@ -7,10 +7,10 @@ Docs: https://fastai-auroc.github.io/fastai_auroc/pairs.html.md"""
 # %% auto #0
 __all__ = ['tied_runs', 'doubled_wins', 'partial_area', 'least_and_greatest', 'pack_keys', 'unpack_keys', 'sort_keys',
            'count_keys', 'doubled_wins_on_host', 'count_on_host', 'count_columns_on_host',
-           'count_pairs_of_classes_on_host', 'points_on_host', 'doubled_area']
+           'count_pairs_of_classes_on_host', 'points_on_host', 'doubled_area', 'area_of_points']
 
 # %% ../nbs/01_pairs.ipynb #5b59ade7
-import functools, os, numpy as np, torch
+import collections, functools, math, os, numpy as np, torch
 from concurrent.futures import ThreadPoolExecutor
 from torch import Tensor
 
@@ -41,23 +41,32 @@ def doubled_wins(
     return torch.empty_like(wins).scatter_(-1, order, wins)
 
 # %% ../nbs/01_pairs.ipynb #0ddfe4a1
+def _running(weight, order):
+    "Weight of the first 0 to n rows in `order`, scaled; exactly none before the first that has any, all after the last"
+    weight = weight.double().gather(-1, order)
+    total,count = (torch.nn.functional.pad(x.cumsum(-1), (1, 0)) for x in (weight, (weight > 0).long()))
+    exponent = total[...,-1:].view(torch.int64) >> 52
+    total = total * ((2046-exponent) << 52).view(torch.float64)  # a power of two, from its bits
+    whole = total[...,-1:]
+    return torch.minimum(total, whole).where(count > 0, 0).where(count < count[...,-1:], whole)
+
 def partial_area(
     scores:Tensor, # Scores, shape (..., n), on any device
     positive:Tensor, # Weight of each row as a positive, shape (..., n); 0 for negatives
     negative:Tensor, # Weight of each row as a negative, shape (..., n); 0 for positives
     max_fpr:float, # Up to which false positive rate, in (0, 1]
 ) -> Tensor: # Area under the ROC curve from 0 to `max_fpr`, between 0 and `max_fpr`, shape (...), float64
-    "Area under the ROC curve up to `max_fpr`, its last segment interpolated"
+    "Area under the ROC curve up to `max_fpr`, its last segment interpolated; exactly `max_fpr` for a perfect ranking"
     ordered,order = scores.sort(-1, descending=True)
     start,end = tied_runs(ordered)
-    tp,fp = (torch.nn.functional.pad(w.double().gather(-1, order).cumsum(-1), (1, 0)) for w in (positive, negative))
-    cap = max_fpr * fp[...,-1:]
-    x0,x1,y0,y1 = fp.gather(-1, start),fp.gather(-1, end),tp.gather(-1, start),tp.gather(-1, end)
+    tps,fps = _running(positive, order),_running(negative, order)
+    x0,x1,y0,y1 = fps.gather(-1, start),fps.gather(-1, end),tps.gather(-1, start),tps.gather(-1, end)
+    p,cap = tps[...,-1:],max_fpr*fps[...,-1:]
     width = torch.minimum(x1, cap) - x0
-    height = y0 + .5*(y1-y0)*width/(x1-x0)
+    y1 = y1.where(x1 <= cap, torch.minimum(y0 + (y1-y0)*(width/(x1-x0)), y1))
     last = end == torch.arange(1, end.shape[-1]+1, device=end.device)
-    area = torch.where(last & (width > 0), width*height, 0.).sum(-1)
-    return area / (tp[...,-1]*fp[...,-1])
+    under,above = (torch.where(last & (width > 0), width*height, 0.).sum(-1) for height in (y0+y1, (p-y0)+(p-y1)))
+    return max_fpr*(under/(under+above))
 
 # %% ../nbs/01_pairs.ipynb #f814a289
 _block = 2**16  # Rows that are worked on at a time
@@ -67,9 +76,25 @@ def _blocks(f, n): return [f(slice(i, min(i+_block, n))) for i in range(0, n, _b
 @functools.cache
 def _pool(threads, process): return ThreadPoolExecutor(threads)
 
-def _spread(f, items, threads=1):
-    "`f` of each item, on `threads` threads of this process (one that was forked from it has none of them)"
-    return list(map(f, items) if threads == 1 else _pool(threads, os.getpid()).map(f, items))
+def _thread_map(f, items, threads=1):
+    "`f` of each item, on this thread and `threads`-1 others of this process (not of one that it was forked from)"
+    items,todo,others = list(items),collections.deque(),[]
+    todo.extend(range(len(items)))
+    res = [None]*len(items)
+
+    def work():
+        while True:
+            try: i = todo.popleft()
+            except IndexError: return
+            res[i] = f(items[i])
+
+    try:
+        for _ in range(min(threads, len(items))-1): others.append(_pool(threads-1, os.getpid()).submit(work))
+    except RuntimeError: pass  # no more threads, as once the interpreter has begun to end
+    try: work()
+    finally: running = [o for o in others if not o.cancel()]
+    for o in running: o.result()
+    return res
 
 # %% ../nbs/01_pairs.ipynb #b79bcd3b
 def least_and_greatest(
@@ -157,7 +182,7 @@ def sort_keys(
     else:
         ends = [n*i//threads for i in range(threads+1)]
         keys.partition(ends[1:-1])
-        _spread(np.ndarray.sort, [keys[a:b] for a,b in zip(ends, ends[1:])], threads)
+        _thread_map(np.ndarray.sort, [keys[a:b] for a,b in zip(ends, ends[1:])], threads)
     return keys
 
 # %% ../nbs/01_pairs.ipynb #d57f4ef5
@@ -249,7 +274,8 @@ def _by_columns(f, matrix, threads):
     "`f(column number, column)` for each column of a matrix, which it may write to"
     n,k = matrix.shape
     def tile(which): return [f(c, column) for c,column in zip(which, _columns_of(matrix, which))]
-    return [o for res in _spread(tile, [range(i, min(i+16, k)) for i in range(0, k, 16)], threads if n*k > 2**20 else 1) for o in res]
+    tiles = [range(i, min(i+16, k)) for i in range(0, k, 16)]
+    return [o for res in _thread_map(tile, tiles, threads if n*k > 2**20 else 1) for o in res]
 
 # %% ../nbs/01_pairs.ipynb #3a61db19
 def _count_rare(column, wanted):
@@ -428,3 +454,30 @@ def doubled_area(
         x,y = (np.append(0 if b.start == 0 else o[b.start-1], o[b]).astype(kind) for o in (fps, tps))
         return ((x[1:]-x[:-1]) * (y[1:]+y[:-1])).sum().item()
     return sum(_blocks(block, len(fps)))
+
+# %% ../nbs/01_pairs.ipynb #8b1b61e3
+def _unit(x):
+    "Running weights as float64; those whose products may leave its range scaled by a power of two"
+    exponent = math.frexp(x[-1])[1]
+    return x if abs(exponent) < 400 else np.ldexp(x, -exponent)
+
+def area_of_points(
+    tps, # Positives, or their weight, down to each distinct score, shape (m,), the last one above 0
+    fps, # Negatives, or their weight, down to each distinct score, shape (m,), the last one above 0
+    max_fpr:float=1., # Up to which false positive rate, in (0, 1]
+) -> float: # Area under the curve from 0 to `max_fpr`, between 0 and `max_fpr`; exactly `max_fpr` for a perfect ranking
+    "`partial_area` of points of a curve on the CPU"
+    tps,fps = _unit(tps),_unit(fps)
+    p,cap = float(tps[-1]),max_fpr*float(fps[-1])
+    i = int(np.searchsorted(fps, cap, 'right'))
+    if i < len(fps):
+        x0,y0 = (float(fps[i-1]), float(tps[i-1])) if i else (0., 0.)
+        x1,y1 = float(fps[i]),float(tps[i])
+        tps,fps = np.append(tps[:i], min(y0 + (y1-y0)*((cap-x0)/(x1-x0)), y1)),np.append(fps[:i], cap)
+    def block(b):
+        x,y = (np.append(0. if b.start == 0 else o[b.start-1], o[b]) for o in (fps, tps))
+        width = x[1:]-x[:-1]
+        lack = p-y
+        return (width*(y[1:]+y[:-1])).sum(),(width*(lack[1:]+lack[:-1])).sum()
+    under,above = map(sum, zip(*_blocks(block, len(fps))))
+    return float(max_fpr*(under/(under+above)))

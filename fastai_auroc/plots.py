@@ -8,14 +8,14 @@ Docs: https://fastai-auroc.github.io/fastai_auroc/plots.html.md"""
 __all__ = ['OperatingPoint', 'plot_roc', 'plot_aum', 'ROCInterpretation', 'ShowROCCallback']
 
 # %% ../nbs/08_plots.ipynb #82733e70
-import matplotlib.pyplot as plt, numpy as np, operator, textwrap, torch
+import matplotlib.pyplot as plt, numpy as np, operator, textwrap, torch, warnings
 from collections import namedtuple
 from functools import partial
 from matplotlib.cbook import normalize_kwargs
 from matplotlib.lines import Line2D
 from numbers import Integral
 from sklearn.metrics import RocCurveDisplay
-from .scores import _is_real, class_rows, ranking_scores
+from .scores import _is_real, binary_labels, class_rows, explain_absence, ranking_scores, undefined_category
 from .roc import _auroc, _left, _mean_curve, auroc_score, roc_curve
 from .confidence import _auroc_ci, _check_interval
 from .losses import aum
@@ -32,7 +32,8 @@ except ImportError: display = None  # type: ignore[assignment]
 # %% ../nbs/08_plots.ipynb #1f0b3a8f
 class _Ranked:
     "Ranking scores and labels, checked as `auroc_score` checks them, and the AUROC of each question they answer"
-    def __init__(self, scores, targets, activation=None, ignore_index=None, axis=None):
+    def __init__(self, scores, targets, activation=None, ignore_index=None, axis=None, pos_label=None):
+        if pos_label is not None: targets = binary_labels(targets, pos_label, ignore_index)
         outputs,labels = (o.cpu() for o in class_rows(scores, targets, axis))
         if not labels.dtype.is_floating_point: labels = labels.long()
         self.ignore_index = ignore_index
@@ -42,6 +43,8 @@ class _Ranked:
         self.aurocs = _auroc(*checked, average=None, ignore_index=ignore_index)[0].reshape(-1).tolist()
         self.nan = bool(self.scores.isnan().any())
         self.by_number = self.scores.ndim == 2 and labels.ndim == 1
+        if pos_label is not None and self.scores.ndim > 1:
+            raise ValueError(f'pos_label is for binary tasks, got scores of shape {tuple(self.scores.shape)}')
         kept = labels if ignore_index is None else labels[labels != ignore_index]
         self.positive = kept.max() if kept.numel() and (kept.min() < kept.max() or kept.max() > 0) else None
 
@@ -147,6 +150,7 @@ def plot_roc(
     ci:bool=True, # Put DeLong's interval into the legend, where there is one
     level:float=.95, # Its confidence level
     ignore_index:int|None=None, # Label of rows to leave out
+    pos_label=None, # The positive label of a binary task, of any kind, as 'yes'; None: the larger of two numbers
     ax=None, # Where to draw; None makes a new figure
     figsize=None, # Width and height of a new figure in inches; None: 5 by 5, and wider if the legend stands beside the curves
     **kwargs, # For matplotlib's `plot`; `label` is the name of a single model
@@ -160,12 +164,16 @@ def plot_roc(
     models = scores if several else {kwargs.pop('label', ''):scores}
     if not models or 'label' in kwargs: raise ValueError('several models are a dict of scores by name' + (', but it is empty' if not models else ', so there is no label='))
     Line2D([], [], **kwargs)  # an unknown option is refused before there is a figure
-    entries = []
+    entries,wanted = [],'macro' if several and average == 'all' else average
     for name,s in models.items():
-        try: entries += _entries(_Ranked(s, targets, activation, ignore_index), name, 'macro' if several and average == 'all' else average, names, ci, level)
+        try:
+            ranked = _Ranked(s, targets, activation, ignore_index, pos_label=pos_label)
+            entries += _entries(ranked, name, wanted, names, ci, level)
         except (TypeError, ValueError) as e:
             if several: raise type(e)(f'{name}: {e}') from e
             raise
+    absent = explain_absence(targets, pos_label, ignore_index)
+    if absent: warnings.warn(f'no positive to draw{absent}', undefined_category(), stacklevel=2)
     labels = [o for o,_,_ in entries if o]
     beside = ax is None and (len(labels) > 5 or max(map(len, labels), default=0) > 44)
     ax = _axes(ax, figsize or (5, 5))

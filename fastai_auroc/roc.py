@@ -10,15 +10,16 @@ __all__ = ['auc_roc_score', 'ROCCurve', 'auroc_score', 'roc_curve', 'auc']
 # %% ../nbs/02_roc.ipynb #37b7d644
 import math, reprlib, warnings, numpy as np, torch
 from collections import namedtuple
-from .scores import _is_real, class_rows, count_improper, ranking_scores, to_tensor
-from .pairs import _blocks, count_columns_on_host, count_on_host, count_pairs_of_classes_on_host, least_and_greatest
-from .pairs import doubled_area, doubled_wins, partial_area, points_on_host
+from .scores import _is_real, binary_labels, class_rows, count_improper, equals, explain_absence, has_float64
+from .scores import list_labels, ranking_scores, signed, to_tensor, undefined_category
+from .pairs import _blocks, area_of_points, count_columns_on_host, count_on_host, count_pairs_of_classes_on_host
+from .pairs import doubled_wins, least_and_greatest, partial_area, points_on_host, tied_runs
 
 # %% ../nbs/02_roc.ipynb #39d532b4
 def _columns(scores, labels, ignore_index):
     "Questions as rows of (C, n) tensors: scores, positive, negative; and how many labels are wrong"
     if not labels.dtype.is_floating_point: labels = labels.long()
-    kept = torch.ones_like(labels, dtype=torch.bool) if ignore_index is None else labels != ignore_index
+    kept = ~equals(labels, ignore_index)
     if scores.ndim == 2 and labels.ndim == 1:
         positive = kept & (labels == torch.arange(scores.shape[1], device=labels.device)[:,None])
         return scores.T,positive,kept & ~positive,(kept & ~positive.any(0)).sum()
@@ -31,13 +32,13 @@ def _columns(scores, labels, ignore_index):
 _tile = 2**24  # How many scores go through the kernel at once
 
 def _count(scores, positive, negative, weight=None, max_fpr=None):
-    "For each column: twice the pairs won (or the partial area), the positives, the negatives, and whether a score is NaN"
+    "For each column: twice the pairs won (or the area up to `max_fpr`), positives, negatives, whether a score is NaN"
     n,res = max(1, scores.shape[1]),[]
     for tile in zip(*(x.split(max(1, _tile//n)) for x in (scores, positive, negative))):
         s,p,q = (x.contiguous() for x in tile)
         nan = (s.isnan() & (p | q)).any(-1)
         wp,wq = (p, q) if weight is None else (torch.where(x, weight, 0.) for x in (p, q))
-        if max_fpr is None: won = (doubled_wins(s, p, weight) * wq).sum(-1)
+        if max_fpr is None: won = (doubled_wins(s, p) * q).sum(-1)
         else: won = partial_area(s, wp, wq, max_fpr)
         res.append(torch.stack([won, wp.sum(-1).to(won.dtype), wq.sum(-1).to(won.dtype), nan.to(won.dtype)]))
     return torch.cat(res, -1)
@@ -77,25 +78,24 @@ def _points_of_columns(scores, labels, high, micro, weight):
     "Points of the curve of each question in turn, on the CPU; None where the general path must look"
     k,threads,single = scores.shape[-1],torch.get_num_threads(),labels.ndim == 1
     if scores.ndim == 1 or micro:
-        if single and micro: labels,high = labels[:,None] == torch.arange(k, device=labels.device),True
+        if single and micro: labels,high = labels[:,None] == torch.arange(k, device='cpu'),True
         weight = weight if weight is None or not micro else weight.repeat_interleave(k)
         yield points_on_host(scores.reshape(-1), labels.reshape(-1), high, weight, threads)
     else:
         for c in range(k): yield points_on_host(scores[:,c], *((labels, c) if single else (labels[:,c], high)), weight, threads)
 
 def _count_points(points, max_fpr):
-    "Twice the pairs won (or the partial area), the positives and the negatives of a curve; None for None"
+    "The area up to `max_fpr`, the positives and the negatives of a curve; None for None"
     if points is None: return None
     _,tps,fps = points
     p,q = (o[-1].item() if len(o) else 0 for o in (tps, fps))
-    if not p or not q: return math.nan,p,q
-    return doubled_area(tps, fps) if max_fpr is None else doubled_area(tps, fps, max_fpr*q)/(2*p*q),p,q
+    return area_of_points(tps, fps, max_fpr) if p and q else math.nan,p,q
 
 # %% ../nbs/02_roc.ipynb #f72b4d9d
 def _left(ignore_index, labels, *others):
     "Labels and what goes with them, without the rows to leave out; on the CPU, since it looks"
     if ignore_index is None: return labels,*others
-    kept = labels != ignore_index
+    kept = ~equals(labels, ignore_index)
     return tuple(None if o is None else o[kept] for o in (labels, *others))
 
 def _count_on_host(scores, labels, weight=None, max_fpr=None, ovo=False, micro=False, ignore_index=None):
@@ -108,10 +108,10 @@ def _count_on_host(scores, labels, weight=None, max_fpr=None, ovo=False, micro=F
     if ovo:
         won = count_pairs_of_classes_on_host(scores, labels, threads)
         return None if won is None else [[*row, p] for row,p in zip(won.tolist(), labels.long().bincount(minlength=len(won)).tolist())]
-    if weight is not None or max_fpr is not None:
+    if max_fpr is not None:
         res = [_count_points(o, max_fpr) for o in _points_of_columns(scores, labels, high, micro, weight)]
         return None if None in res else [*map(list, zip(*res)), [0]*len(res)]
-    if single and micro: labels,high = labels[:,None] == torch.arange(scores.shape[1], device=labels.device),True
+    if single and micro: labels,high = labels[:,None] == torch.arange(scores.shape[1], device='cpu'),True
     if scores.ndim == 1 or micro:
         res = count_on_host(scores.reshape(-1), labels.reshape(-1), high, threads)
         res = res and tuple([o] for o in res)
@@ -122,12 +122,12 @@ def _count_on_host(scores, labels, weight=None, max_fpr=None, ovo=False, micro=F
 # %% ../nbs/02_roc.ipynb #b967cafe
 _lacks = dict(binary='{} in the targets', multiclass='{} for class {}', multilabel='{} for label {}', samples='{} in row {}')
 
-def _missing(p, q, kind, most=10):
+def _missing(p, q, kind, most=10, nobody='no row left'):
     "Why columns with `p` positives and `q` negatives are undefined"
     def some(lack):
         which = [str(i) for i,(a,b) in enumerate(zip(p, q)) if (not a, not b) == lack]
         return ', '.join(which[:most]) + (f' and {len(which)-most} more' if len(which) > most else '')
-    lacks = [('no positive', some((True, False))), ('no negative', some((False, True))), ('no row left', some((True, True)))]
+    lacks = [('no positive', some((True, False))), ('no negative', some((False, True))), (nobody, some((True, True)))]
     return '; '.join(_lacks[kind].format(lack, which) for lack,which in lacks if which)
 
 # %% ../nbs/02_roc.ipynb #b45421ff
@@ -149,73 +149,139 @@ def _check_options(
 
 def _check_ignore_index(ignore_index):
     "Raise `ValueError` for what is no label"
-    if ignore_index is not None and not (_is_real(ignore_index) and float(ignore_index).is_integer()):
-        raise ValueError(f'ignore_index must be one whole number, got {ignore_index!r}')
+    if ignore_index is None: return
+    fits = _is_real(ignore_index) and -2**63 <= ignore_index < 2**64
+    if fits and ignore_index == int(ignore_index): return
+    why = '' if fits or not _is_real(ignore_index) else ', which no label of 64 bits can be'
+    raise ValueError(f'ignore_index must be one whole number, got {ignore_index!r}{why}')
 
 # %% ../nbs/02_roc.ipynb #b74695bd
-_plain = torch.uint8,torch.int8,torch.int16,torch.int32,torch.int64,torch.float16,torch.float32,torch.float64  # NumPy and PyTorch agree on these
-
-def _are_weights(x):
-    "Whether `x` lies on the CPU and is finite and not negative, at a glance"
+def _are_weights(x, most):
+    "Whether `x` lies on the CPU, is not negative and below `most`, at a glance"
     if x.device.type != 'cpu' or not len(x): return False
     low,high = least_and_greatest(x)
-    return 0 <= low <= high < math.inf
+    return 0 <= low <= high < most
 
-def _prepare(scores, targets, activation, sample_weight, ignore_index=None):
-    "Ranking scores, labels and weights on one device, the task, and how many probabilities and weights are none"
+def _prepare_weights(weight, kept, columns=1):
+    "Weights as float64, 0 for rows that are ignored and for those that are no weights, and how many these are"
+    n,weight = len(kept),to_tensor(weight, 'sample_weight').reshape(-1).to(kept.device).double()
+    if len(weight) != n: raise ValueError(f'sample_weight must hold one weight for each of {n} rows, got {len(weight)}')
+    bits = (n*columns).bit_length()
+    most = 2.**(1022-bits)  # so many of them can be added up
+    if _are_weights(weight, most) or not n: return weight,torch.zeros_like(kept, dtype=torch.long).sum()
+    wrong = kept & ~((weight >= 0) & weight.isfinite())
+    weight = weight.where(kept & ~wrong, 0)
+    return weight.where(weight.max() < most, weight*2.**-(bits+2)),wrong.sum()
+
+# %% ../nbs/02_roc.ipynb #aaa43cac
+def _rank_unsigned(labels, ignore_index):
+    "Binary labels of uint64 as floats: the larger above zero, the other not, third ones between, ignored as they are"
+    bits,kept = signed(labels),~equals(labels, ignore_index)
+    low,high = bits.where(kept, bits.max()).min(),bits.where(kept, bits.min()).max()
+    positive = (bits == high) & ((low < high) | (high > torch.iinfo(torch.int64).min))
+    res = torch.full_like(labels, .5, dtype=torch.float32 if abs(ignore_index or 0) < 2**24 else torch.float64)
+    res = res.masked_fill(bits == low, -1 if ignore_index == 0 else 0)
+    res = res.masked_fill(positive, 2 if ignore_index == 1 else 1)
+    return res if ignore_index is None else res.masked_fill(~kept, float(ignore_index))
+
+_fields = 'scores labels weight kind ignore_index improper wrong_weights targets pos_label offset'
+
+class _Task(namedtuple('_Task', _fields)):
+    "What to rank, on one device; how many probabilities and weights are none; targets as given; offset of uint64"
+    __slots__ = ()
+
+# %% ../nbs/02_roc.ipynb #104d7b46
+def _prepare(scores, targets, activation, sample_weight, ignore_index=None, pos_label=None):
+    "The `_Task` that the arguments of `auroc_score` describe"
     _check_ignore_index(ignore_index)
-    outputs,labels = class_rows(scores, targets)
-    labels = labels.to(outputs.device)
+    marked = targets if pos_label is None else binary_labels(targets, pos_label, ignore_index)
+    outputs,labels = class_rows(scores, marked)
+    if not has_float64(outputs): outputs = outputs.cpu()
+    given = labels = labels.to(outputs.device)
+    if outputs.ndim == 2 and (labels.ndim == 2 or outputs.shape[1] > 2) and pos_label is not None:
+        raise ValueError('pos_label is for binary tasks, with one score a row or two columns: '
+            f'got scores of shape {tuple(outputs.shape)}')
     if labels.dtype == torch.bool: labels = labels.view(torch.uint8)
-    if labels.dtype not in _plain or (ignore_index is not None and not labels.dtype.is_floating_point):
-        labels = labels.float() if labels.dtype.is_floating_point else labels.long()
+    elif labels.dtype == torch.bfloat16: labels = labels.float()
+    elif labels.dtype == getattr(torch, 'uint64', None):
+        if outputs.ndim == 2 and labels.ndim == 1 and outputs.shape[1] > 2:
+            labels = labels.view(torch.int64)
+            if ignore_index is not None: ignore_index = (int(ignore_index)+2**63) % 2**64 - 2**63
+        elif labels.numel(): labels = _rank_unsigned(labels, ignore_index)
+        else: labels = labels.long()
+    kept = None if ignore_index is None else ~equals(labels, ignore_index)
     ranked = ranking_scores(outputs, labels, activation)
-    improper,wrong_weights = outputs.new_zeros(2, dtype=torch.long)
-    if activation is None and outputs.ndim == 2 and labels.ndim == 1:
-        improper = count_improper(outputs, None if ignore_index is None else labels != ignore_index)
-    task = 'binary' if ranked.ndim == 1 else 'multiclass' if labels.ndim == 1 else 'multilabel'
+    improper = wrong = outputs.new_zeros((), dtype=torch.long)
+    if activation is None and outputs.ndim == 2 and labels.ndim == 1: improper = count_improper(outputs, kept)
     if sample_weight is not None:
-        sample_weight = to_tensor(sample_weight, 'sample_weight').reshape(-1).to(ranked.device).double()
-        if len(sample_weight) != len(ranked):
-            raise ValueError(f'sample_weight must hold one weight for each of the {len(ranked)} rows, got {len(sample_weight)}')
-        if not _are_weights(sample_weight): wrong_weights = (~((sample_weight >= 0) & sample_weight.isfinite())).sum()
-    return ranked,labels.to(ranked.device),sample_weight,task,improper.to(ranked.device),wrong_weights.to(ranked.device)
+        rows = ranked.new_ones(len(ranked), dtype=torch.bool) if kept is None else kept
+        if rows.ndim > 1: rows = rows.any(1)
+        sample_weight,wrong = _prepare_weights(sample_weight, rows, outputs[0].numel() if len(outputs) else 1)
+    kind = 'binary' if ranked.ndim == 1 else 'multiclass' if labels.ndim == 1 else 'multilabel'
+    offset = 2.**63 if outputs.dtype == getattr(torch, 'uint64', None) and activation != 'softmax' else 0.
+    return _Task(ranked, labels, sample_weight, kind, ignore_index, improper, wrong,
+        given if pos_label is None else targets, pos_label, offset)
 
 # %% ../nbs/02_roc.ipynb #8ef378f8
-def _found(scores, labels, ignore_index):
-    "Which labels there are, and what may help; for an error, so it may look"
-    values = labels.unique()
-    if ignore_index is not None: values = values[values != ignore_index]
-    got = ', '.join(str(int(v) if v.is_integer() else v) for v in values[:5].double().tolist()) + (f' and {len(values)-5} more' if len(values) > 5 else '')
-    if scores.ndim == 1 and len(values) > 2 >= len(scores.unique()): return f'got {got}; scores come first, targets second'
-    ignore = ['a label to leave out can be passed as ignore_index'] if ignore_index is None else []
-    shape = ['K classes need scores of shape (n, K)'] if scores.ndim == 1 else []
-    return '; '.join([f'got {got}', *ignore, *shape])
+def _advice(task, values, odd):
+    "What may help where the labels are `values`, and the `odd` ones among them not wanted"
+    single = task.scores.ndim == 1
+    if single and len(values) > 2 >= len(task.scores.unique()): return 'scores come first, targets second'
+    if sum(math.isfinite(v) and v != int(v) for v in values) > 2:
+        return f'this looks like regression; AUROC needs two classes, such as targets > {values[len(values)//2]:.4g}'
+    void = next((int(v) for v in odd if v in (-1, -100, 255)), None)
+    if task.ignore_index is not None: advice = []
+    elif void is not None: advice = [f'to leave {void} out, pass ignore_index={void}']
+    else: advice = ['a label to leave out can be passed as ignore_index']
+    if single: advice.append('K classes need scores of shape (n, K), and from fastai targets of a CategoryBlock')
+    return '; '.join(advice)
 
-def _raise_wrong(checks, scores, labels, task, ignore_index=None):
-    "Raise `ValueError` if the device counted wrong labels, probabilities or weights"
-    (wrong,improper,wrong_weights),n = checks,len(scores)
-    if wrong:
-        want = f'class numbers from 0 to {scores.shape[1]-1}' if task == 'multiclass' else 'of two different values'
-        nan = labels.isnan().reshape(n, -1).any(-1).sum()
-        if nan: raise ValueError(f'targets must be {want}, but {nan} of {n} rows have NaN')
-        raise ValueError(f'targets must be {want}, but {wrong:.0f} of {n} rows have others: {_found(scores, labels, ignore_index)}')
+# %% ../nbs/02_roc.ipynb #faf0633e
+def _raise_wrong_labels(task):
+    "Raise `ValueError` for labels that are neither of two, or no class numbers"
+    given = to_tensor(task.targets if task.pos_label is None else task.labels, 'targets').cpu()
+    labels = (given.float() if given.dtype == torch.bfloat16 else given).numpy().reshape(len(given), -1)
+    n,single = len(labels),task.kind == 'multiclass'
+    want = f'class numbers from 0 to {task.scores.shape[1]-1}' if single else 'of two different values'
+    nan = np.isnan(labels).any(1).sum()
+    if nan:
+        void = -100 if task.ignore_index is None else task.ignore_index
+        raise ValueError(f'targets must be {want}, but {nan} of {n} rows have NaN: '
+            f'to leave them out, make them {void} with nan_to_num, and pass ignore_index={void}')
+    kept = labels if task.ignore_index is None else labels[labels != task.ignore_index]
+    values,counts = np.unique(kept, return_counts=True)
+    values = values.tolist()
+    if single: wanted = range(task.scores.shape[1])
+    else: wanted = (0, 1) if 0 in values and 1 in values else [values[i] for i in counts.argsort(kind='stable')[-2:]]
+    odd = [v for v in values if v not in wanted]
+    rows = np.isin(labels, odd).any(1).sum()
+    got = f'got {list_labels(values)}; {_advice(task, values, odd)}'.rstrip('; ')
+    raise ValueError(f'targets must be {want}, but {rows} of {n} rows have others: {got}')
+
+def _raise_wrong(task, wrong, improper, wrong_weights):
+    "Raise `ValueError` if wrong labels, probabilities or weights were counted"
+    n = len(task.scores)
+    if wrong: _raise_wrong_labels(task)
     if wrong_weights: raise ValueError(f'sample_weight must be finite and not negative, but {wrong_weights:.0f} of {n} are not')
     if improper:
         raise ValueError(f"scores must be probabilities where activation=None, but {improper:.0f} of {n} rows do not sum to one: "
-            "pass activation='softmax' for logits, or 'identity' to rank each column as it is")
+            "pass activation='softmax' for logits, or 'identity' to rank each column as it is; "
+            'as a metric of a Learner use AUROC(), since of a function fastai shows the mean over batches')
 
 # %% ../nbs/02_roc.ipynb #94e73b45
 def _area(won, p, q, nan, max_fpr):
-    "AUROC of one column from its counts"
+    "AUROC of one column from its counts, or from the area up to `max_fpr`"
     if nan or not p or not q: return math.nan
     if max_fpr is None: return won/(2*p*q)
-    low = max_fpr*max_fpr/2
-    return .5*(1 + (won-low)/(max_fpr-low))
+    share,chance = won/max_fpr,max_fpr/2
+    return share if max_fpr == 1 else .5*(1 + (share-chance)/(1-chance))
 
 def _mean(values, weights=None):
     "Mean of the defined values; NaN if there are none"
-    weights = [1.]*len(values) if weights is None else weights
+    if weights is None: weights = [1.]*len(values)
+    else:
+        exponent = math.frexp(max(weights, default=0))[1]
+        weights = [math.ldexp(w, -exponent) for w in weights]  # in the range where products neither overflow nor vanish
     pairs = [(v, w) for v,w in zip(values, weights) if not math.isnan(v)]
     total = math.fsum(w for _,w in pairs)
     return math.fsum(v*w for v,w in pairs)/total if total else math.nan
@@ -226,31 +292,35 @@ def _pair_means(by_class, p):
     return [(by_class[a][b]+by_class[b][a])/(4*p[a]*p[b]) for a,b in pairs],[p[a]+p[b] for a,b in pairs]
 
 # %% ../nbs/02_roc.ipynb #ccf70ce3
-def _auroc(scores, targets, activation=None, average='macro', multi_class='ovr', max_fpr=None, sample_weight=None, ignore_index=None):
+def _auroc(scores, targets, activation=None, average='macro', multi_class='ovr', max_fpr=None, sample_weight=None,
+    ignore_index=None, pos_label=None):
     "The value of `auroc_score`, and a sentence to warn with, or None"
     _check_options(average, multi_class, max_fpr)
-    ranked,labels,weight,task,*checks = _prepare(scores, targets, activation, sample_weight, ignore_index)
-    ovo,samples = task == 'multiclass' and multi_class == 'ovo',task == 'multilabel' and average == 'samples'
-    _check_options(average, multi_class, max_fpr, 'ovo' if ovo else task)
+    task = _prepare(scores, targets, activation, sample_weight, ignore_index, pos_label)
+    ranked,labels,weight,kind = task[:4]
+    ovo,samples = kind == 'multiclass' and multi_class == 'ovo',kind == 'multilabel' and average == 'samples'
+    _check_options(average, multi_class, max_fpr, 'ovo' if ovo else kind)
     if ovo and not (max_fpr is None and weight is None): raise ValueError("max_fpr and sample_weight have no meaning with multi_class='ovo'")
-    if max_fpr == 1: max_fpr = None
-    n,k = len(ranked),1 if task == 'binary' else ranked.shape[1]
-    each = average is None and task != 'binary'
+    if max_fpr == 1 or max_fpr is None: max_fpr = None if weight is None or samples else 1.
+    n,k = len(ranked),1 if kind == 'binary' else ranked.shape[1]
+    each = average is None and kind != 'binary'
     if not n: return torch.full((k,) if each else (), torch.nan, dtype=torch.float64, device='cpu'),'AUROC is NaN: there are no rows'
 
-    wanted = dict(weight=weight, max_fpr=max_fpr, ovo=ovo, micro=average == 'micro' and k > 1, ignore_index=ignore_index)
+    micro = average == 'micro' and k > 1
+    wanted = dict(weight=weight, max_fpr=max_fpr, ovo=ovo, micro=micro, ignore_index=task.ignore_index)
     counts = _count_on_host(ranked, labels, **wanted) if ranked.device.type == 'cpu' and not samples else None
-    if counts is not None: checks,nan_rows = [0, *map(int, checks)],0
+    checks = [task.improper, task.wrong_weights]
+    if counts is not None: wrong,checks,nan_rows = 0,[int(o) for o in checks],0
     else:
         counts,wrong,nan_rows = _count_anywhere(ranked, labels, samples=samples, **wanted)
-        sheet = [counts.reshape(-1), torch.stack([wrong, *checks, nan_rows])]
-        if samples and weight is not None: sheet.append(weight)
-        sheet,(m,width) = torch.cat(sheet).cpu().tolist(),counts.shape
-        counts = [sheet[i*width:(i+1)*width] for i in range(m)]
-        *checks,nan_rows = sheet[m*width:m*width+4]
-        row_weight = sheet[m*width+4:] or None
+        parts = [counts.reshape(-1), torch.stack([wrong, *checks, nan_rows])]
+        if samples and weight is not None: parts.append(weight)
+        read,(m,width) = torch.cat(parts).cpu().tolist(),counts.shape
+        counts = [read[i*width:(i+1)*width] for i in range(m)]
+        wrong,*checks,nan_rows = read[m*width:m*width+4]
+        row_weight = read[m*width+4:] or None
 
-    _raise_wrong(checks, ranked, labels, task, ignore_index)
+    _raise_wrong(task, wrong, *checks)
     if ovo:
         p = [row[k] for row in counts]
         q = [sum(p)-a for a in p]
@@ -263,8 +333,13 @@ def _auroc(scores, targets, activation=None, average='macro', multi_class='ovr',
     elif nan_rows: value = math.nan
     else: value = _mean(values, weights if average == 'weighted' or samples else None)
     value = torch.tensor(value, dtype=torch.float64, device='cpu')
-    if not nan_rows and all(p) and all(q): return value,None
-    why = [f'{nan_rows:.0f} of {n} rows have NaN scores' if nan_rows else '', _missing(p, q, 'samples' if samples else 'binary' if len(p) == 1 else task)]
+    weightless = samples and row_weight and not any(row_weight)
+    if not nan_rows and all(p) and all(q) and not weightless: return value,None
+    nobody = 'no row left' if weight is None or samples else 'no row with a weight'
+    missing = _missing(p, q, 'samples' if samples else 'binary' if len(p) == 1 else kind, nobody=nobody)
+    if not any(p): missing += explain_absence(targets, pos_label, ignore_index)
+    odd = f'{nan_rows:.0f} of {n} rows have NaN scores' if nan_rows else ''
+    why = [odd, missing, 'no row with a weight' if weightless else '']
     what = 'is NaN' if value.isnan().all() else 'is NaN for some columns' if each else f'leaves columns out of the {average} average'
     return value,f"AUROC {what}: {'; '.join(filter(None, why))}"
 
@@ -279,14 +354,17 @@ def auroc_score(
     max_fpr:float|None=None, # Standardised partial area up to this false positive rate, in (0, 1]
     sample_weight=None, # Weight of each row, shape (n,)
     ignore_index:int|None=None, # Label of rows, or of entries of multilabel targets, to leave out
+    pos_label=None, # The positive label of a binary task, of any kind, as 'yes'; None: the larger of two numbers
 ) -> torch.Tensor: # 0-d float64 on the CPU; shape (K,) with `average=None` for K columns
     """Area under the ROC curve of a whole data set: the share of (positive, negative) pairs in the right order, ties counting half
 
-    Undefined values are NaN, with one `UserWarning` that says which class is missing or how many scores are NaN.
-    Raises `ValueError` for shapes, labels or options that do not fit, and for columns that should be probabilities but do not sum to one.
+    Undefined values are NaN, with one `UndefinedMetricWarning` (a `UserWarning`) that says which class is missing or
+    how many scores are NaN. Raises `ValueError` for shapes, labels or options that do not fit, and for columns that
+    should be probabilities but do not sum to one, `TypeError` for what holds no numbers.
     The numbers are those of scikit-learn's `roc_auc_score`; partial areas after McClish (1989), one-vs-one after Hand & Till (2001)."""
-    value,note = _auroc(scores, targets, activation, average, multi_class, max_fpr, sample_weight, ignore_index)
-    if note: warnings.warn(note, stacklevel=2)
+    options = average,multi_class,max_fpr,sample_weight,ignore_index,pos_label
+    value,note = _auroc(scores, targets, activation, *options)
+    if note: warnings.warn(note, undefined_category(), stacklevel=2)
     return value
 
 auc_roc_score = auroc_score  # The name it had in fastai 1
@@ -295,17 +373,18 @@ auc_roc_score = auroc_score  # The name it had in fastai 1
 ROCCurve = namedtuple('ROCCurve', 'fpr tpr thresholds')
 ROCCurve.__doc__ = "False positive rates, true positive rates and thresholds of a ROC curve: each a tensor of one shape, float64 on the CPU"
 
-def _accumulate(scores, positive, negative, weight):
-    "Scores in descending order, the weight of positives and of negatives so far, and which rows count: (C, 4, n), float64"
+def _ordered(scores, positive, negative, weight):
+    "In descending order: the scores, the weight of positives and of negatives, and the run of ties: (C, 4, n), float64"
     s,order = scores.sort(-1, descending=True)
     wp,wn = ((x if weight is None else torch.where(x, weight, 0.)).gather(-1, order).double() for x in (positive, negative))
-    return torch.stack([s.double(), wp.cumsum(-1), wn.cumsum(-1), ((wp != 0) | (wn != 0)).double()], 1)
+    return torch.stack([s.double(), wp, wn, tied_runs(s)[0].double()], 1)
 
-def _thin(s, tps, fps, counts):
-    "Accumulated rows at the end of each run of equal scores, without those that do not count"
-    s,tps,fps = (x[counts > 0] for x in (s, tps, fps))
-    last = np.flatnonzero(np.append(s[1:] != s[:-1], True)[:len(s)])
-    return s[last],tps[last],fps[last]
+def _accumulate(s, wp, wn, run):
+    "Points of a curve from ordered rows: the weight so far at the end of each run, without rows that have none"
+    counts = (wp > 0) | (wn > 0)
+    s,wp,wn,run = (x[counts] for x in (s, wp, wn, run))
+    last = np.flatnonzero(np.append(run[1:] != run[:-1], True)[:len(s)])
+    return s[last],wp.cumsum()[last],wn.cumsum()[last]
 
 # %% ../nbs/02_roc.ipynb #8f12d917
 def _corners(tps, fps):
@@ -335,8 +414,24 @@ def _mean_curve(curves):
         between = np.interp(grid, x, y)
         left += np.where(first <= last, y[first], between)
         right += np.where(first <= last, y[last], between)
-    fpr,tpr = np.repeat(grid, 2),np.stack([left, right], 1).reshape(-1)/len(curves)
-    return ROCCurve(torch.from_numpy(fpr), torch.from_numpy(tpr), torch.full((len(fpr),), torch.nan, dtype=torch.float64, device='cpu'))
+    fpr,tpr = np.repeat(grid, 2),np.minimum(np.stack([left, right], 1).reshape(-1)/len(curves), 1)
+    return ROCCurve(torch.from_numpy(fpr), torch.from_numpy(tpr), torch.from_numpy(np.full(len(fpr), np.nan)))
+
+# %% ../nbs/02_roc.ipynb #afc7b3ae
+def _points_anywhere(task, micro):
+    "Points of each curve, read from the device of the scores at once; raises `ValueError` for what is wrong with them"
+    weight,(s,positive,negative,wrong) = task.weight,_columns(task.scores, task.labels, task.ignore_index)
+    nan_rows = (s.isnan() & (positive | negative)).any(0).sum()
+    if micro:
+        s,positive,negative = (x.reshape(1, -1) for x in (s, positive, negative))
+        weight = None if weight is None else weight.repeat(task.scores.shape[1])
+    rows = _ordered(s, positive, negative, weight)
+    checks = torch.stack([wrong, task.improper, task.wrong_weights, nan_rows])
+    read = torch.cat([rows.reshape(-1), checks]).cpu().numpy()
+    _raise_wrong(task, *read[-4:-1])
+    nan,n = read[-1],len(task.scores)
+    if nan: raise ValueError(f'roc_curve cannot rank NaN: {nan:.0f} of {n} rows have NaN scores')
+    return [_accumulate(s+task.offset, *o) for s,*o in read[:-4].reshape(rows.shape)]
 
 # %% ../nbs/02_roc.ipynb #4f0ccec4
 def roc_curve(
@@ -348,47 +443,64 @@ def roc_curve(
     drop_intermediate:bool=True, # Drop points on a straight line between two others
     average:str|None=None, # For K columns: 'micro' pools them, 'macro' averages their curves, None gives a list of K curves
     ignore_index:int|None=None, # Label of rows to leave out; of many labels, of entries
+    pos_label=None, # The positive label of a binary task, of any kind, as 'yes'; None: the larger of two numbers
 ): # `ROCCurve` of false positive rates, true positive rates and thresholds, float64 on the CPU; a list of them with `average=None` for K columns
     """The ROC curve of a whole data set, equal to scikit-learn's `roc_curve` on the ranking scores
 
-    A rate without rows is NaN, with one `UserWarning`. Raises `ValueError` for NaN scores, if there are no rows, and for what `auroc_score` refuses."""
+    A rate without rows is NaN, with one `UndefinedMetricWarning` (a `UserWarning`). Raises `ValueError` for NaN scores,
+    if there are no rows, and for what `auroc_score` refuses."""
     if average not in ('micro', 'macro', None): raise ValueError(f"average must be 'micro', 'macro' or None, got {average!r}")
-    ranked,labels,weight,task,*checks = _prepare(scores, targets, activation, sample_weight, ignore_index)
-    on_host,k = ranked.device.type == 'cpu',1 if task == 'binary' else ranked.shape[1]
-    if on_host and labels.ndim == 1: labels,ranked,weight = _left(ignore_index, labels, ranked, weight)
-    if not len(ranked): raise ValueError('roc_curve needs rows, got none' + ('' if ignore_index is None else f', without those of ignore_index={ignore_index}'))
-    high = _positive_label(ranked, labels) if on_host and (ignore_index is None or labels.ndim == 1) else None
-    points = [] if high is None else list(_points_of_columns(ranked, labels, high, average == 'micro' and k > 1, weight))
-    if points and None not in points: _raise_wrong([0, *map(int, checks)], ranked, labels, task, ignore_index)
-    else:
-        s,positive,negative,wrong = _columns(ranked, labels, ignore_index)
-        nan_rows = (s.isnan() & (positive | negative)).any(0).sum()
-        if average == 'micro' and k > 1: s,positive,negative,weight = *(x.reshape(1, -1) for x in (s, positive, negative)),None if weight is None else weight.repeat(k)
-        rows = _accumulate(s, positive, negative, weight)
-        checks = torch.stack([wrong, *checks, nan_rows])
-        sheet = torch.cat([rows.reshape(-1), checks]).cpu().numpy()
-        rows,(*checks,nan_rows) = sheet[:-4].reshape(rows.shape),sheet[-4:]
-        _raise_wrong(checks, ranked, labels, task, ignore_index)
-        if nan_rows: raise ValueError(f'roc_curve cannot rank NaN: {nan_rows:.0f} of {len(ranked)} rows have NaN scores')
-        points = [_thin(*o) for o in rows]
+    task = _prepare(scores, targets, activation, sample_weight, ignore_index, pos_label)
+    several,on_host = task.kind != 'binary' and task.scores.shape[1] > 1,task.scores.device.type == 'cpu'
+    micro = average == 'micro' and several
+    nothing = 'roc_curve needs rows, got none'
+    if ignore_index is not None: nothing += f', without those of ignore_index={ignore_index}'
+    if on_host and task.labels.ndim == 1:
+        labels,ranked,weight = _left(task.ignore_index, task.labels, task.scores, task.weight)
+        task = task._replace(labels=labels, scores=ranked, weight=weight)
+    if not len(task.scores): raise ValueError(nothing)
+    clean = on_host and (ignore_index is None or task.labels.ndim == 1)
+    high = _positive_label(task.scores, task.labels) if clean else None
+    points = [] if high is None else list(_points_of_columns(task.scores, task.labels, high, micro, task.weight))
+    if points and None not in points: _raise_wrong(task, 0, int(task.improper), int(task.wrong_weights))
+    else: points = _points_anywhere(task, micro)
     p,q = zip(*((o[-1] if len(o) else 0 for o in (tps, fps)) for _,tps,fps in points))
-    if ignore_index is not None and not any(p) and not any(q): raise ValueError(f'roc_curve needs rows, got none, without those of ignore_index={ignore_index}')
+    if ignore_index is not None and not any(p) and not any(q) and task.weight is None: raise ValueError(nothing)
     curves = [_curve(s, tps, fps, drop_intermediate) for s,tps,fps in points]
-    defined,why = [c for c,a,b in zip(curves, p, q) if a and b],_missing(p, q, task if len(curves) > 1 else 'binary')
+    nobody = 'no row left' if task.weight is None else 'no row with a weight'
+    defined = [c for c,a,b in zip(curves, p, q) if a and b]
+    why = _missing(p, q, task.kind if len(curves) > 1 else 'binary', nobody=nobody)
     macro = average == 'macro' and len(curves) > 1
-    if why: warnings.warn(f"roc_curve {'leaves columns out of the macro average' if macro and defined else 'has NaN rates'}: {why}", stacklevel=2)
+    what = 'leaves columns out of the macro average' if macro and defined else 'has NaN rates'
+    if why and not any(p): why += explain_absence(targets, pos_label, ignore_index)
+    if why: warnings.warn(f'roc_curve {what}: {why}', undefined_category(), stacklevel=2)
     if macro and defined: return _mean_curve(defined)
     return curves[0] if macro or len(curves) == 1 else curves
 
 # %% ../nbs/02_roc.ipynb #c7753889
+def _trapezoids(x, y):
+    "Area under a curve; of one that rises from left to right between exactly nothing and all of its rectangle"
+    height,width = y[1:]+y[:-1],x.diff()
+    under,rise = (width*height).sum()/2,y.diff()
+    if not ((rise >= 0).all() and (width >= 0).all() and x[0] >= 0 and y[0] >= 0): return under
+    above = (rise*(x[1:]+x[:-1])).sum()/2
+    return (x[-1]*y[-1] - x[0]*y[0])*(under/(under+above)) if under+above > 0 else under
+
 def auc(
     x, # Ascending or descending coordinates, shape (n,), such as false positive rates
     y, # Heights, shape (n,), such as true positive rates
 ) -> torch.Tensor: # Area, 0-d float64 on the CPU
-    "Area under a curve by the trapezoidal rule, as in scikit-learn; raises `ValueError` where `x` goes back and forth"
+    """Area under a curve by the trapezoidal rule, as in scikit-learn; raises `ValueError` where `x` goes back and forth
+
+    Where coordinates are NaN, as rates without rows are, it is NaN, with one `UndefinedMetricWarning`."""
     x,y = (to_tensor(o, name).double().cpu() for o,name in ((x, 'x'), (y, 'y')))
     if x.ndim != 1 or x.shape != y.shape or len(x) < 2:
         raise ValueError(f'x and y must be of one shape (n,) with n >= 2, got {tuple(x.shape)} and {tuple(y.shape)}')
     step = x.diff()
     if (step < 0).any() and (step > 0).any(): raise ValueError('x must be ascending or descending, but goes both up and down')
-    return torch.trapezoid(y, x) * (-1. if (step < 0).any() else 1.)
+    area = _trapezoids(x.flip(0), y.flip(0)) if (step < 0).any() else _trapezoids(x, y)
+    if area.isnan():
+        odd = [(name, int((~o.isfinite()).sum())) for name,o in (('x', x), ('y', y))]
+        odd = ' and '.join(f'{k} of {len(x)} {name}' for name,k in odd if k)
+        warnings.warn(f'the area is NaN: {odd} are NaN or infinite', undefined_category(), stacklevel=2)
+    return area

@@ -5,6 +5,7 @@ from statistics import NormalDist
 import numpy as np, pytest, torch
 from hypothesis import given, settings, strategies as st
 from scipy.stats import rankdata
+from sklearn.exceptions import UndefinedMetricWarning
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 from fastai_auroc.confidence import _auroc_ci, _check_interval, _delong, _right_pairs, auroc_ci, compare_auroc
 from fastai_auroc.roc import auroc_score
@@ -19,7 +20,7 @@ def warned(f, *args, **kwargs):
     with warnings.catch_warnings(record=True) as w:
         warnings.simplefilter('always')
         res = f(*args, **kwargs)
-    assert [(o.category, o.filename, o.lineno) for o in w] == [(UserWarning, __file__, inspect.getsourcelines(warned)[1] + 4)]
+    assert [(o.category, o.filename, o.lineno) for o in w] == [(UndefinedMetricWarning, __file__, inspect.getsourcelines(warned)[1] + 4)]
     return res,str(w[0].message)
 
 def quiet(f, *args, **kwargs):

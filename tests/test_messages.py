@@ -20,8 +20,8 @@ scorers = [auroc_score, roc_curve, auroc_ci, lambda s, y, **kwargs: compare_auro
 
 @pytest.mark.parametrize('f', scorers)
 @pytest.mark.parametrize('args,kwargs,says', [((y, s), {}, 'scores come first, targets second'), ((s, c), {}, 'got 0, 1, 2; .* K classes need scores of shape'),
-    ((s, y.float().masked_fill(y > 0, torch.nan)), {}, '10 of 20 rows have NaN'), ((s, [*'ab']*10), {}, "targets .* list of strings: .* targets == 'a'"),
-    ((s, pd.Series([*'ab']*10).astype('category')), {}, "Series of strings: .* targets == 'a'"), (([[.1, .2], [.3]], [0, 1]), {}, 'scores must be .* lists of equal lengths'),
+    ((s, y.float().masked_fill(y > 0, torch.nan)), {}, '10 of 20 rows have NaN'), ((s, [*'ab']*10), {}, r"targets .* list of strings: pass pos_label='b' .*\[t == 'b' for t in targets\]"),
+    ((s, pd.Series([*'ab']*10).astype('category')), {}, "Series of strings: pass pos_label='b' .* targets == 'b'"), (([[.1, .2], [.3]], [0, 1]), {}, 'scores must be .* lists of equal lengths'),
     ((s+0j, y), {}, 'scores must be real numbers'), ((s.to_sparse(), y), {}, 'dense tensor'), ((s, torch.arange(20)), {}, r'got 0, 1, 2, 3, 4 and 15 more')])
 def test_labels_and_scores(f, args, kwargs, says):
     with pytest.raises((TypeError, ValueError), match=says): f(*args, **kwargs)

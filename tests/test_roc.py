@@ -24,7 +24,7 @@ def warned(f, *args, **kwargs):
     with warnings.catch_warnings(record=True) as w:
         warnings.simplefilter('always')
         res = f(*args, **kwargs)
-    assert [(o.category, o.filename, o.lineno) for o in w] == [(UserWarning, __file__, inspect.getsourcelines(warned)[1] + 4)]
+    assert [(o.category, o.filename, o.lineno) for o in w] == [(UndefinedMetricWarning, __file__, inspect.getsourcelines(warned)[1] + 4)]
     return res,str(w[0].message)
 
 def binary(seed, n=80, ties=False):
