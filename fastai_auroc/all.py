@@ -15,7 +15,7 @@ from fastai_auroc.samplers import StratifiedBatchSampler, balance_batches
 from fastai_auroc.linesearch import AUMLineSearch
 
 __all__ = ['AUROC', 'auroc_score', 'auc', 'auroc_ci', 'compare_auroc', 'aum', 'soft_auroc', 'AUMLoss', 'SoftDiceLoss', 'AUROCLoss', 'SquaredHingeAUCLoss',
-    'StratifiedBatchSampler', 'AUMLineSearch', 'StreamingAUC', 'quantile_thresholds', 'gather_rows', 'plot_roc', 'plot_aum',
+    'StratifiedBatchSampler', 'balance_batches', 'AUMLineSearch', 'StreamingAUC', 'quantile_thresholds', 'gather_rows', 'plot_roc', 'plot_aum',
     'ROCInterpretation', 'auc_roc_score', 'roc_curve', 'enable_callback_fns', 'disable_callback_fns', 'ShowROCCallback']
 
 if _fastai.startswith('1.'):

@@ -369,8 +369,8 @@ class _Kept(_Named):
 
     def _init_state(self):
         "Start anew, also after unpickling"
-        self._warned = False
         self._clear()
+        self._warned = False
 
     def _clear(self):
         self._scores,self._targets,self._failure,self._scored = _Rows(),_Rows(),None,None
@@ -391,8 +391,8 @@ class _Kept(_Named):
             self._scores.add(outputs)
             self._targets.add(targets)
         else:
-            rows = max(1, RowBuffer.most_numbers//max(1, outputs[:1].numel()))
-            if outputs.device.type == 'cpu': rows = min(rows, RowBuffer.most_rows)
+            most = RowBuffer.most_rows if outputs.device.type == 'cpu' else len(outputs)
+            rows = max(1, min(most, RowBuffer.most_numbers//max(1, outputs[:1].numel())))
             for batch in zip(outputs.split(rows), targets.split(rows)): self._take(*batch)
         self._n += len(outputs)
 
@@ -411,10 +411,8 @@ class _Kept(_Named):
         if scores.ndim > labels.ndim: labels = labels[:,None]
         keep = None if self.ignore_index is None else labels != self.ignore_index
         positive = self._buckets.look_at(labels, keep, None if labels.shape == scores.shape else scores.shape[1])
-        if keep is not None:
-            keep = keep.expand_as(scores)
-            scores = scores.where(keep, 0)
-        rows = scores,positive,keep
+        if keep is not None: keep = keep.expand_as(scores)
+        rows = scores if keep is None else scores.where(keep, 0),positive,keep
         if self._cuts is None and self.average == 'micro': rows = (None if o is None else o.reshape(-1) for o in rows)
         self._buckets.add(*rows)
 

@@ -28,8 +28,9 @@ def _one_label(targets):
     return y.flatten().numpy()
 
 # %% ../nbs/09_samplers.ipynb #a673ac37
-def _balanced_order(rng, k, n, batch_size):
+def _balanced_order(rng, counts, n, batch_size):
     "Class numbers of n rows: each group of k consecutive rows holds every class once, in random order"
+    k = len(counts)
     order = rng.random((-(-n//k), k)).argsort(1)
     if batch_size % k == 0 and n % batch_size % k == 0: return order.reshape(-1)[:n]
     before = -1  # the group in which the previous batch ended
@@ -76,12 +77,52 @@ def _natural_order(rng, counts, n, batch_size):
     return np.concatenate(res)
 
 # %% ../nbs/09_samplers.ipynb #7f8cf4a7
-def _whole(x, name, least=0):
-    "Raise `ValueError` if `x` is no whole number, or below `least`"
-    if isinstance(x, bool) or not isinstance(x, Integral) or x < least:
-        raise ValueError(f'{name} must be a whole number' + (f' of {least} or more' if least else '') + f', got {x!r}')
-    return int(x)
+class _ClassRows:
+    "The rows of each class, gone through in a random order of its own, over and over"
+    def __init__(self,
+        of_class, # For each class the numbers of its rows
+        seed, # Of NumPy's generator
+    ):
+        self.of_class,self.rng = of_class,np.random.default_rng(seed)
+        self.left = [o[:0] for o in of_class]
 
+    def take(self, c, n):
+        "The next `n` rows of class `c`"
+        passes = -(-max(0, n-len(self.left[c]))//len(self.of_class[c]))
+        if passes:
+            shuffled = self.rng.permuted(np.tile(self.of_class[c], (passes, 1)), axis=1).reshape(-1)
+            self.left[c] = np.concatenate([self.left[c], shuffled])
+        rows,self.left[c] = np.split(self.left[c], [n])
+        return rows
+
+    def fill(self, classes, rank, num_replicas):
+        "Rows for places of these classes; a process takes every `num_replicas`-th row of a class, from `rank` on"
+        rows,places = np.empty(len(classes), dtype=np.int64),classes.argsort(kind='stable')
+        ends = np.searchsorted(classes[places], range(1, len(self.of_class)))
+        counts = np.diff(ends, prepend=0, append=len(classes))
+        rows[places] = np.concatenate([self.take(c, m*num_replicas)[rank::num_replicas] for c,m in enumerate(counts)])
+        return rows
+
+# %% ../nbs/09_samplers.ipynb #72165096
+def _check_number(labels, rows):
+    "Raise `ValueError` if a loader with so many rows asks a sampler with so many labels"
+    if labels == rows: return
+    raise ValueError(f'the sampler was made from {labels} labels, but the loader has {rows} rows: '
+        'it takes the labels of the training rows alone, which balance_batches(dls) reads by itself')
+
+def _check_loader(labels, caller):
+    "`_check_number` for the loader among the local variables of a caller"
+    dataset = getattr(caller.get('loader', caller.get('self')), 'dataset', None)
+    if hasattr(dataset, '__len__'): _check_number(labels, len(dataset))
+
+def _share(sampler, caller):
+    "Rank, number of processes, rows and batches of each, for a method of `sampler` with these local variables"
+    by_accelerate = hasattr(caller.get('self'), 'process_index')
+    own = sampler.rank,sampler.num_replicas,sampler.rows_of_process
+    rank,number,n = (0, 1, int(sampler.counts.sum())) if by_accelerate else own
+    return rank,number,n,n//sampler.batch_size if sampler.drop_last else -(-n//sampler.batch_size)
+
+# %% ../nbs/09_samplers.ipynb #ab6b95d0
 class _Rows(Sampler):
     "Rows of a `StratifiedBatchSampler`, one by one"
     def __init__(self, sampler): self.sampler = sampler
@@ -90,14 +131,42 @@ class _Rows(Sampler):
     def set_epoch(self, epoch): self.sampler.set_epoch(epoch)
     def __repr__(self): return f'{self.sampler!r}.rows'
 
+# %% ../nbs/09_samplers.ipynb #c9239c9a
+def _whole(x, name, least=0):
+    "`x` as an int; raises `ValueError` if it is no whole number, or below `least`"
+    if not isinstance(x, bool) and isinstance(x, Integral) and x >= least: return int(x)
+    raise ValueError(f'{name} must be a whole number' + (f' of {least} or more' if least else '') + f', got {x!r}')
+
+def _rank_and_number(rank, num_replicas):
+    "Which of how many processes this is, asking `torch.distributed` for what is None"
+    number = process_count() if num_replicas is None else _whole(num_replicas, 'num_replicas', 1)
+    own = dist.get_rank() if num_replicas is None and number > 1 else 0
+    rank = own if rank is None else _whole(rank, 'rank')
+    if rank < number: return rank,number
+    raise ValueError(f'rank must be below num_replicas={number}, got {rank}')
+
+# %% ../nbs/09_samplers.ipynb #50d6d725
+def _split_by_class(targets):
+    "Classes, how many rows each has, and which"
+    classes,which,counts = np.unique(targets, return_inverse=True, return_counts=True)
+    few = len(classes) < 2
+    if few: raise ValueError(f'targets must hold two classes or more, got {len(targets)} of {classes.tolist()}')
+    order = which.reshape(-1).argsort(kind='stable').astype(np.int32 if len(targets) < 2**31 else np.int64)
+    return classes,counts,np.split(order, np.cumsum(counts)[:-1])
+
+def _first_counts(classes, counts, most=10):
+    "The first classes and how many rows each has, as in a dict"
+    each = [f'{c}: {m}' for c,m in zip(classes[:most].tolist(), counts.tolist())]
+    return ', '.join(each + ['...']*(len(classes) > most))
+
 # %% ../nbs/09_samplers.ipynb #68e18fce
 class StratifiedBatchSampler(Sampler):
     """Rows of each batch, such that every batch has every class
 
     Each class is gone through in a random order of its own, over and over. `balance_batches(dls)` makes one for fastai.
     It is a `batch_sampler` for PyTorch's DataLoader, `rows` is a `sampler`, and the object itself a `shuffle_fn` of a
-    fastai 2 DataLoader. Raises `ValueError` for targets that are no labels of one class a row, and for batches too small
-    for all classes."""
+    fastai 2 DataLoader. Raises `ValueError` for targets that are no labels of one class a row, and for batches too
+    small for all classes."""
     def __init__(self,
         targets, # Labels of the training rows, shape (n,), numbers
         batch_size:int=64, # Rows of a batch of one process
@@ -107,47 +176,21 @@ class StratifiedBatchSampler(Sampler):
         num_replicas:int|None=None, # How many processes share the rows; None asks `torch.distributed`, 1 without it
         drop_last:bool=True, # Leave a last, smaller batch out
     ):
-        targets = _one_label(targets)
-        self.classes,which,self.counts = np.unique(targets, return_inverse=True, return_counts=True)
-        k = len(self.classes)
-        if k < 2:
-            raise ValueError(f'targets must hold two classes or more, got {len(targets)} of {self.classes.tolist()}')
-        self.num_replicas = process_count() if num_replicas is None else _whole(num_replicas, 'num_replicas', 1)
-        among_others = num_replicas is None and self.num_replicas > 1
-        if rank is None: self.rank = dist.get_rank() if among_others else 0
-        else: self.rank = _whole(rank, 'rank')
-        if not self.rank < self.num_replicas:
-            raise ValueError(f'rank must be below num_replicas={self.num_replicas}, got {self.rank}')
-        self.drop_last = drop_last
-        self.rows_of_process = len(targets)//self.num_replicas if drop_last else -(-len(targets)//self.num_replicas)
-        self.batch_size = min(_whole(batch_size, 'batch_size'), self.rows_of_process)
-        if self.batch_size < k:
-            raise ValueError(f'a batch of {self.batch_size} has no room for a row of each of the {k} classes: '
-                'raise batch_size')
-        self.balanced = balanced
+        self.classes,self.counts,of_class = _split_by_class(_one_label(targets))
+        n,k = int(self.counts.sum()),len(self.classes)
+        self.rank,self.num_replicas = _rank_and_number(rank, num_replicas)
+        self.balanced,self.drop_last = balanced,drop_last
+        self.rows_of_process = n//self.num_replicas if drop_last else -(-n//self.num_replicas)
+        self.batch_size = size = min(_whole(batch_size, 'batch_size'), self.rows_of_process)
+        if size < k: raise ValueError(f'a batch of {size} has no room for a row of each of the {k} classes: raise it')
         self.seed = (0 if self.num_replicas > 1 else np.random.randint(2**31)) if seed is None else seed
-        order = which.reshape(-1).argsort(kind='stable').astype(np.int32 if len(targets) < 2**31 else np.int64)
-        self._of_class = np.split(order, np.cumsum(self.counts)[:-1])
-        self._start(self.seed)
-
-    def _start(self, seed):
-        self._rng = np.random.default_rng(seed)
-        self._left = [o[:0] for o in self._of_class]
+        self._drawn = _ClassRows(of_class, self.seed)
 
     def set_epoch(self,
         epoch:int, # Number of the epoch
     ):
         "Make the next order depend on the seed and this number alone, as for PyTorch's `DistributedSampler`"
-        self._start([self.seed, epoch])
-
-    def _take(self, c, n):
-        "The next `n` rows of class `c`"
-        passes = -(-max(0, n-len(self._left[c]))//len(self._of_class[c]))
-        if passes:
-            shuffled = self._rng.permuted(np.tile(self._of_class[c], (passes, 1)), axis=1).reshape(-1)
-            self._left[c] = np.concatenate([self._left[c], shuffled])
-        rows,self._left[c] = np.split(self._left[c], [n])
-        return rows
+        self._drawn = _ClassRows(self._drawn.of_class, [self.seed, epoch])
 
     def draw(self,
         n:int, # How many rows
@@ -155,53 +198,29 @@ class StratifiedBatchSampler(Sampler):
         num_replicas:int|None=None, # Of how many processes; None: as many as share the rows
     ) -> np.ndarray: # Numbers of rows, shape (n,), int64, batch after batch
         "The next rows of a process"
-        rank,num_replicas = self.rank if rank is None else rank,num_replicas or self.num_replicas
-        order = _balanced_order(self._rng, len(self.classes), n, self.batch_size) if self.balanced else (
-            _natural_order(self._rng, self.counts, n, self.batch_size))
-        rows,places = np.empty(n, dtype=np.int64),order.argsort(kind='stable')
-        for c,at in enumerate(np.split(places, np.searchsorted(order[places], range(1, len(self.classes))))):
-            rows[at] = self._take(c, len(at)*num_replicas).reshape(-1, num_replicas)[:,rank]
-        return rows
+        order = _balanced_order if self.balanced else _natural_order
+        classes = order(self._drawn.rng, self.counts, n, self.batch_size)
+        return self._drawn.fill(classes, self.rank if rank is None else rank, num_replicas or self.num_replicas)
 
-    def _share(self, caller):
-        "Rank, number of processes and rows of each, for the method with these local variables that asks for batches"
-        if hasattr(caller.get('self'), 'process_index'): return 0,1,int(self.counts.sum())  # accelerate shares them out
-        return self.rank,self.num_replicas,self.rows_of_process
-
-    def _batch_count(self, rows): return rows//self.batch_size if self.drop_last else -(-rows//self.batch_size)
-
-    def __len__(self):
-        "Number of batches"
-        return self._batch_count(self._share(sys._getframe(1).f_locals)[2])
+    def __len__(self): return _share(self, sys._getframe(1).f_locals)[-1]
 
     def __iter__(self):
-        caller = sys._getframe(1).f_locals
-        self._check_loader(caller)
-        rank,num_replicas,n = self._share(caller)
-        rows = self.draw(min(n, self._batch_count(n)*self.batch_size), rank, num_replicas)
+        _check_loader(self.counts.sum(), caller := sys._getframe(1).f_locals)
+        rank,number,n,batches = _share(self, caller)
+        rows = self.draw(min(n, batches*self.batch_size), rank, number)
         return (rows[i:i+self.batch_size].tolist() for i in range(0, len(rows), self.batch_size))
 
     def get_idxs(self) -> list: # As many rows as there are targets
         "The rows of an epoch, batch after batch, of all processes; the last batch may be smaller"
-        self._check_loader(sys._getframe(1).f_locals)
+        _check_loader(self.counts.sum(), sys._getframe(1).f_locals)
         return self.draw(int(self.counts.sum()), 0, 1).tolist()
 
     def __call__(self,
         idxs, # The rows that a fastai 2 DataLoader would shuffle
     ) -> list: # As many rows
         "The rows of an epoch as a `shuffle_fn`; raises `ValueError` if the loader has another number of rows"
-        self._check_number(len(idxs))
+        _check_number(self.counts.sum(), len(idxs))
         return self.draw(len(idxs), 0, 1).tolist()
-
-    def _check_number(self, n):
-        if n != self.counts.sum():
-            raise ValueError(f'the sampler was made from {self.counts.sum()} labels, but the loader has {n} rows: '
-                'it takes the labels of the training rows alone, which balance_batches(dls) reads by itself')
-
-    def _check_loader(self, caller):
-        "Raise `ValueError` if the loader that calls has another number of rows"
-        dataset = getattr(caller.get('loader', caller.get('self')), 'dataset', None)
-        if hasattr(dataset, '__len__'): self._check_number(len(dataset))
 
     @property
     def rows(self):
@@ -216,15 +235,12 @@ class StratifiedBatchSampler(Sampler):
     ): # The sampler
         "Install a sampler in the training set of `dls`; raises what `balance_batches` does"
         loader = _training_loader(dls)
-        sampler = cls(_training_labels(loader), _batch_size(loader), balanced, seed)
-        _install(dls, loader, sampler)
-        return sampler
+        return _install(dls, loader, cls(_training_labels(loader), _batch_size(loader), balanced, seed))
 
     def __repr__(self):
-        each = [f'{c}: {m}' for c,m in zip(self.classes.tolist(), self.counts.tolist())]
-        each = ', '.join(each[:10] + ['...']*(len(each) > 10))
+        first = _first_counts(self.classes, self.counts)
         of = f', rank={self.rank}, num_replicas={self.num_replicas}' if self.num_replicas > 1 else ''
-        return f'StratifiedBatchSampler({{{each}}}, batch_size={self.batch_size}, balanced={self.balanced}{of})'
+        return f'StratifiedBatchSampler({{{first}}}, batch_size={self.batch_size}, balanced={self.balanced}{of})'
 
 # %% ../nbs/09_samplers.ipynb #8a2d7a0d
 def _training_loader(dls):
@@ -275,23 +291,24 @@ def _targets_of(ds, n_inp=None):
         inner = _class_numbers(_targets_of(ds.dataset, n_inp))
         return inner[np.asarray(ds.indices)]
     if 'targets' in own: return ds.targets  # of torchvision
-    if not hasattr(ds, '__len__') or not hasattr(ds, '__getitem__'):
-        raise _unreadable(f'a {type(ds).__name__} has no numbered rows')
-    return _items_of_last(ds, n_inp)
+    if hasattr(ds, '__len__') and hasattr(ds, '__getitem__'): return _items_of_last(ds, n_inp)
+    raise _unreadable(f'a {type(ds).__name__} has no numbered rows')
 
+# %% ../nbs/09_samplers.ipynb #2e5411da
 def _class_numbers(targets):
     "Targets as an array of whole numbers, shape (n,)"
     try:
-        if isinstance(targets, list) and targets:
-            targets = torch.stack([torch.as_tensor(o, device='cpu') for o in targets])
+        if isinstance(targets, list): targets = [torch.as_tensor(o, device='cpu') for o in targets]
+        if isinstance(targets, list) and targets: targets = torch.stack(targets)
         y = to_tensor(targets, 'targets').cpu()
     except (TypeError, ValueError, RuntimeError) as e: raise _unreadable(f'its targets are no numbers ({e})') from e
     if y.ndim > 1 and y.shape[1:].numel() != 1:
         raise _unreadable(f'its targets have the shape {tuple(y.shape[1:])} each, as many labels or pixels do')
-    if y.is_floating_point() and (y != y.round()).any():
-        raise _unreadable('its targets are no whole numbers, as those of a regression')
+    whole = not y.is_floating_point() or (y == y.round()).all()
+    if not whole: raise _unreadable('its targets are no whole numbers, as those of a regression')
     return y.reshape(-1).numpy()
 
+# %% ../nbs/09_samplers.ipynb #b3e7fadc
 def _training_labels(loader):
     "Labels of the rows of a loader, in their order"
     kinds = {o.__name__ for o in type(loader).__mro__}
@@ -318,7 +335,7 @@ def _without_even_weights(loader):
     if draws_by_weight and len(weights) and np.ptp(weights) < 1e-12: loader.__class__ = type(loader).__mro__[1]
 
 def _install(dls, loader, sampler):
-    "Let the training loader draw its rows from `sampler`; raises `ValueError` if it draws them in a way of its own"
+    "Let the training loader draw rows from `sampler`, and return it; raises `ValueError` if it has a way of its own"
     if loader is not vars(dls).get('train_dl'):  # fastai 2
         shuffled = loader.shuffle
         for name in ('get_idxs', 'shuffle_fn'): vars(loader).pop(name, None)
@@ -330,7 +347,9 @@ def _install(dls, loader, sampler):
             raise ValueError(f'a {type(loader).__name__} draws its rows by weight or in another way of its own: '
                 'make the DataLoaders without that')
     else: dls.train_dl = loader.new(shuffle=False, sampler=sampler.rows)
+    return sampler
 
+# %% ../nbs/09_samplers.ipynb #13409b96
 def balance_batches(
     dls, # fastai 2 `DataLoaders`, or a `DataBunch` of fastai 1
     balanced:bool=True, # As many rows of each class; False: in proportion to the classes' shares, but at least one

@@ -9,7 +9,6 @@ from fastai.learner import Learner, load_learner
 from fastai.tabular.all import Categorify, Normalize, TabularDataLoaders, TabularPandas, tabular_learner
 from fastai.text.core import BaseTokenizer
 from fastai.text.data import TextDataLoaders
-from fastai.torch_core import set_seed
 from fastai.vision.all import ImageDataLoaders, PILImage
 from hypothesis import given, settings, strategies as st
 from test_sampler import Seen, labels_of, quietly, rare_rows
@@ -191,7 +190,8 @@ def regression(adult, sms, path):
     return data.dataloaders([(torch.randn(3), i/7) for i in range(60)], bs=8, num_workers=0)
 
 def two_targets(adult, sms, path):
-    data = DataBlock((TransformBlock, CategoryBlock, CategoryBlock), n_inp=1, getters=[ItemGetter(0), ItemGetter(1), ItemGetter(1)], splitter=IndexSplitter(range(20)))
+    blocks = TransformBlock,CategoryBlock,CategoryBlock
+    data = DataBlock(blocks, n_inp=1, getters=[ItemGetter(0), ItemGetter(1), ItemGetter(1)], splitter=IndexSplitter(range(20)))
     return data.dataloaders([(torch.randn(3), i % 2) for i in range(60)], bs=8, num_workers=0)
 
 def weighted_table(adult, sms, path):

@@ -1,11 +1,9 @@
 "Balanced batches in fastai 1: labels and batch size are read from a DataBunch, and training uses them."
-import numpy as np, pandas as pd, pytest, torch
+import pandas as pd, pytest, torch
 from fastai.basic_data import DataBunch, DatasetType
-from fastai.basic_train import Learner
 from fastai.data_block import FloatList, MultiCategoryList
 from fastai.tabular import Categorify, Normalize, TabularList, tabular_learner
 from fastai.text import TextClasDataBunch, TextLMDataBunch, Tokenizer
-from torch import nn
 from torch.utils.data import TensorDataset
 from fastai_auroc.losses import AUROCLoss
 from fastai_auroc.samplers import StratifiedBatchSampler, balance_batches

@@ -46,7 +46,7 @@ def test_star_import():
     lines = ['from fastai.tabular import *', 'before = dict(globals())', 'from fastai_auroc.all import *', 'import fastai_auroc.all as ours',
         'print(AUROC.__module__, *sorted(o for o in ours.__all__ if o in before), *sorted(set(globals()) - set(before) - {"before", "ours"}))']
     assert _python('\n'.join(lines)).split() == ['fastai_auroc.fastai1','AUROC','AUMLineSearch','AUMLoss','AUROCLoss','ROCInterpretation','SoftDiceLoss',
-        'SquaredHingeAUCLoss','StratifiedBatchSampler','StreamingAUC','auc','aum','auroc_ci','auroc_score','compare_auroc','gather_rows','plot_aum',
+        'SquaredHingeAUCLoss','StratifiedBatchSampler','StreamingAUC','auc','aum','auroc_ci','auroc_score','balance_batches','compare_auroc','gather_rows','plot_aum',
         'plot_roc','quantile_thresholds','soft_auroc']
 
 def test_star_import_without_fastai():
