@@ -85,9 +85,10 @@ def train(task, name, recipe, seed, lr):
     make,x,y,n = task
     set_seed(seed)
     dl = DataLoader(n=n, bs=bs, shuffle=True, drop_last=True, indexed=True, create_item=lambda i: i, create_batch=lambda i: (*(o[i] for o in x), y[i]))
-    if 'balanced' in recipe: dl.get_idxs = StratifiedBatchSampler(y[:n], bs).get_idxs
+    dls = DataLoaders(dl, dl)
+    if 'balanced' in recipe: StratifiedBatchSampler(y[:n], bs).install(dls)
     loss,watch = losses[name](),Watch(x, y, torch.arange(n, len(y)).chunk(2))
-    learn = Learner(DataLoaders(dl, dl), make(), loss_func=Mixed(loss) if 'mixed' in recipe else loss)
+    learn = Learner(dls, make(), loss_func=Mixed(loss) if 'mixed' in recipe else loss)
     with learn.no_bar(), learn.no_logging():
         if recipe == 'after cross-entropy':
             learn.loss_func = CrossEntropyLossFlat()

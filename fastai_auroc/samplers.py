@@ -8,355 +8,483 @@ Docs: https://fastai-auroc.github.io/fastai_auroc/samplers.html.md"""
 __all__ = ['StratifiedBatchSampler', 'balance_batches']
 
 # %% ../nbs/09_samplers.ipynb #5a3f0c13
-import sys, numpy as np, torch, torch.distributed as dist
-from numbers import Integral
-from torch.utils.data import Sampler
-from .scores import to_tensor
+import itertools, math, numpy as np, sys, torch, torch.distributed as dist
+from numbers import Integral, Real
+from torch.utils.data import ConcatDataset, Sampler, Subset, TensorDataset
 from .processes import process_count
+from .scores import to_tensor
 
 # %% ../nbs/09_samplers.ipynb #2aa1b785
 def _one_label(targets):
     "Labels as an array; raises `ValueError` if a row has none or more"
-    if isinstance(targets, Sampler):  # as Lightning passes, to make a sampler anew
-        got = type(targets).__name__
-        raise TypeError(f'targets must be labels, got a {got}; with Lightning '
-            'pass Trainer(use_distributed_sampler=False)')
+    if isinstance(targets, Sampler):
+        raise TypeError(f'targets must be labels, got a {type(targets).__name__}: StratifiedBatchSampler shares '
+            'rows out among processes itself, so that Lightning must not: Trainer(use_distributed_sampler=False)')
     y = to_tensor(targets, 'targets').cpu()
     if y.ndim != 1 and tuple(y.shape[1:]) != (1,):
         raise ValueError(f'targets must be one label a row, shape (n,) or (n, 1), got {tuple(y.shape)}')
-    if y.isnan().any(): raise ValueError(f'targets must be labels, but {y.isnan().sum()} of {len(y)} are NaN')
-    return y.flatten().numpy()
+    y = (y.double() if y.is_floating_point() else y).flatten().numpy()
+    if np.isnan(y).any(): raise ValueError(f'targets must be labels, but {np.isnan(y).sum()} of {len(y)} are NaN')
+    return y
 
-# %% ../nbs/09_samplers.ipynb #a673ac37
-def _balanced_order(rng, counts, n, batch_size):
-    "Class numbers of n rows: each group of k consecutive rows holds every class once, in random order"
-    k = len(counts)
-    order = rng.random((-(-n//k), k)).argsort(1)
-    if batch_size % k == 0 and n % batch_size % k == 0: return order.reshape(-1)[:n]
-    before = -1  # the group in which the previous batch ended
-    head = order[0,:0]  # the classes that it took from that group
-    for end in [*range(batch_size, n, batch_size), n]:
-        group,taken = divmod(end, k)
-        if group == before: continue  # the last batch lies within a group, whose rows are of different classes
-        before = group
-        if not taken:
-            head = head[:0]
-            continue
-        row = order[group]
-        fewest_first = row[np.argsort(~np.isin(row, head), kind='stable')]
-        order[group] = np.concatenate([rng.permutation(fewest_first[:taken]), rng.permutation(fewest_first[taken:])])
-        head = order[group,:taken]
-    return order.reshape(-1)[:n]
+def _whole_number(name, value, least=None):
+    "`value` as an int; raises `ValueError` for what is no whole number, or a smaller one than `least`"
+    is_whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if not is_whole: raise ValueError(f'{name} must be a whole number, got {value!r}')
+    if least is not None and value < least: raise ValueError(f'{name} must be {least} or more, got {value}')
+    return int(value)
 
-# %% ../nbs/09_samplers.ipynb #6742bf02
-def _natural_shares(rng, counts, sizes):
-    "How many rows of each class batches of these sizes have; what one owes a class, the next ones give"
-    share_of_all = counts/counts.sum()
-    owed = rng.random(len(counts))
-    owed -= owed.mean()
-    for size in sizes:
-        share = share_of_all*size
-        least,most = (1, size) if size >= len(counts) else (0, 1)
-        owed += share
-        rows = np.floor(share).clip(least, most).astype(int)
-        while rows.sum() < size: rows[np.where((rows <= share) & (rows < most), owed-rows, -np.inf).argmax()] += 1
-        while rows.sum() > size: rows[np.where(rows > least, rows-owed, -np.inf).argmax()] -= 1
-        owed -= rows
-        owed[share < least] = 0
-        yield rows
-
-def _natural_order(rng, counts, n, batch_size):
-    "Class numbers of n rows in batches with natural shares; within a batch the rows of each class lie evenly apart"
-    sizes = [batch_size]*(n//batch_size) + [n % batch_size]*(n % batch_size > 0)
-    res = [np.empty(0, dtype=int)]
-    for rows in _natural_shares(rng, counts, sizes):
-        classes = np.repeat(np.arange(len(rows)), rows)
-        number = np.arange(len(classes)) - np.repeat(np.cumsum(rows) - rows, rows)
-        place = (number + rng.random(len(rows))[classes])/rows[classes]
-        res.append(classes[place.argsort()])
-    return np.concatenate(res)
-
-# %% ../nbs/09_samplers.ipynb #7f8cf4a7
-class _ClassRows:
-    "The rows of each class, gone through in a random order of its own, over and over"
-    def __init__(self,
-        of_class, # For each class the numbers of its rows
-        seed, # Of NumPy's generator
-    ):
-        self.of_class,self.rng = of_class,np.random.default_rng(seed)
-        self.left = [o[:0] for o in of_class]
-
-    def take(self, c, n):
-        "The next `n` rows of class `c`"
-        passes = -(-max(0, n-len(self.left[c]))//len(self.of_class[c]))
-        if passes:
-            shuffled = self.rng.permuted(np.tile(self.of_class[c], (passes, 1)), axis=1).reshape(-1)
-            self.left[c] = np.concatenate([self.left[c], shuffled])
-        rows,self.left[c] = np.split(self.left[c], [n])
-        return rows
-
-    def fill(self, classes, rank, num_replicas):
-        "Rows for places of these classes; a process takes every `num_replicas`-th row of a class, from `rank` on"
-        rows,places = np.empty(len(classes), dtype=np.int64),classes.argsort(kind='stable')
-        ends = np.searchsorted(classes[places], range(1, len(self.of_class)))
-        counts = np.diff(ends, prepend=0, append=len(classes))
-        rows[places] = np.concatenate([self.take(c, m*num_replicas)[rank::num_replicas] for c,m in enumerate(counts)])
-        return rows
-
-# %% ../nbs/09_samplers.ipynb #72165096
-def _check_number(labels, rows):
-    "Raise `ValueError` if a loader with so many rows asks a sampler with so many labels"
-    if labels == rows: return
-    raise ValueError(f'the sampler was made from {labels} labels, but the loader has {rows} rows: '
-        'it takes the labels of the training rows alone, which balance_batches(dls) reads by itself')
-
-def _check_loader(labels, caller):
-    "`_check_number` for the loader among the local variables of a caller"
-    dataset = getattr(caller.get('loader', caller.get('self')), 'dataset', None)
-    if hasattr(dataset, '__len__'): _check_number(labels, len(dataset))
-
-def _share(sampler, caller):
-    "Rank, number of processes, rows and batches of each, for a method of `sampler` with these local variables"
-    by_accelerate = hasattr(caller.get('self'), 'process_index')
-    own = sampler.rank,sampler.num_replicas,sampler.rows_of_process
-    rank,number,n = (0, 1, int(sampler.counts.sum())) if by_accelerate else own
-    return rank,number,n,n//sampler.batch_size if sampler.drop_last else -(-n//sampler.batch_size)
-
-# %% ../nbs/09_samplers.ipynb #ab6b95d0
-class _Rows(Sampler):
-    "Rows of a `StratifiedBatchSampler`, one by one"
-    def __init__(self, sampler): self.sampler = sampler
-    def __len__(self): return self.sampler.rows_of_process
-    def __iter__(self): return iter(self.sampler.draw(len(self)).tolist())
-    def set_epoch(self, epoch): self.sampler.set_epoch(epoch)
-    def __repr__(self): return f'{self.sampler!r}.rows'
-
-# %% ../nbs/09_samplers.ipynb #c9239c9a
-def _whole(x, name, least=0):
-    "`x` as an int; raises `ValueError` if it is no whole number, or below `least`"
-    if not isinstance(x, bool) and isinstance(x, Integral) and x >= least: return int(x)
-    raise ValueError(f'{name} must be a whole number' + (f' of {least} or more' if least else '') + f', got {x!r}')
-
-def _rank_and_number(rank, num_replicas):
-    "Which of how many processes this is, asking `torch.distributed` for what is None"
-    number = process_count() if num_replicas is None else _whole(num_replicas, 'num_replicas', 1)
-    own = dist.get_rank() if num_replicas is None and number > 1 else 0
-    rank = own if rank is None else _whole(rank, 'rank')
-    if rank < number: return rank,number
-    raise ValueError(f'rank must be below num_replicas={number}, got {rank}')
-
-# %% ../nbs/09_samplers.ipynb #50d6d725
-def _split_by_class(targets):
-    "Classes, how many rows each has, and which"
+def _split_by_class(targets, batch_size):
+    "Classes, their counts, and a list of each one's rows; raises `ValueError` if a batch cannot hold them all"
+    targets,batch_size = _one_label(targets),_whole_number('batch_size', batch_size)
     classes,which,counts = np.unique(targets, return_inverse=True, return_counts=True)
-    few = len(classes) < 2
-    if few: raise ValueError(f'targets must hold two classes or more, got {len(targets)} of {classes.tolist()}')
-    order = which.reshape(-1).argsort(kind='stable').astype(np.int32 if len(targets) < 2**31 else np.int64)
-    return classes,counts,np.split(order, np.cumsum(counts)[:-1])
+    k = len(classes)
+    if k < 2: raise ValueError(f'targets must hold two classes or more, got {len(targets)} of {classes.tolist()}')
+    if batch_size >= k: return classes,counts,np.split(which.argsort(kind='stable'), counts.cumsum()[:-1])
+    raise ValueError(f'a batch of {batch_size} has no room for a row of each of the {k} classes: raise batch_size')
 
-def _first_counts(classes, counts, most=10):
-    "The first classes and how many rows each has, as in a dict"
-    each = [f'{c}: {m}' for c,m in zip(classes[:most].tolist(), counts.tolist())]
-    return ', '.join(each + ['...']*(len(classes) > most))
+# %% ../nbs/09_samplers.ipynb #0126129d
+def _permutations(rng, n, k):
+    "`n` random orders of 0 to k-1, shape (n, k)"
+    return rng.permuted(np.tile(np.arange(k), (n, 1)), axis=1)
 
-# %% ../nbs/09_samplers.ipynb #68e18fce
-class StratifiedBatchSampler(Sampler):
-    """Rows of each batch, such that every batch has every class
+def _balanced_classes(
+    rng, # NumPy's generator
+    rows, # How many
+    batch_size, # Rows of a batch
+    end, # The classes 0 to k-1 in some order: an incomplete group at the end has the first of them
+): # Class of each row, shape (rows,)
+    "Groups of k rows hold each class once; a batch has as many rows of each class, to within one"
+    k,groups = len(end),-(-rows//len(end))
+    group,place = np.arange(groups)[:,None],np.arange(k)
+    # In k groups each class has each place once
+    orders,shifts = (_permutations(rng, -(-groups//k), k) for _ in range(2))
+    order = orders[group//k, (place + shifts[group//k, group % k]) % k]
+    # Where a batch, or the last row, ends within a group: its rows stay on their side of that end
+    part = (group*k + order)//batch_size + (group*k + order >= rows)
+    cut = np.flatnonzero(part.min(1) < part.max(1))
+    order[cut] = np.take_along_axis(order[cut], part[cut].argsort(1, kind='stable'), 1)
+    # Which classes these are changes when groups and batches begin together, after a multiple of `together` groups
+    together = math.lcm(k, batch_size)
+    classes = _permutations(rng, -(-groups//together), k)
+    classes[-1] = end
+    return classes[group//together, order].ravel()[:rows]
 
-    Each class is gone through in a random order of its own, over and over. `balance_batches(dls)` makes one for fastai.
-    It is a `batch_sampler` for PyTorch's DataLoader, `rows` is a `sampler`, and the object itself a `shuffle_fn` of a
-    fastai 2 DataLoader. Raises `ValueError` for targets that are no labels of one class a row, and for batches too
-    small for all classes."""
-    def __init__(self,
-        targets, # Labels of the training rows, shape (n,), numbers
-        batch_size:int=64, # Rows of a batch of one process
-        balanced:bool=True, # As many rows of each class; False: in proportion to the classes' shares, but at least one
-        seed:int|None=None, # Of the random order; None takes NumPy's, which `set_seed` sets; with several processes 0
-        rank:int|None=None, # Number of this process, from 0; None asks `torch.distributed`
-        num_replicas:int|None=None, # How many processes share the rows; None asks `torch.distributed`, 1 without it
-        drop_last:bool=True, # Leave a last, smaller batch out
-    ):
-        self.classes,self.counts,of_class = _split_by_class(_one_label(targets))
-        n,k = int(self.counts.sum()),len(self.classes)
-        self.rank,self.num_replicas = _rank_and_number(rank, num_replicas)
-        self.balanced,self.drop_last = balanced,drop_last
-        self.rows_of_process = n//self.num_replicas if drop_last else -(-n//self.num_replicas)
-        self.batch_size = size = min(_whole(batch_size, 'batch_size'), self.rows_of_process)
-        if size < k: raise ValueError(f'a batch of {size} has no room for a row of each of the {k} classes: raise it')
-        self.seed = (0 if self.num_replicas > 1 else np.random.randint(2**31)) if seed is None else seed
-        self._drawn = _ClassRows(of_class, self.seed)
+# %% ../nbs/09_samplers.ipynb #b65dd2c0
+_unit = 2**32  # Shares are whole numbers of this part of a row, so that sums over batches are exact
+
+def _quotas(counts, size):
+    "Rows of each class in a batch, in units of 2⁻³²: in proportion to `counts`, but one at least where there is room"
+    least,few = min(1, size/len(counts)),np.zeros(len(counts), dtype=bool)
+    while True:
+        quotas = np.where(few, least, counts*(size - least*few.sum())/counts[~few].sum())
+        fewer = quotas < least*(1 - 1e-9)
+        if not fewer.any(): break
+        few |= fewer
+    quotas = np.maximum((quotas*_unit).astype(np.int64), int(least*_unit))
+    quotas[quotas.argmax()] += size*_unit - quotas.sum()
+    return quotas
+
+def _totals(quotas, batches, starts):
+    "What `_batch_counts` adds up to, for each of `starts`, shape (len(starts), k)"
+    return np.diff((np.r_[0, quotas.cumsum()]*batches + starts[:,None])//_unit, axis=1)
+
+def _batch_counts(
+    quotas, # Rows of each class in a batch, shape (k,), in units of 2⁻³²
+    batches, # How many
+    start, # A random number in [0, 2³²)
+): # Rows of each class in each batch, shape (batches, k)
+    "Quotas rounded up or down, the sum over batches too"
+    step = next(o for o in itertools.count(max(1, round(.618*batches))) if math.gcd(o, batches) == 1)
+    shifts = np.arange(batches)*step % batches*_unit + start
+    return np.diff((np.r_[0, quotas.cumsum()]*batches + shifts[:,None])//(batches*_unit), axis=1)
+
+# %% ../nbs/09_samplers.ipynb #eab2c95b
+def _spread(rng, counts):
+    "Classes of the rows of all batches, each class spread evenly over its batch; shape (rows,)"
+    batches,k = counts.shape
+    flat = counts.ravel()
+    classes,of_class = np.repeat(np.tile(np.arange(k), batches), flat),np.repeat(flat, flat)
+    number = np.arange(len(classes)) - np.repeat(flat.cumsum() - flat, flat)
+    where = (number + rng.random(len(classes)))/of_class
+    return np.take_along_axis(classes.reshape(batches, -1), where.reshape(batches, -1).argsort(1), 1).ravel()
+
+# %% ../nbs/09_samplers.ipynb #301e491c
+def _generator(seed, *key, skip=0):
+    "NumPy's generator for one purpose, without its first `skip` numbers"
+    return np.random.Generator(np.random.PCG64([seed, *key]).advance(int(skip)))
+
+def _balanced_epoch(counts, seed, epoch, rows, batch_size, world):
+    "Classes of the rows of each of `world` processes, shape (world, rows), and how often each class was drawn before"
+    k,rest,labels = len(counts),rows % len(counts),[]
+    turns = _generator(seed, 1).permutation(k)  # Epochs that end within a group take its classes in turn
+    for rank in range(world):
+        rng,turn = _generator(seed, 2, epoch, rank),np.roll(turns, -rest*(epoch*world + rank))
+        end = np.r_[rng.permutation(turn[:rest]), rng.permutation(turn[rest:])]
+        labels.append(_balanced_classes(rng, rows, batch_size, end))
+    whole,more = divmod(rest*epoch*world, k)
+    return np.stack(labels),epoch*world*(rows//k) + whole + np.isin(np.arange(k), turns[:more])
+
+def _natural_epoch(counts, seed, epoch, rows, batch_size, world):
+    "The same with natural shares, but classes step after step: all processes' first batches, then the second ones"
+    rng,labels,drawn = _generator(seed, 2, epoch),[],np.zeros(len(counts), dtype=np.int64)
+    for size,batches in ((batch_size, rows//batch_size*world), (rows % batch_size, world)):
+        if not size or not batches: continue
+        starts,quotas = _generator(seed, 3, size).integers(_unit, size=epoch+1),_quotas(counts, size)
+        drawn += _totals(quotas, batches, starts[:-1]).sum(0)
+        labels.append(_spread(rng, _batch_counts(quotas, batches, starts[-1])))
+    return np.concatenate(labels),drawn
+
+# %% ../nbs/09_samplers.ipynb #c4689932
+def _draw(rows, seed, c, start, stop):
+    "Of the rows of class `c`, those from draw `start` to `stop`: all in a random order, then in another one, and so on"
+    n = len(rows)
+    first,last = start//n, -(-stop//n)
+    order = _generator(seed, 0, c, skip=first*n).random((last-first, n)).argsort(1)
+    return rows[order.ravel()[start-first*n:stop-first*n]]
+
+def _epoch_rows(
+    rows_of_class, # A list of k arrays
+    balanced, # As many of each class, or their natural shares
+    seed, # The same in all processes
+    epoch, # From 0
+    rows, # Of a process
+    batch_size, # Of a process
+    world=1, # How many processes there are
+): # Shape (world, rows)
+    "Rows of an epoch for each process, drawn step after step: all processes' first batches, then the second ones"
+    counts = np.array([len(o) for o in rows_of_class])
+    places,full = np.arange(world*rows).reshape(world, rows),rows - rows % batch_size
+    steps = places[:,:full].reshape(world, -1, batch_size).swapaxes(0, 1).ravel()
+    steps = np.r_[steps, places[:,full:].ravel()]
+    labels,start = (_balanced_epoch if balanced else _natural_epoch)(counts, seed, epoch, rows, batch_size, world)
+    if balanced: labels = labels.ravel()[steps]
+    by_class = steps[labels.astype(np.min_scalar_type(len(counts))).argsort(kind='stable')]
+    stop = start + np.bincount(labels, minlength=len(counts))
+    drawn = [_draw(o, seed, c, start[c], stop[c]) for c,o in enumerate(rows_of_class)]
+    places.ravel()[by_class] = np.concatenate(drawn)
+    return places
+
+# %% ../nbs/09_samplers.ipynb #28dcd2b8
+def _readers():
+    """Objects of PyTorch, fastai or accelerate whose methods ask the caller for rows, the nearest first
+
+    A sampler is not told who reads it, but must know: accelerate and fastai share an order out themselves."""
+    frame,readers = sys._getframe(2),[]
+    while frame and frame.f_globals.get('__name__', '').partition('.')[0] in ('torch', 'fastai', 'accelerate'):
+        readers.append(frame.f_locals.get('self'))
+        frame = frame.f_back
+    return readers
+
+def _check_rows(n, readers):
+    "Raise `ValueError` if the loader that asks has fewer rows than the `n` with labels; fastai's must have as many"
+    for reader in readers:
+        rows = None
+        if hasattr(reader, 'get_idxs'): rows = reader.__dict__.get('dl', reader).n  # DistributedDL holds the loader
+        elif hasattr(getattr(reader, '_dataset', None), '__len__'): rows = min(n, len(reader._dataset))  # PyTorch's
+        if rows not in (None, n):
+            raise ValueError(f'the sampler has labels of {n} rows, but the loader reads {rows}: '
+                'targets must be the labels of the training rows, in their order')
+
+# %% ../nbs/09_samplers.ipynb #ad1182c7
+def _share(rank, num_replicas, readers):
+    "This process's number and how many share the rows: what is given, or what `torch.distributed` says"
+    by_accelerate = any(type(o).__name__ in ('BatchSamplerShard', 'DataLoaderDispatcher') for o in readers)
+    world = num_replicas or (1 if by_accelerate else process_count())
+    if rank is None and (world == 1 or process_count() > 1): rank = 0 if world == 1 else dist.get_rank()
+    if rank is not None and rank < world: return rank,world
+    raise ValueError(f'rank must be one of 0 to {world-1}, the processes that share the rows, got {rank}')
+
+# %% ../nbs/09_samplers.ipynb #28df5e95
+class _SharedSampler(Sampler):
+    "A sampler of `n` rows that several processes share, at least so many for each; it knows which epoch comes next"
+    def __init__(self, n, least, seed, rank, num_replicas, drop_last):
+        self._n,self._least,self.epoch,self.drop_last = n,least,0,drop_last
+        self.seed = None if seed is None else _whole_number('seed', seed, 0)
+        self.rank = None if rank is None else _whole_number('rank', rank, 0)
+        self.num_replicas = None if num_replicas is None else _whole_number('num_replicas', num_replicas, 1)
+        if None not in (rank, num_replicas): _share(rank, num_replicas, [])
+        self._numpy_seed = np.random.randint(2**31) if seed is None else None
+
+    def _share(self, readers):
+        "This process's rank, how many processes share the rows, and how many rows each has in an epoch"
+        _check_rows(self._n, readers)
+        rank,world = _share(self.rank, self.num_replicas, readers)
+        rows = self._n//world if self.drop_last else -(-self._n//world)
+        if rows >= self._least: return rank,world,rows
+        raise ValueError(f'{self._n} rows are too few for {world} processes with {self._least} classes each')
+
+    def _seed_and_epoch(self):
+        "Of the epoch that begins, the same in all processes"
+        several = max(self.num_replicas or 1, process_count()) > 1
+        self.epoch += 1
+        return self.seed if self.seed is not None else 0 if several else self._numpy_seed,self.epoch-1
 
     def set_epoch(self,
-        epoch:int, # Number of the epoch
+        epoch:int, # From 0
     ):
-        "Make the next order depend on the seed and this number alone, as for PyTorch's `DistributedSampler`"
-        self._drawn = _ClassRows(self._drawn.of_class, [self.seed, epoch])
-
-    def draw(self,
-        n:int, # How many rows
-        rank:int|None=None, # Of which process; None: this one
-        num_replicas:int|None=None, # Of how many processes; None: as many as share the rows
-    ) -> np.ndarray: # Numbers of rows, shape (n,), int64, batch after batch
-        "The next rows of a process"
-        order = _balanced_order if self.balanced else _natural_order
-        classes = order(self._drawn.rng, self.counts, n, self.batch_size)
-        return self._drawn.fill(classes, self.rank if rank is None else rank, num_replicas or self.num_replicas)
-
-    def __len__(self): return _share(self, sys._getframe(1).f_locals)[-1]
-
-    def __iter__(self):
-        _check_loader(self.counts.sum(), caller := sys._getframe(1).f_locals)
-        rank,number,n,batches = _share(self, caller)
-        rows = self.draw(min(n, batches*self.batch_size), rank, number)
-        return (rows[i:i+self.batch_size].tolist() for i in range(0, len(rows), self.batch_size))
-
-    def get_idxs(self) -> list: # As many rows as there are targets
-        "The rows of an epoch, batch after batch, of all processes; the last batch may be smaller"
-        _check_loader(self.counts.sum(), sys._getframe(1).f_locals)
-        return self.draw(int(self.counts.sum()), 0, 1).tolist()
-
-    def __call__(self,
-        idxs, # The rows that a fastai 2 DataLoader would shuffle
-    ) -> list: # As many rows
-        "The rows of an epoch as a `shuffle_fn`; raises `ValueError` if the loader has another number of rows"
-        _check_number(self.counts.sum(), len(idxs))
-        return self.draw(len(idxs), 0, 1).tolist()
+        "Say which epoch comes next; without, one comes after the other. Processes must be in the same epoch"
+        self.epoch = _whole_number('epoch', epoch, 0)
 
     @property
     def rows(self):
-        "What goes through the rows of an epoch, anew each time, as a PyTorch sampler does"
-        return _Rows(self)
+        "The rows of an epoch one by one, anew each time: a `sampler` for PyTorch's DataLoader"
+        return _RowSampler(self)
+
+    @property
+    def sampler(self):
+        "The same, as PyTorch's batch samplers call it: Lightning and accelerate set its epoch"
+        return self.rows
+
+# %% ../nbs/09_samplers.ipynb #7d409a4e
+class _RowSampler(Sampler):
+    "Rows of a `StratifiedBatchSampler`, one by one, for a loader that makes batches by itself"
+    def __init__(self, sampler, loader=None): self.sampler,self.loader = sampler,loader
+    def __len__(self): return self.sampler._share(_readers())[2]
+    def __iter__(self):
+        size = None if self.loader is None else self.loader.batch_size
+        return itertools.chain.from_iterable(self.sampler._batches(*self.sampler._share(_readers()), size))
+    def set_epoch(self, epoch): self.sampler.set_epoch(epoch)
+    def __repr__(self): return f'{self.sampler!r}.rows'
+
+# %% ../nbs/09_samplers.ipynb #8ddf2285
+def _train_loader(dls):
+    "The training set's loader, and whether it is fastai 2's; raises `TypeError` if there is none"
+    known = getattr(dls, '__dict__', {})
+    if 'train_dl' in known: return dls.train_dl,False
+    if not known.get('loaders'):
+        hint = ': give it learn.dls (fastai 1: learn.data)' if {'dls', 'data'} & set(known) else ''
+        raise TypeError(f"dls must be fastai 2's DataLoaders or fastai 1's DataBunch, got {type(dls).__name__}{hint}")
+    loader = getattr(dls.loaders[0], '__dict__', {}).get('dl', dls.loaders[0])  # DistributedDL holds the loader
+    if hasattr(loader, 'get_idxs'): return loader,True
+    name = f'{type(loader).__module__}.{type(loader).__name__}'
+    raise TypeError(f'the training set must have a DataLoader of fastai, got {name}: '
+        'one of PyTorch takes batch_sampler=StratifiedBatchSampler(targets, batch_size) when it is made')
+
+def _row_count(loader, is_fastai2):
+    n = loader.n if is_fastai2 else len(loader.dataset)
+    if n is None: raise ValueError('the training set has no length, but a sampler chooses rows by number')
+    return n
+
+# %% ../nbs/09_samplers.ipynb #b2978377
+def _number(label):
+    "A row's label as a number; raises `ValueError` if it is none"
+    if isinstance(label, (torch.Tensor, np.ndarray)):
+        size = label.numel() if isinstance(label, torch.Tensor) else label.size
+        if size != 1: raise ValueError(f'a row has a target of shape {tuple(label.shape)} where one label is wanted')
+        label = label.item()
+    if isinstance(label, (Real, np.bool_)): return label
+    raise ValueError(f'a row has a target of type {type(label).__name__} where a number is wanted')
+
+def _each_label(target, n):
+    "Labels of `n` rows, of which `target` returns one; the first row that has no label ends it"
+    try: return [_number(target(i)) for i in range(n)]
+    except ValueError: raise
+    except Exception as e: raise ValueError(f'reading its rows failed with {type(e).__name__}: {e}') from e
+
+# %% ../nbs/09_samplers.ipynb #a5bf00b2
+def _single(targets):
+    "The only one of a row's targets"
+    if len(targets) != 1: raise ValueError(f'its rows have {len(targets)} targets where one is wanted')
+    return targets[0]
+
+def _target_of(item, n_inputs):
+    "What is not input in an item of a dataset"
+    if not isinstance(item, (tuple, list)) or len(item) < 2:
+        raise ValueError(f'its rows are no pairs of input and target, but {type(item).__name__}')
+    return _single(item[len(item)-1 if n_inputs is None else n_inputs:])
+
+# %% ../nbs/09_samplers.ipynb #24c61868
+def _stored_labels(dataset):
+    "Labels that a dataset holds apart from its inputs, None if it does not"
+    if isinstance(dataset, TensorDataset): return dataset.tensors[-1] if len(dataset.tensors) > 1 else None
+    if isinstance(dataset, Subset):
+        labels = _stored_labels(dataset.dataset)
+        return None if labels is None else _one_label(labels)[np.asarray(dataset.indices, dtype=np.int64)]
+    if isinstance(dataset, ConcatDataset):
+        parts = [_stored_labels(o) for o in dataset.datasets]
+        return None if any(o is None for o in parts) else np.concatenate([_one_label(o) for o in parts])
+    if hasattr(dataset, 'y_names') and hasattr(dataset, 'ys'): return dataset.ys.to_numpy()  # fastai 2's TabularPandas
+    y = getattr(dataset, 'y', None) if hasattr(dataset, 'x') else None
+    if isinstance(getattr(y, 'items', None), np.ndarray):  # fastai 1's LabelList
+        _each_label(lambda i: y[i].data, min(1, len(y)))
+        return y.items
+    has_targets = hasattr(dataset, 'targets') and getattr(dataset, 'target_transform', 0) is None  # torchvision's
+    return dataset.targets if has_targets else None
+
+# %% ../nbs/09_samplers.ipynb #e37db514
+def _read_labels(loader, is_fastai2):
+    "Labels of the training rows in the loader's order, an array"
+    dataset,n = loader.dataset,_row_count(loader, is_fastai2)
+    lists,n_inputs = getattr(dataset, '__dict__', {}).get('tls'),getattr(dataset, 'n_inp', None)
+    if lists is not None:  # fastai 2's Datasets
+        targets = _single(lists[n_inputs:])
+        labels = _each_label(targets.__getitem__, len(targets))
+    else: labels = _stored_labels(dataset)
+    if labels is None:
+        read = loader.create_item if is_fastai2 else dataset.__getitem__
+        labels = _each_label(lambda i: _target_of(read(i), n_inputs), n)
+    labels = _one_label(labels)
+    if len(labels) != n: raise ValueError(f'it has {len(labels)} labels, but {n} rows')
+    numbers,procs = len(np.unique(labels)),getattr(getattr(dataset, 'procs', None), 'fs', ())
+    if numbers > 2 and (labels.dtype.kind == 'f' or any(type(o).__name__ == 'RegressionSetup' for o in procs)):
+        raise ValueError(f'its targets are {numbers} different numbers, as in regression (CategoryBlock makes classes)')
+    return labels
+
+# %% ../nbs/09_samplers.ipynb #8f4dd7c8
+class _InFastai2:
+    "What a loader of fastai 2 does with a sampler: it asks for the rows of an epoch, and makes other loaders"
+    def __init__(self, sampler, loader):
+        self.sampler,self.loader = sampler,loader
+        loader.get_idxs,loader.new = self.get_idxs,self.new
+
+    def get_idxs(self): return self.sampler._rows_for_fastai(_readers(), self.loader.bs)
+
+    def new(self, dataset=None, *args, **kwargs):
+        "Another loader; it keeps the sampler if it has the same rows and is not to read them in order"
+        res = type(self.loader).new(self.loader, dataset, *args, **kwargs)
+        is_same = (dataset is None or dataset is self.loader.dataset) and res.n == self.loader.n
+        if is_same and kwargs.get('shuffle', True) and kwargs.get('get_idxs') is None: _InFastai2(self.sampler, res)
+        return res
+
+class _InFastai1:
+    "The same with a loader of fastai 1, which gets the rows by a PyTorch sampler"
+    def __init__(self, sampler, loader, changes=None):
+        rows = _RowSampler(sampler)
+        changes = {**(changes or {}), 'shuffle':False, 'sampler':rows, 'batch_sampler':None}
+        self.sampler,self.loader = sampler,type(loader).new(loader, **changes)
+        rows.loader,self.loader.new = self.loader,self.new
+
+    def new(self, **kwargs):
+        "Another loader; it keeps the sampler, also against `DistributedTrainer`'s, if not to read the rows in order"
+        sampler = kwargs.get('sampler')
+        other = not hasattr(sampler, 'num_replicas') if sampler is not None else not kwargs.get('shuffle', True)
+        other = other or kwargs.get('batch_sampler') is not None
+        if other: return type(self.loader).new(self.loader, **{'sampler':None, **kwargs})
+        return _InFastai1(self.sampler, self.loader, kwargs).loader
+
+# %% ../nbs/09_samplers.ipynb #d09a94f6
+def _labels_and_batch_size(dls):
+    "Of the training set of `dls`; raises `ValueError` if it has no one label a row"
+    loader,is_fastai2 = _train_loader(dls)
+    batch_size = loader.bs if is_fastai2 else loader.batch_size
+    try:
+        if batch_size is None: raise ValueError('it has no batch size')
+        labels = _read_labels(loader, is_fastai2)
+        _split_by_class(labels, batch_size)
+    except (TypeError, ValueError) as e:
+        raise ValueError(f'cannot balance the training set: {e}. '
+            'Labels that you know: StratifiedBatchSampler(targets, batch_size).install(dls)') from e
+    return labels,batch_size
+
+def _install(sampler, n, dls):
+    "Give the training set of `dls` the rows of a sampler for `n` rows"
+    loader,is_fastai2 = _train_loader(dls)
+    rows = _row_count(loader, is_fastai2)
+    if rows != n: raise ValueError(f'the sampler has labels of {n} rows, but the training set has {rows}')
+    if not is_fastai2:
+        dls.train_dl = _InFastai1(sampler, loader).loader
+        return
+    if sampler.rank is not None or sampler.num_replicas is not None:
+        raise ValueError('fastai shares the rows out itself: leave out rank and num_replicas')
+    batches = rows//loader.bs if loader.drop_last else -(-rows//loader.bs)
+    if len(loader) != batches:
+        raise ValueError(f'{type(loader).__name__} gives {len(loader)} batches of its own choice, '
+            f'{rows} rows make {batches}')
+    _InFastai2(sampler, loader)
+
+# %% ../nbs/09_samplers.ipynb #a673ac37
+class StratifiedBatchSampler(_SharedSampler):
+    """Rows of each batch, such that every batch has every class
+
+    Each class is gone through in a random order of its own, over and over: no row comes again before all others of its
+    class did, across batches, epochs and processes. In fastai `balance_batches(dls)` does all; in PyTorch this is a
+    `batch_sampler`, and its `rows` are a `sampler`.
+    Raises `ValueError` for targets that are no labels of one class a row, and for batches too small for all classes."""
+    def __init__(self,
+        targets, # Labels of the training rows (of all processes), shape (n,), numbers
+        batch_size:int=64, # Rows of a batch, in each process
+        balanced:bool=True, # As many rows of each class; False: in proportion to the classes, but at least one
+        seed:int|None=None, # Of the random order; None takes NumPy's, or 0 with several processes
+        rank:int|None=None, # Number of this process, from 0; None asks `torch.distributed`
+        num_replicas:int|None=None, # Processes that share the rows; None asks `torch.distributed`, and is 1 without it
+        drop_last:bool=True, # No batch has fewer rows than `batch_size`; False: the last one of an epoch may
+    ):
+        self.classes,self.counts,self._rows_of_class = _split_by_class(targets, batch_size)
+        super().__init__(sum(self.counts.tolist()), len(self.classes), seed, rank, num_replicas, drop_last)
+        self.batch_size,self.balanced = min(batch_size, self._n),balanced
+
+    def _next_epoch(self, world, rows, batch_size):
+        "The rows of all processes, shape (world, rows)"
+        seed,epoch = self._seed_and_epoch()
+        return _epoch_rows(self._rows_of_class, self.balanced, seed, epoch, rows, min(batch_size, rows), world)
+
+    def _batches(self, rank, world, rows, batch_size=None):
+        "Batches of this process; an epoch begins with its first one, since loaders with workers make two iterators"
+        size = min(batch_size or self.batch_size, rows)
+        order = self._next_epoch(world, rows, size)[rank].tolist()
+        for i in range(0, rows, size): yield order[i:i+size]
+
+    def _rows_for_fastai(self, readers, batch_size):
+        "The rows of all processes, one after the other, as DistributedDL shares them out; in order for `get_preds`"
+        if readers and not hasattr(readers[0], 'get_idxs'): return list(range(self._n))
+        world = process_count()
+        return self._next_epoch(world, -(-self._n//world), batch_size).ravel().tolist()
+
+    def __len__(self):
+        rows = self._share(_readers())[2]
+        return rows//min(self.batch_size, rows) if self.drop_last else -(-rows//self.batch_size)
+
+    def __iter__(self):
+        rank,world,rows = self._share(_readers())
+        return self._batches(rank, world, rows - rows % min(self.batch_size, rows) if self.drop_last else rows)
+
+    def get_idxs(self):
+        """The rows of an epoch, as many as there are targets, batch after batch; the last one may be smaller
+
+        With several processes those of this one; a loader of fastai gets those of all, which it shares out itself."""
+        readers = _readers()
+        share,is_shared = self._share(readers),self.rank is not None or self.num_replicas is not None
+        if readers and not is_shared: return self._rows_for_fastai(readers, self.batch_size)
+        return [i for batch in self._batches(*share) for i in batch]
 
     @classmethod
     def from_dls(cls,
-        dls, # fastai 2 `DataLoaders`, or a `DataBunch` of fastai 1
-        balanced:bool=True, # As many rows of each class; False: in proportion to the classes' shares, but at least one
-        seed:int|None=None, # Of the random order; None takes NumPy's
+        dls, # DataLoaders of fastai 2 or a DataBunch of fastai 1
+        balanced:bool=True, # As many rows of each class; False: in proportion to the classes, but at least one
+        seed:int|None=None, # Of the random order; None takes NumPy's, which fastai's `set_seed` sets
     ): # The sampler
-        "Install a sampler in the training set of `dls`; raises what `balance_batches` does"
-        loader = _training_loader(dls)
-        return _install(dls, loader, cls(_training_labels(loader), _batch_size(loader), balanced, seed))
+        """A sampler with labels and batch size of the training set of `dls`, which trains with it from now on
+
+        Raises `ValueError` where labels cannot be read, are not one of several classes in each row, or are not as many
+        as the rows."""
+        targets,batch_size = _labels_and_batch_size(dls)
+        return cls(targets, batch_size, balanced, seed).install(dls)
+
+    def install(self,
+        dls, # DataLoaders of fastai 2 or a DataBunch of fastai 1
+    ): # This sampler
+        """Let the training set of `dls` give its rows in this order, and `dls.train.new()`, but not by `shuffle=False`
+
+        Raises `ValueError` if the training set has more or fewer rows than there are labels."""
+        _install(self, self._n, dls)
+        return self
 
     def __repr__(self):
-        first = _first_counts(self.classes, self.counts)
-        of = f', rank={self.rank}, num_replicas={self.num_replicas}' if self.num_replicas > 1 else ''
-        return f'StratifiedBatchSampler({{{first}}}, batch_size={self.batch_size}, balanced={self.balanced}{of})'
+        known = [f'{c}: {m}' for c,m in zip(self.classes.tolist(), self.counts.tolist())]
+        given = {o:getattr(self, o) for o in ('seed', 'rank', 'num_replicas') if getattr(self, o) is not None}
+        if not self.drop_last: given['drop_last'] = False
+        each,more = ', '.join(known[:10] + ['...']*(len(known) > 10)),''.join(f', {o}={v}' for o,v in given.items())
+        return f'StratifiedBatchSampler({{{each}}}, batch_size={self.batch_size}, balanced={self.balanced}{more})'
 
-# %% ../nbs/09_samplers.ipynb #8a2d7a0d
-def _training_loader(dls):
-    "The loader of the training set; raises `TypeError` for what holds none"
-    own = getattr(dls, '__dict__', {})
-    if own.get('loaders'): return dls.train  # fastai 2
-    if 'train_dl' in own: return dls.train_dl  # fastai 1
-    inside = next((name for name in ('dls', 'data') if name in own), None)
-    hint = f': pass learn.{inside}' if inside else ''
-    raise TypeError(f"dls must be fastai's DataLoaders, or a DataBunch of fastai 1, got a {type(dls).__name__}{hint}")
-
-def _batch_size(loader):
-    size = getattr(loader, 'bs', None) or getattr(loader, 'batch_size', None)
-    if not size: raise ValueError('the training loader has no batch size')
-    return size
-
-def _unreadable(why):
-    return ValueError(f'cannot read one class a row from the training set: {why}. '
-        'StratifiedBatchSampler(labels, batch_size) takes labels from elsewhere; set dls.train.shuffle_fn to it')
-
-# %% ../nbs/09_samplers.ipynb #67b9cb27
-def _items_of_last(ds, n_inp):
-    "The last element of each item of a data set"
-    res = []
-    for i in range(len(ds)):
-        item = ds[i]
-        if not isinstance(item, (tuple, list)) or len(item) < 2:
-            raise _unreadable(f'its items are no pairs of input and target, but of type {type(item).__name__}')
-        if n_inp and len(item)-n_inp > 1: raise _unreadable(f'its items have {len(item)-n_inp} targets')
-        res.append(item[-1])
-    return res
-
-def _targets_of(ds, n_inp=None):
-    "Targets of a data set, whatever holds them"
-    own = getattr(ds, '__dict__', {})
-    if hasattr(ds, 'y_names') and hasattr(ds, 'ys'):  # a table of fastai 2
-        if len(ds.y_names) != 1: raise _unreadable(f'its table has {len(ds.y_names)} target columns')
-        return ds.ys.iloc[:,0].to_numpy()
-    if 'tls' in own:  # Datasets of fastai 2
-        targets = ds.tls[ds.n_inp:]
-        if len(targets) != 1: raise _unreadable(f'it has {len(targets)} targets')
-        return [targets[0][i] for i in range(len(targets[0]))]
-    if 'y' in own and 'x' in own and hasattr(ds.y, 'items'):  # a LabelList of fastai 1
-        if type(ds.y).__name__ == 'FloatList': raise _unreadable('its targets are the numbers of a regression')
-        return ds.y.items
-    if 'tensors' in own: return ds.tensors[-1]
-    if 'indices' in own and 'dataset' in own:  # torch.utils.data.Subset
-        inner = _class_numbers(_targets_of(ds.dataset, n_inp))
-        return inner[np.asarray(ds.indices)]
-    if 'targets' in own: return ds.targets  # of torchvision
-    if hasattr(ds, '__len__') and hasattr(ds, '__getitem__'): return _items_of_last(ds, n_inp)
-    raise _unreadable(f'a {type(ds).__name__} has no numbered rows')
-
-# %% ../nbs/09_samplers.ipynb #2e5411da
-def _class_numbers(targets):
-    "Targets as an array of whole numbers, shape (n,)"
-    try:
-        if isinstance(targets, list): targets = [torch.as_tensor(o, device='cpu') for o in targets]
-        if isinstance(targets, list) and targets: targets = torch.stack(targets)
-        y = to_tensor(targets, 'targets').cpu()
-    except (TypeError, ValueError, RuntimeError) as e: raise _unreadable(f'its targets are no numbers ({e})') from e
-    if y.ndim > 1 and y.shape[1:].numel() != 1:
-        raise _unreadable(f'its targets have the shape {tuple(y.shape[1:])} each, as many labels or pixels do')
-    whole = not y.is_floating_point() or (y == y.round()).all()
-    if not whole: raise _unreadable('its targets are no whole numbers, as those of a regression')
-    return y.reshape(-1).numpy()
-
-# %% ../nbs/09_samplers.ipynb #b3e7fadc
-def _training_labels(loader):
-    "Labels of the rows of a loader, in their order"
-    kinds = {o.__name__ for o in type(loader).__mro__}
-    if 'LMDataLoader' in kinds: raise _unreadable('a language model has no classes')
-    n_inp = vars(loader).get('_n_inp')
-    labels = _class_numbers(_targets_of(loader.dataset, n_inp))
-    n = getattr(loader, 'n', None) or len(loader.dataset)
-    if len(labels) != n: raise _unreadable(f'it has {len(labels)} labels for {n} rows')
-    return labels
-
-# %% ../nbs/09_samplers.ipynb #9b67db25
-def _shuffles(loader):
-    "Whether a fastai 2 loader asks its `shuffle_fn` for the order of its rows"
-    asked = []
-    loader.shuffle_fn = lambda idxs: asked.append(len(idxs)) or idxs
-    loader.get_idxs()
-    del loader.shuffle_fn
-    return len(asked) > 0
-
-def _without_even_weights(loader):
-    "A loader of fastai 2 that draws rows by weight, with replacement, need not where all weights are equal"
-    weights = vars(loader).get('wgts')
-    draws_by_weight = weights is not None and 'get_idxs' in vars(type(loader))
-    if draws_by_weight and len(weights) and np.ptp(weights) < 1e-12: loader.__class__ = type(loader).__mro__[1]
-
-def _install(dls, loader, sampler):
-    "Let the training loader draw rows from `sampler`, and return it; raises `ValueError` if it has a way of its own"
-    if loader is not vars(dls).get('train_dl'):  # fastai 2
-        shuffled = loader.shuffle
-        for name in ('get_idxs', 'shuffle_fn'): vars(loader).pop(name, None)
-        _without_even_weights(loader)
-        loader.shuffle = True
-        if _shuffles(loader): loader.shuffle_fn = sampler
-        else:
-            loader.shuffle = shuffled
-            raise ValueError(f'a {type(loader).__name__} draws its rows by weight or in another way of its own: '
-                'make the DataLoaders without that')
-    else: dls.train_dl = loader.new(shuffle=False, sampler=sampler.rows)
-    return sampler
-
-# %% ../nbs/09_samplers.ipynb #13409b96
+# %% ../nbs/09_samplers.ipynb #c0f6e3a5
 def balance_batches(
-    dls, # fastai 2 `DataLoaders`, or a `DataBunch` of fastai 1
+    dls, # DataLoaders of fastai 2 or a DataBunch of fastai 1
     balanced:bool=True, # As many rows of each class; False: in proportion to the classes' shares, but at least one
     seed:int|None=None, # Of the random order; None takes NumPy's, which fastai's `set_seed` sets
-) -> StratifiedBatchSampler: # The sampler, which `dls` uses from now on
-    """Let every training batch of `dls` have every class; validation and predictions stay as they are
+): # The `StratifiedBatchSampler`
+    """Train on batches that hold every class: a `StratifiedBatchSampler` orders the training set of `dls`
 
-    Call it again to change it. Raises `ValueError` where labels cannot be read or do not match the rows in number, and
-    `TypeError` for what is no `dls`."""
+    Raises `ValueError` where labels cannot be read, are not one of several classes in each row, or are not as many
+    as the rows."""
     return StratifiedBatchSampler.from_dls(dls, balanced, seed)

@@ -1,33 +1,111 @@
-"One of several processes: saves the rows that a sampler gives it, and the targets that fastai's DistributedDL does."
-import sys, numpy as np, torch, torch.distributed as dist
+"""A process of test_sampler_processes.py: the rows that it reads in each case and epoch, as JSON
+
+`torchrun sampler_worker.py FOLDER` writes FOLDER/RANK.json."""
+import json, os, sys
 from pathlib import Path
-
-rank,world,folder = int(sys.argv[1]),int(sys.argv[2]),Path(sys.argv[3])
-dist.init_process_group('gloo', init_method=f'file://{folder}/meet', rank=rank, world_size=world)
-
-from accelerate.data_loader import BatchSamplerShard
-from fastai.data.core import DataLoaders
-from fastai.distributed import DistributedDL
+import numpy as np, torch, torch.distributed as dist
+from accelerate import Accelerator, DataLoaderConfiguration
+from fastai import distributed as fastai_distributed
+from fastai.callback.core import Callback
+from fastai.data.core import DataLoaders, TfmdDL
+from fastai.learner import Learner
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 from fastai_auroc.samplers import StratifiedBatchSampler, balance_batches
 
-y = np.random.default_rng(0).permutation(np.repeat([0, 1], [900, 100]))
-sampler = StratifiedBatchSampler(y, 30)
-assert (sampler.rank,sampler.num_replicas) == (rank, world)
-np.save(folder/f'rows{rank}.npy', np.concatenate([b for _ in range(2) for b in sampler]))
+n,bs,epochs = 221,12,5  # 18 batches and a rest
+labels = (np.random.default_rng(0).permutation(n) < 31).astype(int) + 2*(np.arange(n) % 40 == 7)
+labels[labels == 3] = 2
+binary = (labels == 1).astype(int)
+rank,world = int(os.environ.get('RANK', 0)),int(os.environ.get('WORLD_SIZE', 0))
 
-shard = BatchSamplerShard(StratifiedBatchSampler(y, 30, seed=7), num_processes=world, process_index=rank, even_batches=False)
-assert len(shard) >= 1000//30//world
-np.save(folder/f'accelerate{rank}.npy', np.concatenate(list(shard)))
+full = n//bs*bs
 
-def broadcast(self, t, rank):
-    "As fastai's, without `.cuda()`"
-    t = torch.tensor(t)
+def rows(y): return TensorDataset(torch.arange(len(y)), torch.tensor(y))
+
+def read(loader):
+    "Rows of each batch in each epoch"
+    return [[b[0].tolist() for b in loader] for _ in range(epochs)]
+
+def sampler(y=labels, **kwargs): return StratifiedBatchSampler(y, bs, **kwargs)
+
+def by_batch(**kwargs): return read(DataLoader(rows(labels), batch_sampler=sampler(**kwargs)))
+
+def by_row(**kwargs): return read(DataLoader(rows(labels), sampler=sampler(**kwargs).rows, batch_size=bs))
+
+def indices(**kwargs):
+    s = sampler(**kwargs)
+    order = [s.get_idxs() for _ in range(epochs)]
+    return [[o[i:i+bs] for i in range(0, len(o), bs)] for o in order]
+
+def workers(): return read(DataLoader(rows(labels), batch_sampler=sampler(), num_workers=1))
+
+def one_process_alone():
+    "What only the first process makes and reads blocks nobody"
+    if rank == 0: list(sampler())
+    return by_batch()
+
+def out_of_step():
+    "One has read more, then all say which epoch it is"
+    s,res = sampler(),[]
+    for epoch in range(epochs):
+        if rank == 1: list(s)
+        s.set_epoch(epoch)
+        res.append(list(s))
+    return res
+
+def made_before(): return [list(early) for _ in range(epochs)]
+
+def accelerated(way, **kwargs):
+    "accelerate shares the batches out"
+    config = DataLoaderConfiguration(**kwargs)
+    y = labels if way == 'batch' else labels[:full]
+    how = dict(batch_sampler=sampler(y))
+    if way == 'row': how = dict(sampler=sampler(y).rows, batch_size=bs, drop_last=True)
+    loader = Accelerator(cpu=True, dataloader_config=config).prepare(DataLoader(rows(y), **how))
+    seen = read(loader)
+    return [[len(loader)], *seen]
+
+class Seen(Callback):
+    "Rows of the training batches, which are the first column"
+    def before_fit(self): self.seen = []
+    def before_train(self): self.seen.append([])
+    def before_batch(self):
+        if self.training: self.seen[-1].append(self.xb[0][:,0].long().tolist())
+
+def _broadcast(self, t, rank):
+    "fastai's, without its `.cuda()`"
+    t = torch.LongTensor(t)
     dist.broadcast(t, rank)
     return t.tolist()
 
-DistributedDL._broadcast = broadcast
-ds = [(torch.tensor([float(i)]), int(o)) for i,o in enumerate(y)]
-dls = DataLoaders.from_dsets(ds, ds[:100], bs=30, num_workers=0, device='cpu')
-balance_batches(dls)
-np.save(folder/f'fastai{rank}.npy', torch.cat([b[-1] for b in DistributedDL(dls.train, rank=rank, world_size=world)]).numpy())
-dist.destroy_process_group()
+def fastai(how, balanced=True):
+    "A Learner in `distrib_ctx`, whose loaders share out what they get"
+    items = list(zip(torch.arange(n)[:,None].float(), torch.tensor(binary)))
+    dls = DataLoaders(*(TfmdDL(items, bs=bs, shuffle=o, num_workers=0) for o in (True, False)), device='cpu')
+    if how == 'installed': balance_batches(dls, balanced)
+    else: dls.train.get_idxs = StratifiedBatchSampler(binary, bs, balanced).get_idxs
+    learn = Learner(dls, nn.Linear(1, 2), nn.CrossEntropyLoss(), lr=0., cbs=(seen := Seen()))
+    with learn.distrib_ctx(sync_bn=False, cpu=True), learn.no_bar(), learn.no_logging(): learn.fit(epochs)
+    return seen.seen
+
+cases = {'by batch': by_batch, 'by row': by_row, 'indices': indices, 'in workers': workers, 'one process alone': one_process_alone,
+    'out of step': out_of_step, 'made before the group': made_before, 'seed': lambda: by_batch(seed=7),
+    'natural': lambda: by_batch(balanced=False), 'natural by row': lambda: by_row(balanced=False),
+    'last kept': lambda: by_batch(drop_last=False), 'natural, last kept': lambda: by_batch(balanced=False, drop_last=False),
+    'accelerate': lambda: accelerated('batch'), 'accelerate by row': lambda: accelerated('row'),
+    'accelerate dispatches': lambda: accelerated('batch', dispatch_batches=True), 'fastai': lambda: fastai('installed'),
+    'fastai by hand': lambda: fastai('by hand'), 'fastai natural': lambda: fastai('installed', False)}
+
+if __name__ == '__main__':
+    fastai_distributed.DistributedDL._broadcast = _broadcast
+    np.random.seed(rank)  # Processes that nobody seeded alike
+    early = sampler()
+    dist.init_process_group('gloo')
+    torch.set_num_threads(1)
+    got = {}
+    for name,f in cases.items():
+        try: got[name] = f()
+        except Exception as e: got[name] = f'{type(e).__name__}: {e}'
+    (Path(sys.argv[1])/f'{rank}.json').write_text(json.dumps(got))
+    dist.destroy_process_group()

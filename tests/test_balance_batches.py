@@ -1,318 +1,518 @@
-"Balanced batches without a word about labels: what is read from a training set, what is installed, and how the rows lie."
-import copy, numpy as np, pytest, subprocess, sys, torch
-from pathlib import Path
+"balance_batches with fastai 2: whose labels it reads, what trains on them, what stays as it was, and what is refused."
+import copy, pickle
+import numpy as np, pandas as pd, pytest, torch
+from fastai.callback.core import Callback
 from fastai.data.block import CategoryBlock, DataBlock, MultiCategoryBlock, RegressionBlock, TransformBlock
-from fastai.data.core import DataLoaders, Datasets
+from fastai.data.core import DataLoaders, Datasets, TfmdLists
 from fastai.data.load import DataLoader
-from fastai.data.transforms import Categorize, IndexSplitter, ItemGetter
+from fastai.data.transforms import Categorize, ColReader, IndexSplitter, ItemGetter
+from fastai.distributed import DistributedDL
+from fastai.interpret import ClassificationInterpretation
 from fastai.learner import Learner, load_learner
-from fastai.tabular.all import Categorify, Normalize, TabularDataLoaders, TabularPandas, tabular_learner
+from fastai.losses import BCEWithLogitsLossFlat
+from fastai.tabular.all import Categorify, TabularDataLoaders, TabularPandas, tabular_learner
 from fastai.text.core import BaseTokenizer
 from fastai.text.data import TextDataLoaders
-from fastai.vision.all import ImageDataLoaders, PILImage
-from hypothesis import given, settings, strategies as st
-from test_sampler import Seen, labels_of, quietly, rare_rows
+from fastai.torch_core import set_seed
+from fastai.vision.core import PILImage
+from fastai.vision.data import ImageBlock, ImageDataLoaders, MaskBlock
+from PIL import Image
 from torch import nn
-from torch.utils.data import BatchSampler, DataLoader as TorchLoader, Sampler, Subset, TensorDataset
-from fastai_auroc.losses import AUROCLoss
-from fastai_auroc.samplers import StratifiedBatchSampler, balance_batches
+from torch.utils.data import ConcatDataset, DataLoader as TorchLoader, IterableDataset, Subset, TensorDataset
+from fastai_auroc.all import AUROC, AUROCLoss, StratifiedBatchSampler, balance_batches
 
 pytestmark = pytest.mark.usefixtures('one_thread')
-steady = settings(max_examples=60, deadline=None, derandomize=True)
+kinds = pytest.mark.parametrize('balanced', [True, False])
 
-# How the rows lie
+n,n_valid,bs = 200,40,16
+rng = np.random.default_rng(0)
+labels = (rng.permutation(n) < 20).astype(int)  # 10 %
+x = torch.tensor(rng.normal(size=(n, 3)), dtype=torch.float32)
+parts = list(range(n-n_valid)),list(range(n-n_valid, n))
+frame = pd.DataFrame(dict(a=x[:,0].numpy(), b=x[:,1].numpy(),
+    words=[' '.join(['one two three four'.split()[i % 4]]*(1 + i*7 % 9)) for i in range(n)], name=np.where(labels, 'yes', 'no'),
+    number=labels, three=np.arange(n) % 3, tags=np.where(labels, 'yes;odd', 'no')))
+is_train = np.arange(n) < n-n_valid
+quiet = dict(num_workers=0, device='cpu')
 
-def worst_slice(y, k):
-    "The largest distance of a class's count in a slice from its share, over all slices, by running sums"
-    worst = 0.
-    for c in range(k):
-        ahead = np.r_[0, np.cumsum(y == c)] - np.arange(len(y)+1)/k
-        worst = max(worst, ahead.max()-ahead.min())  # the largest difference of two running sums is that of the worst slice
-    return worst
+# Makers of DataLoaders, each with the labels of its training rows in the loader's order
 
-@given(st.lists(st.integers(1, 120), min_size=2, max_size=6), st.integers(0, 80), st.integers(0, 99))
-@steady
-def test_any_slice_is_balanced(counts, more, seed):
-    "Of any m consecutive rows each class has m/k within 2(1 - 1/k), wherever they begin"
-    y,k = labels_of(counts),len(counts)
-    for rows in (s := StratifiedBatchSampler(y, k+more, seed=seed)).get_idxs(), [i for b in s for i in b], list(s.rows):
-        assert worst_slice(y[rows], k) <= 2*(1-1/k) + 1e-9
-        for i in range(0, len(rows)-k+1, k): assert sorted(y[rows[i:i+k]]) == list(range(k))
+def tabular(y_names, splits=parts, df=frame, **kwargs):
+    to = TabularPandas(df, [Categorify], cont_names=['a', 'b'], y_names=y_names, splits=splits, **kwargs)
+    return to.dataloaders(bs=bs)
 
-def test_the_issue():
-    "Batches of 64 read in slices of 32, which had one class each"
-    y = labels_of([900, 100])
-    rows = np.array(StratifiedBatchSampler(y, 64, seed=0).get_idxs())
-    assert {y[rows[i:i+32]].sum() for i in range(0, 992, 32)} == {16}
-    assert len({tuple(y[rows[i:i+2]]) for i in range(0, 1000, 2)}) == 2  # in random order within a group
+def table(path): return tabular('name', y_block=CategoryBlock())
+def table_of_numbers(path): return tabular('number')
+def table_from_df(path):
+    return TabularDataLoaders.from_df(frame, cont_names=['a', 'b'], y_names='name', y_block=CategoryBlock(),
+        valid_idx=parts[1], bs=bs)
+def table_in_another_order(path):
+    "Rows are those of the split, not of the frame"
+    return tabular('name', (parts[0][::-1], parts[1]), y_block=CategoryBlock())
+def text(path):
+    "Tokenising sorts the frame's rows by length, and the split takes others than those of the frame"
+    return TextDataLoaders.from_df(frame, text_col='words', label_col='name', valid_idx=parts[1], bs=bs, seq_len=10,
+        tok_tfm=BaseTokenizer(), **quiet)
+def weighted(path):
+    block = DataBlock((TransformBlock, CategoryBlock), get_x=ItemGetter(0), get_y=ItemGetter(1),
+        splitter=IndexSplitter(parts[1]))
+    return block.weighted_dataloaders(list(zip(x, labels.tolist())), np.ones(n), bs=bs, **quiet)
+def block(path):
+    return DataBlock((TransformBlock, CategoryBlock), get_x=lambda r: torch.tensor([r['a'], r['b']]).float(), get_y=ColReader('name'),
+        splitter=IndexSplitter(parts[1])).dataloaders(frame, bs=bs, **quiet)
+def two_inputs(path):
+    return DataBlock((TransformBlock, TransformBlock, CategoryBlock), n_inp=2, getters=[ItemGetter(0), ItemGetter(0), ItemGetter(1)],
+        splitter=IndexSplitter(parts[1])).dataloaders(list(zip(x, frame.name)), bs=bs, **quiet)
+def datasets(path): return Datasets(range(n), [[lambda i: x[i]], [lambda i: frame.name[i], Categorize()]], splits=parts).dataloaders(bs=bs, **quiet)
+def of_datasets(path):
+    "`from_dsets` of two Datasets"
+    d = Datasets(range(n), [[lambda i: x[i]], [lambda i: frame.name[i], Categorize()]], splits=parts)
+    return DataLoaders.from_dsets(d.train, d.valid, bs=bs, **quiet)
+def of_lists(path):
+    rows = list(zip(x, torch.tensor(labels)))
+    return DataLoaders.from_dsets(rows[:-n_valid], rows[-n_valid:], bs=bs, **quiet)
+def pair_of(i): return x[i],torch.tensor(labels[i])
+def tfmd_lists(path): return TfmdLists(range(n), pair_of, splits=parts).dataloaders(bs=bs, **quiet)
+def bools(path):
+    rows = [(a, bool(b)) for a,b in zip(x, labels)]
+    return DataLoaders(DataLoader(rows[:-n_valid], bs=bs, shuffle=True), DataLoader(rows[-n_valid:], bs=bs))
+def ones_by_one(path):
+    "Targets of shape (1,), floats, as for binary cross-entropy"
+    rows = list(zip(x, torch.tensor(labels)[:,None].float()))
+    return DataLoaders(DataLoader(rows[:-n_valid], bs=bs, shuffle=True, drop_last=True), DataLoader(rows[-n_valid:], bs=bs))
+def tensors(path):
+    ds = TensorDataset(x, torch.tensor(labels))
+    return DataLoaders.from_dsets(Subset(ds, parts[0]), Subset(ds, parts[1]), bs=bs, **quiet)
+def joined(path):
+    ds = TensorDataset(x, torch.tensor(labels))
+    return DataLoaders.from_dsets(ConcatDataset([Subset(ds, parts[0][:50]), Subset(ds, parts[0][50:])]),
+        Subset(ds, parts[1]), bs=bs, **quiet)
 
-@pytest.mark.parametrize('counts', [(900, 100), (500, 300, 200), (100,)*10])
-@pytest.mark.parametrize('stride', [2, 3, 4, 8])
-def test_a_strided_shard_has_every_class(counts, stride):
-    "Each class is within six standard deviations of its share among every second, third, ... row"
-    y,k = labels_of(counts),len(counts)
-    for seed in range(5):
-        rows = np.array(StratifiedBatchSampler(y, 60, seed=seed).get_idxs())
-        for first in range(stride):
-            shard = np.bincount(y[rows[first::stride]], minlength=k)
-            assert (np.abs(shard - shard.sum()/k) <= 6*(shard.sum()/k*(1-1/k))**.5).all()
+class Photos:
+    "A dataset as those of torchvision: `targets` beside the images"
+    transform = target_transform = None
+    opened = 0
+    def __init__(self, rows): self.rows,self.targets = rows,labels[rows].tolist()
+    def __len__(self): return len(self.rows)
+    def __getitem__(self, i):
+        Photos.opened += 1
+        return x[self.rows[i]],self.targets[i]
 
-@given(st.lists(st.integers(1, 120), min_size=2, max_size=5), st.integers(0, 80), st.integers(0, 99))
-@steady
-def test_natural_batches(counts, more, seed):
-    "One row of each class at least; within a batch the rows of a class lie evenly apart"
-    y,bs = labels_of(counts),len(counts)+more
-    for batch in StratifiedBatchSampler(y, bs, balanced=False, seed=seed):
-        mine = y[batch]
-        assert np.bincount(mine, minlength=len(counts)).min() >= 1
-        for c,n in enumerate(np.bincount(mine)): assert np.abs(np.flatnonzero(mine == c)*n/len(mine) - np.arange(n)).max() <= len(counts) + 1
+def torchvision(path): return DataLoaders.from_dsets(Photos(parts[0]), Photos(parts[1]), bs=bs, **quiet)
 
-def test_a_million_rows():
-    "In an order for each of two prevalences every row has a place"
-    y = (np.arange(10**6) % 1000 == 0).astype(int)
-    assert np.bincount(y[StratifiedBatchSampler(y, 64, seed=0).get_idxs()]).tolist() == [500_000, 500_000]
-    assert y[StratifiedBatchSampler(y, 64, balanced=False, seed=0).get_idxs()].sum() == 15_625
+@pytest.fixture(scope='module')
+def pictures(tmp_path_factory):
+    "Folder of images, named after their labels"
+    folder = tmp_path_factory.mktemp('pictures')
+    grey = [np.full((4, 4, 3), i, dtype=np.uint8) for i in range(n)]
+    for i,name in enumerate(frame.name): Image.fromarray(grey[i]).save(folder/f'{name}_{i:03}.png')
+    return folder
 
-# Training sets
+makers = [table, table_of_numbers, table_from_df, table_in_another_order, text, weighted, block, two_inputs, datasets,
+    of_datasets, of_lists, tfmd_lists, bools, ones_by_one, tensors, joined, torchvision]
+every_maker = pytest.mark.parametrize('make', makers, ids=lambda f: f.__name__)
 
-def tabular(adult, sms, path):
-    df = rare_rows(adult, 800, adult.income == adult.income.max(), .05)
-    return TabularDataLoaders.from_df(df, path=path, procs=[Categorify, Normalize], cat_names=['education'], cont_names=['age'], y_names='income',
-        y_block=CategoryBlock(), valid_idx=range(600, 800), bs=32)
+def targets_of(dl): return [b[-1].flatten().long() for b in dl]
 
-def plain_targets(adult, sms, path):
-    "A table whose target is a number, without a CategoryBlock"
-    df = rare_rows(adult, 800, adult.income == adult.income.max(), .05)
-    to = TabularPandas(df.assign(high=(df.income == adult.income.max()).astype(int)), procs=[Categorify, Normalize], cat_names=['education'],
-        cont_names=['age'], y_names='high', splits=(list(range(600)), list(range(600, 800))))
-    return to.dataloaders(bs=32, path=path)
+def in_order(dls):
+    "Targets of the training rows, read by fastai from the first to the last"
+    return torch.cat(targets_of(dls.train.new(shuffle=False, drop_last=False, get_idxs=lambda: list(range(dls.train.n)))))
 
-def text(adult, sms, path):
-    df = rare_rows(sms, 400, sms.spam == sms.spam.max(), .05).assign(text=lambda o: o.text.str[:40])
-    return TextDataLoaders.from_df(df, path=path, text_col='text', label_col='spam', valid_idx=range(300, 400), bs=32, seq_len=20,
-        tok_tfm=BaseTokenizer(), num_workers=0)
+def rows_of(dl): return list(dl.get_idxs())
 
-def vision(adult, sms, path):
-    rng = np.random.default_rng(0)
-    files = [path/f'{"rare" if i % 20 == 0 else "common"}_{i}.png' for i in range(120)]
-    for file in files: PILImage.create(rng.integers(0, 255, (8, 8, 3), dtype=np.uint8)).save(file)
-    return ImageDataLoaders.from_name_func(path, files, lambda o: o.split('_')[0], valid_pct=.2, seed=0, bs=16, num_workers=0)
-
-def block(adult, sms, path):
-    items = [(torch.randn(3), 'b' if i % 15 == 0 else 'a') for i in range(400)]
-    data = DataBlock((TransformBlock, CategoryBlock), get_x=ItemGetter(0), get_y=ItemGetter(1), splitter=IndexSplitter(range(300, 400)))
-    return data.dataloaders(items, bs=32, num_workers=0)
-
-def datasets(adult, sms, path):
-    names = [f'{"xyz"[min(i % 10, 2)]}{i}' for i in range(300)]
-    ds = Datasets(names, [[lambda o: torch.tensor([float(o[1:])])], [lambda o: o[0], Categorize()]], splits=(list(range(250)), list(range(250, 300))))
-    return ds.dataloaders(bs=30, num_workers=0)
-
-def pairs(adult, sms, path):
-    ds = [(torch.randn(3), torch.tensor(int(i % 20 == 0))) for i in range(400)]
-    return DataLoaders.from_dsets(ds[:300], ds[300:], bs=32, num_workers=0)
-
-def of_tensors(adult, sms, path):
-    ds = TensorDataset(torch.randn(400, 3), (torch.arange(400) % 20 == 0).long())
-    return DataLoaders.from_dsets(ds, ds, bs=32, num_workers=0)
-
-def subset(adult, sms, path):
-    ds = TensorDataset(torch.randn(400, 3), (torch.arange(400) % 20 == 0).long())
-    return DataLoaders.from_dsets(Subset(ds, range(399, 99, -1)), Subset(ds, range(100)), bs=32, num_workers=0)
-
-def loaders(adult, sms, path):
-    ds = [(torch.randn(3), int(i % 20 == 0)) for i in range(400)]
-    return DataLoaders(DataLoader(ds, bs=32), DataLoader(ds, bs=32))  # one that does not shuffle
-
-makers = dict(tabular=tabular, plain_targets=plain_targets, text=text, vision=vision, block=block, datasets=datasets, pairs=pairs,
-    of_tensors=of_tensors, subset=subset, loaders=loaders)
-every_maker = pytest.mark.parametrize('name', makers)
-
-def targets_of(dl): return [b[-1].flatten().cpu().long() for b in dl]
-
-def in_order(dl): return torch.cat(targets_of(dl.new(shuffle=False, drop_last=False)))
+@kinds
+@every_maker
+def test_labels_and_batches(make, balanced, tmp_path):
+    "Labels are those of the loader's rows, and each batch of the size the loader has holds both classes"
+    set_seed(0)
+    dls = make(tmp_path)
+    before,y = len(dls.train),in_order(dls)
+    drop_last = dls.train.drop_last
+    sampler = balance_batches(dls, balanced, seed=3)
+    assert isinstance(sampler, StratifiedBatchSampler) and sampler.balanced is balanced
+    assert sampler.batch_size == bs == dls.train.bs
+    assert sampler.counts.tolist() == torch.bincount(y).tolist()
+    if make is not text: assert sampler.counts.tolist() == np.bincount(labels[:-n_valid]).tolist()
+    rows = rows_of(dls.train)
+    assert len(rows) == n-n_valid
+    for _ in range(2):
+        batches = targets_of(dls.train)
+        assert len(batches) == len(dls.train) == before and dls.train.drop_last == drop_last
+        for b in batches: assert len(b) == bs and (b.sum() == bs//2 if balanced else b.sum() in (1, 2, 3))
+    rows = rows_of(dls.train)
+    for i in range(0, len(rows), bs): assert 0 < y[rows[i:i+bs]].sum() < bs
+    in_loader = dls.train.new(get_idxs=lambda: rows)
+    assert torch.cat(targets_of(in_loader)).equal(y[rows][:len(in_loader)*bs])
 
 @every_maker
-@pytest.mark.parametrize('balanced', [True, False])
-def test_installed(name, balanced, adult, sms, tmp_path):
-    "Every batch of the loader and of those made from it has every class; predictions see all rows in order"
-    dls = makers[name](adult, sms, tmp_path)
-    before,k = in_order(dls.train),len(in_order(dls.train).unique())
-    assert name == 'datasets' or any(len(b.unique()) < k for _ in range(20) for b in targets_of(dls.train))
-    sampler = balance_batches(dls, balanced)
-    assert isinstance(sampler, StratifiedBatchSampler) and sampler.batch_size == dls.train.bs and sampler.balanced == balanced
-    assert sampler.counts.tolist() == before.bincount().tolist()
-    for dl in (dls.train, dls.train, dls.train.new(), dls.train.new(drop_last=True), copy.copy(dls.train)):
-        seen = targets_of(dl)
-        assert len(seen) == len(dl) and all(len(b.unique()) == k for b in seen if len(b) == dl.bs)
-        if balanced: assert all(int(b.bincount().max()-b.bincount().min()) <= 1 for b in seen if len(b) == dl.bs)
-    if balanced:
-        for b in targets_of(dls.train.new(bs=10)): assert len(b) < 10 or b.bincount().max()-b.bincount().min() <= 2
-    assert in_order(dls.train).equal(before)
-    again = balance_batches(dls, not balanced)
-    assert again is not sampler and dls.train.shuffle_fn is again
+def test_from_dls_installs_too(make, tmp_path):
+    dls = make(tmp_path)
+    sampler = StratifiedBatchSampler.from_dls(dls, seed=1)
+    assert type(sampler) is StratifiedBatchSampler
+    assert all(b.sum() == bs//2 for b in targets_of(dls.train))
+    again = copy.deepcopy(dls)
+    balance_batches(again, seed=1)
+    StratifiedBatchSampler.from_dls(dls, seed=1)
+    assert rows_of(dls.train) == rows_of(again.train)
 
-def test_from_dls_is_the_same(adult, sms, tmp_path):
-    dls = tabular(adult, sms, tmp_path)
-    sampler = StratifiedBatchSampler.from_dls(dls, seed=3)
-    one = torch.cat(targets_of(dls.train))
-    assert balance_batches(dls, seed=3) is not sampler and torch.cat(targets_of(dls.train)).equal(one)
+def test_labels_row_by_row(tmp_path):
+    "Row by row: those of the frame, of the split in its order, of the text that the loader has in that row"
+    for make in (table, table_in_another_order, text, datasets):
+        dls = make(tmp_path)
+        balance_batches(dls)
+        want = labels[parts[0][::-1] if make is table_in_another_order else parts[0]]
+        if make is text: want = (dls.train_ds.items.name == 'yes').to_numpy().astype(int)
+        rows = rows_of(dls.train)
+        assert all(want[rows[i:i+bs]].sum() == bs//2 for i in range(0, len(rows), bs))
 
-def test_images_stay_closed(adult, sms, tmp_path):
-    "Labels come from names: files that are gone do not matter"
-    dls = vision(adult, sms, tmp_path)
-    for file in tmp_path.glob('*.png'): file.unlink()
-    assert balance_batches(dls).counts.sum() == 96
-
-def test_a_learner(adult, sms, tmp_path):
-    "trains on balanced batches, finds a learning rate, predicts its training set in order, is copied and exported"
-    dls = tabular(adult, sms, tmp_path)
-    y = torch.from_numpy(dls.train.ys.to_numpy().flatten()).long()
+def test_several_classes(tmp_path):
+    dls = tabular('three', y_block=CategoryBlock())
     balance_batches(dls)
-    learn = tabular_learner(dls, layers=[10], loss_func=AUROCLoss())
-    quietly(learn, 'fit', 2, cbs=(seen := Seen()))
-    assert len(seen.targets) == 2*18 and all(b.sum() == 16 for b in seen.targets)
-    assert quietly(learn, 'get_preds', ds_idx=0)[1].flatten().equal(y)
-    twin = copy.deepcopy(learn)
-    quietly(twin, 'fit', 1, cbs=(seen := Seen()))
-    assert len(seen.targets) == 18 and all(b.sum() == 16 for b in seen.targets)
-    with learn.no_bar(): assert learn.lr_find(num_it=5, show_plot=False).valley > 0
-    valid = quietly(learn, 'get_preds')[0]
+    assert all(sorted(torch.bincount(b, minlength=3).tolist()) == [5, 5, 6] for b in targets_of(dls.train))
+
+def image_dls(pictures, **kwargs):
+    block = DataBlock((ImageBlock, CategoryBlock), get_items=lambda p: sorted(p.iterdir(), key=lambda o: o.stem[-3:]),
+        get_y=lambda o: o.stem.split('_')[0], splitter=IndexSplitter(parts[1]), **kwargs)
+    return block.dataloaders(pictures, bs=bs, **quiet)
+
+def test_images_are_not_opened(pictures, monkeypatch):
+    opened,create = [],PILImage.create
+    dls = image_dls(pictures)
+    monkeypatch.setattr(PILImage, 'create',
+        classmethod(lambda cls, *args, **kwargs: opened.append(1) or create(*args, **kwargs)))
+    sampler = balance_batches(dls)
+    assert not opened and sampler.counts.tolist() == np.bincount(labels[:-n_valid]).tolist()
+    assert all(b.sum() == bs//2 for b in targets_of(dls.train))
+
+def test_images_by_name(pictures):
+    dls = ImageDataLoaders.from_name_func(pictures, sorted(pictures.iterdir()), lambda o: o.split('_')[0], seed=0,
+        bs=bs, **quiet)
+    balance_batches(dls)
+    assert all(b.sum() == bs//2 for b in targets_of(dls.train))
+
+def test_torchvision_images_are_not_opened(tmp_path):
+    dls = torchvision(tmp_path)
+    Photos.opened = 0
+    balance_batches(dls)
+    assert not Photos.opened
+
+# Other loaders made of it
+
+def test_new_loaders_keep_it(tmp_path):
+    "For training; not those that read the rows in order, or other rows"
+    dls = table(tmp_path)
+    y = in_order(dls)
+    balance_batches(dls, seed=0)
+    def balanced(dl, size=bs): return all(abs(2*b.sum() - len(b)) <= 2 for b in targets_of(dl)) and dl.bs == size
+    for dl in (dls.train.new(), dls.train.new().new().new(), dls.train.new(bs=bs), dls.train.new(shuffle=True),
+        dls.train.new(dls.train_ds), dls.train.new(num_workers=0)):
+        assert balanced(dl) and rows_of(dl) != rows_of(dl) and len(rows_of(dl)) == n-n_valid
+    assert balanced(dls.train.new(bs=10), 10) and balanced(dls.train.new().new(bs=7), 7)
+    for dl in (dls.train.new(shuffle=False), dls.train.new(shuffle=False, drop_last=False),
+        dls.train.new().new(shuffle=False), dls.train.new(shuffle=False).new()):
+        assert rows_of(dl) == list(range(n-n_valid)) and type(dl) is type(dls.train)
+    assert torch.cat(targets_of(dls.train.new(shuffle=False, drop_last=False))).equal(y)
+    assert rows_of(dls.train.new(get_idxs=lambda: [3, 1])) == [3, 1]
+    assert rows_of(dls.train.new(dls.valid_ds, shuffle=False)) == list(range(n_valid))
+    assert max(rows_of(dls.train.new(dls.valid_ds))) < n_valid
+    assert rows_of(dls.test_dl(frame[:7])) == list(range(7))
+    assert rows_of(dls.valid) == list(range(n_valid))
+
+def test_natural_shares_follow_the_batch_size_of_the_new_loader(tmp_path):
+    dls = table(tmp_path)
+    balance_batches(dls, balanced=False, seed=0)
+    for size in (8, 11, 32):
+        dl = dls.train.new(bs=size)
+        assert all(1 <= b.sum() < len(b) for _ in range(3) for b in targets_of(dl) if len(b) == size)
+
+def test_natural_shares_follow_a_batch_size_that_is_set(tmp_path):
+    dls = table(tmp_path)
+    balance_batches(dls, balanced=False, seed=0)
+    dls.train.bs = 8
+    assert all(1 <= b.sum() < 8 for _ in range(3) for b in targets_of(dls.train))
+
+def test_text_loaders_keep_it(tmp_path):
+    dls = text(tmp_path)
+    res = dls.train.res
+    balance_batches(dls)
+    for dl in (dls.train.new(), dls.train.new(bs=8)): assert all(2*b.sum() == len(b) for b in targets_of(dl)) and list(dl.res) == list(res)
+    assert sorted(rows_of(dls.train.new(shuffle=False))) == list(range(n-n_valid))
+
+def test_the_second_replaces_the_first(tmp_path):
+    dls = table(tmp_path)
+    balance_batches(dls)
+    natural = balance_batches(dls, balanced=False)
+    assert all(b.sum() in (1, 2, 3) for b in [*targets_of(dls.train), *targets_of(dls.train.new())])
+    assert natural.epoch == 2
+    assert rows_of(dls.train.new(shuffle=False)) == list(range(n-n_valid))
+    balance_batches(dls)
+    assert all(b.sum() == bs//2 for b in [*targets_of(dls.train), *targets_of(dls.train.new())])
+
+@pytest.mark.parametrize('again', [copy.deepcopy, lambda o: pickle.loads(pickle.dumps(o))], ids=['deepcopy', 'pickle'])
+def test_copies(again, tmp_path):
+    "Go their own way, in the same order"
+    dls = table(tmp_path)
+    balance_batches(dls, seed=0)
+    other = again(dls)
+    assert other.train is not dls.train and rows_of(other.train) == rows_of(dls.train)
+    rows_of(other.train)
+    assert rows_of(other.train.new()) != rows_of(dls.train)
+    assert other.train.new(bs=4).bs == 4 and rows_of(other.train.new(shuffle=False)) == list(range(n-n_valid))
+    other.train.bs = 4
+    assert other.train.new().bs == 4 and dls.train.new().bs == bs
+
+# What a Learner does with it
+
+class Seen(Callback):
+    "Targets of the training batches"
+    def before_fit(self): self.targets = []
+    def before_batch(self):
+        if self.training: self.targets.append(self.yb[0].flatten().long().cpu())
+
+def quietly(learn, f, *args, **kwargs):
+    with learn.no_bar(), learn.no_logging(): return getattr(learn, f)(*args, **kwargs)
+
+def learner(make, path):
+    dls = make(path)
+    dls.path = path
+    if make in (table, table_from_df): return tabular_learner(dls, layers=[8], loss_func=AUROCLoss(), metrics=AUROC())
+    model = nn.Linear(3, 1 if make is ones_by_one else 2)
+    return Learner(dls, model, AUROCLoss() if make is not ones_by_one else BCEWithLogitsLossFlat(), metrics=AUROC(), path=path)
+
+@pytest.mark.parametrize('make', [table, weighted, datasets, of_lists, tfmd_lists, ones_by_one, tensors],
+    ids=lambda f: f.__name__)
+def test_training(make, tmp_path):
+    learn = learner(make, tmp_path)
+    train,y,size = learn.dls.train,in_order(learn.dls),len(learn.dls.train)
+    before = quietly(learn, 'get_preds', ds_idx=0)
+    balance_batches(learn.dls)
+    after = quietly(learn, 'get_preds', ds_idx=0)
+    assert after[0].equal(before[0]) and after[1].flatten().long().equal(y)
+    quietly(learn, 'fit', 3, cbs=(seen := Seen()))
+    assert len(seen.targets) == 3*size and all(o.sum() == bs//2 for o in seen.targets) and learn.dls.train is train
+    after = quietly(learn, 'get_preds', ds_idx=0)
+    assert after[1].flatten().long().equal(y) and len(quietly(learn, 'get_preds')[0]) == n_valid
+    assert len(quietly(learn, 'get_preds', dl=learn.dls.train.new(shuffle=False, drop_last=False))[0]) == n-n_valid
+    with learn.no_bar(): assert learn.lr_find(num_it=6, show_plot=False).valley > 0
+    quietly(learn, 'fit_one_cycle', 1, cbs=(seen := Seen()))
+    assert all(o.sum() == bs//2 for o in seen.targets)
+
+@pytest.mark.parametrize('by_hand', [False, True])
+def test_predictions_of_the_training_loader_itself(by_hand, tmp_path):
+    "Its rows in their order, each once; so does test-time augmentation"
+    learn = learner(bools, tmp_path)
+    y,want = in_order(learn.dls),quietly(learn, 'get_preds', ds_idx=0)[0]
+    if by_hand: learn.dls.train.get_idxs = StratifiedBatchSampler(y, bs).get_idxs
+    else: balance_batches(learn.dls)
+    assert not learn.dls.train.drop_last
+    got = quietly(learn, 'get_preds', dl=learn.dls.train)
+    assert got[0].equal(want) and got[1].flatten().long().equal(y)
+    quietly(learn, 'fit', 1, cbs=(seen := Seen()))
+    assert all(o.sum() == bs//2 for o in seen.targets)
+    assert quietly(learn, 'get_preds', dl=learn.dls.train)[1].flatten().long().equal(y)
+
+def test_augmented_predictions(pictures):
+    "fastai's `tta` makes its loader with a misspelt `shuffle`"
+    dls = image_dls(pictures)
+    learn = Learner(dls, nn.Sequential(nn.Flatten(), nn.Linear(48, 2)), AUROCLoss())
+    want = quietly(learn, 'get_preds', ds_idx=0)
+    balance_batches(dls)
+    got = quietly(learn, 'tta', ds_idx=0, n=2)
+    torch.testing.assert_close(got[0], want[0])
+    assert got[1].equal(want[1])
+
+def test_interpretation_and_export(tmp_path, capsys):
+    learn = learner(table, tmp_path)
+    y = in_order(learn.dls)
+    balance_batches(learn.dls)
+    quietly(learn, 'fit', 1)
+    with learn.no_bar(): matrix = ClassificationInterpretation.from_learner(learn, ds_idx=0).confusion_matrix()
+    assert matrix.sum(1).tolist() == torch.bincount(y).tolist()
+    learn.dls.show_batch(max_n=2)
+    learn.dls.train.show_batch(max_n=2, unique=True)
+    assert capsys.readouterr().out
+    assert all(b.sum() == bs//2 for b in targets_of(learn.dls.train))
+    want = quietly(learn, 'get_preds')[0]
     learn.export(tmp_path/'learner.pkl')
-    assert quietly(load_learner(tmp_path/'learner.pkl'), 'get_preds', dl=learn.dls.valid)[0].equal(valid)
+    assert all(b.sum() == bs//2 for b in targets_of(learn.dls.train))
+    loaded = load_learner(tmp_path/'learner.pkl')
+    assert quietly(loaded, 'get_preds', dl=loaded.dls.test_dl(frame[-n_valid:]))[0].equal(want)
+    assert len(learn.dls.new_empty().train.dataset) == 0
 
-def many_labels(adult, sms, path):
-    data = DataBlock((TransformBlock, MultiCategoryBlock), get_x=ItemGetter(0), get_y=ItemGetter(1), splitter=IndexSplitter(range(20)))
-    return data.dataloaders([(torch.randn(3), ['a', 'b'][:1+i % 2]) for i in range(60)], bs=8, num_workers=0)
-
-def regression(adult, sms, path):
-    data = DataBlock((TransformBlock, RegressionBlock), get_x=ItemGetter(0), get_y=ItemGetter(1), splitter=IndexSplitter(range(20)))
-    return data.dataloaders([(torch.randn(3), i/7) for i in range(60)], bs=8, num_workers=0)
-
-def two_targets(adult, sms, path):
-    blocks = TransformBlock,CategoryBlock,CategoryBlock
-    data = DataBlock(blocks, n_inp=1, getters=[ItemGetter(0), ItemGetter(1), ItemGetter(1)], splitter=IndexSplitter(range(20)))
-    return data.dataloaders([(torch.randn(3), i % 2) for i in range(60)], bs=8, num_workers=0)
-
-def weighted_table(adult, sms, path):
-    df = rare_rows(adult, 800, adult.income == adult.income.max(), .05)
-    to = TabularPandas(df, procs=[Categorify, Normalize], cat_names=['education'], cont_names=['age'], y_names='income', y_block=CategoryBlock(),
-        splits=(list(range(600)), list(range(600, 800))))
-    return to.dataloaders(bs=32, dl_kwargs=[dict(wgts=np.arange(600)), {}])
-
-def weighted(adult, sms, path):
-    data = DataBlock((TransformBlock, CategoryBlock), get_x=ItemGetter(0), get_y=ItemGetter(1), splitter=IndexSplitter(range(20)))
-    return data.weighted_dataloaders([(torch.randn(3), i % 2) for i in range(60)], np.arange(60), bs=8, num_workers=0)
-
-def language_model(adult, sms, path):
-    return TextDataLoaders.from_df(sms[:60].assign(text=lambda o: o.text.str[:40]), path=path, text_col='text', is_lm=True, bs=4, seq_len=10,
-        tok_tfm=BaseTokenizer(), num_workers=0)
-
-def one_class(adult, sms, path): return DataLoaders.from_dsets([(torch.randn(3), 1)]*50, [(torch.randn(3), 1)]*50, bs=8, num_workers=0)
-
-def names(adult, sms, path): return DataLoaders.from_dsets([(torch.randn(3), 'ab'[i % 2]) for i in range(50)], [], bs=8, num_workers=0)
-
-def inputs_alone(adult, sms, path): return DataLoaders.from_dsets([torch.randn(3)]*50, [], bs=8, num_workers=0)
-
-def stream(adult, sms, path): return DataLoaders(DataLoader((i for i in range(9)), bs=8), DataLoader([(1, 2)], bs=8))
-
-@pytest.mark.parametrize('make,says', [(many_labels, 'as many labels or pixels do'), (regression, 'regression'), (two_targets, '2 targets'),
-    (weighted, 'WeightedDL draws its rows by weight'), (weighted_table, 'TabWeightedDL draws its rows by weight'), (language_model, 'a language model has no classes'),
-    (one_class, 'two classes or more'), (names, 'no numbers'), (inputs_alone, 'no pairs of input and target'), (stream, 'no numbered rows')])
-def test_refused(make, says, adult, sms, tmp_path):
-    dls = make(adult, sms, tmp_path)
-    before = dls.train.shuffle
-    with pytest.raises(ValueError, match=says): balance_batches(dls)
-    assert dls.train.shuffle == before and 'shuffle_fn' not in vars(dls.train)
-
-def test_no_dls(adult, sms, tmp_path):
-    learn = Learner(pairs(adult, sms, tmp_path), nn.Linear(3, 2), nn.CrossEntropyLoss())
-    with pytest.raises(TypeError, match=r'got a Learner: pass learn\.dls'): balance_batches(learn)
-    with pytest.raises(TypeError, match='got a TfmdDL'): balance_batches(learn.dls.train)
-    with pytest.raises(TypeError, match='got a list'): balance_batches([0, 1])
-
-@pytest.mark.parametrize('how', ['get_idxs', 'shuffle_fn', 'batch_sampler'])
-def test_labels_of_another_set(how, tmp_path):
-    "Those of all rows instead of the training rows: an error when the first epoch begins"
-    ds = [(torch.randn(3), torch.tensor(i % 2)) for i in range(800)]
-    dls = DataLoaders.from_dsets(ds[:600], ds[600:], bs=32, num_workers=0, path=tmp_path)
-    everyone = [int(y) for _,y in ds]
-    sampler = StratifiedBatchSampler(everyone, 32)
-    if how == 'get_idxs': dls.train.get_idxs = sampler.get_idxs
-    elif how == 'shuffle_fn': dls.train.shuffle_fn = sampler
-    loader = dls.train if how != 'batch_sampler' else TorchLoader(TensorDataset(torch.zeros(600)), batch_sampler=sampler)
-    with pytest.raises(ValueError, match='made from 800 labels, but the loader has 600 rows'): next(iter(loader))
-    if how == 'batch_sampler': return
-    learn = Learner(dls, nn.Linear(3, 2), AUROCLoss())
-    with pytest.raises(ValueError, match='balance_batches'): quietly(learn, 'fit', 1)
-
-# PyTorch and several processes
-
-def test_torch_protocol():
-    y = labels_of([900, 100])
-    sampler = StratifiedBatchSampler(y, 64, seed=0)
-    assert isinstance(sampler, Sampler) and isinstance(sampler.rows, Sampler)
-    assert len(list(BatchSampler(sampler.rows, 64, False))) == 16 and len(sampler) == len(list(sampler)) == 15
-    loose = StratifiedBatchSampler(y, 64, seed=0, drop_last=False)
-    sizes = [len(b) for b in loose]
-    assert len(loose) == len(sizes) == 16 and sizes == [64]*15 + [40]
-    assert all(y[b].sum()*2 == len(b) for b in loose)
-
-def test_accelerate():
-    from accelerate import Accelerator
-    y = torch.from_numpy(labels_of([900, 100]))
-    dl = Accelerator(cpu=True).prepare(TorchLoader(TensorDataset(torch.arange(1000), y), batch_sampler=StratifiedBatchSampler(y, 64, seed=0)))
-    assert len(dl) == 15 and all(yb.sum() == 32 for _,yb in dl)
-
-def test_lightning():
-    "Tries to make the sampler anew from another one, and hears what to do"
-    sampler = StratifiedBatchSampler([0, 1]*50, 10)
-    with pytest.raises(TypeError, match='use_distributed_sampler=False'): type(sampler)(sampler.rows, batch_size=10, drop_last=True)
-
-def test_set_epoch():
-    "The order depends on the seed and the epoch alone, and each epoch has another"
-    y = labels_of([900, 100])
-    one,other = StratifiedBatchSampler(y, 64, seed=1),StratifiedBatchSampler(y, 64, seed=1)
-    list(one)
-    def epoch(s, i): return s.set_epoch(i) or list(s)
-    assert epoch(one, 3) == epoch(other, 3) != epoch(one, 4)
-
-@pytest.mark.parametrize('balanced', [True, False])
-@pytest.mark.parametrize('counts', [(700, 300), (950, 50), (400, 90, 10)])
-@pytest.mark.parametrize('world', [2, 3])
-def test_shares_of_processes(world, counts, balanced):
-    "Taken together, no row of a class comes twice before all have come; each process has batches with every class, and as many"
-    y,k = labels_of(counts),len(counts)
-    parts = [[b for _ in range(3) for b in s] for s in (StratifiedBatchSampler(y, 30, balanced, rank=r, num_replicas=world) for r in range(world))]
-    assert len({len(p) for p in parts}) == 1 and len(parts[0]) == 3*(sum(counts)//world//30)
-    assert all(len(set(y[b])) == k for p in parts for b in p)
-    rows = [np.concatenate(p) for p in parts]
-    for c,n in enumerate(counts):
-        drawn = np.stack([o[y[o] == c] for o in rows], 1).reshape(-1)  # in the order of time
-        for i in range(0, len(drawn), n): assert len(set(drawn[i:i+n])) == len(drawn[i:i+n])
-
-@pytest.mark.parametrize('rank,num_replicas', [(2, 2), (0, 0), (-1, 2), (.5, 2), (0, 1.5)])
-def test_wrong_ranks(rank, num_replicas):
-    with pytest.raises(ValueError, match='rank|num_replicas'): StratifiedBatchSampler([0, 1]*50, 4, rank=rank, num_replicas=num_replicas)
+@pytest.mark.parametrize('workers', [1, 2])
+def test_workers(workers, tmp_path):
+    rows = list(zip(x, torch.tensor(labels)))
+    dls = DataLoaders.from_dsets(rows[:-n_valid], rows[-n_valid:], bs=bs, num_workers=workers, device='cpu')
+    balance_batches(dls)
+    one,two = targets_of(dls.train),targets_of(dls.train)
+    assert all(b.sum() == bs//2 for b in one+two) and len(one) == len(two) == len(dls.train)
 
 @pytest.mark.parametrize('world', [2, 3])
-def test_processes(world, tmp_path):
-    "Real processes of gloo, which find rank and number by themselves; fastai and accelerate share out the order of one"
-    worker = Path(__file__).with_name('sampler_worker.py')
-    runs = [subprocess.Popen([sys.executable, worker, str(rank), str(world), tmp_path], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        for rank in range(world)]
-    printed = [run.communicate(timeout=120)[0] for run in runs]
-    assert all(run.returncode == 0 for run in runs), printed
-    y = labels_of([900, 100])
-    parts = [np.load(tmp_path/f'rows{rank}.npy') for rank in range(world)]
-    for c,n in enumerate((900, 100)):
-        drawn = np.stack([o[y[o] == c] for o in parts], 1).reshape(-1)
-        for i in range(0, len(drawn), n): assert len(set(drawn[i:i+n])) == len(drawn[i:i+n])
-    for part in parts: assert all(y[part[i:i+30]].sum() == 15 for i in range(0, len(part), 30))
-    batches = [np.load(tmp_path/f'accelerate{rank}.npy').reshape(-1, 30) for rank in range(world)]
-    assert sum(map(len, batches)) == 33//world*world and all((y[o].sum(1) == 15).all() for o in batches)
-    negatives = np.concatenate([o[y[o] == 0] for o in batches])
-    assert len(negatives) == len(set(negatives)) == 33//world*world*15
-    shares = [np.load(tmp_path/f'fastai{rank}.npy') for rank in range(world)]
-    assert sum(map(len, shares)) > 1000 - 30*world
-    for share in shares: assert worst_slice(share, 2) <= 1.5
+@kinds
+def test_distributed_loaders(balanced, world, tmp_path, monkeypatch):
+    "fastai's DistributedDL shares out the order of one process, once"
+    monkeypatch.setattr(DistributedDL, '_broadcast', lambda self, t, rank: list(t))
+    monkeypatch.setattr('fastai_auroc.samplers.process_count', lambda: world)
+    dls = table(tmp_path)
+    y = in_order(dls)
+    sampler = balance_batches(dls, balanced)
+    seen = np.zeros(n-n_valid, dtype=int)
+    for epoch in range(5):
+        shares = []
+        for rank in range(world):
+            sampler.set_epoch(epoch)
+            shares.append(DistributedDL(dls.train, rank, world).get_idxs())
+        each = -(-(n-n_valid)//world)
+        assert [len(o) for o in shares] == [each]*world
+        for share in shares:
+            for i in range(0, each, bs): assert 0 < y[share[i:i+bs]].sum() < len(share[i:i+bs])
+        seen += np.bincount(np.concatenate(shares), minlength=n-n_valid)
+        assert np.ptp(seen[y == 0]) <= 1 and np.ptp(seen[y == 1]) <= 1
+
+# Refusals
+
+class Unlimited(IterableDataset):
+    def __iter__(self): yield from zip(x, torch.tensor(labels))
+
+def pairs(y): return DataLoaders.from_dsets(list(zip(x, y)), list(zip(x, y)), bs=bs, **quiet)
+
+def block_of(y_block, get_y, n_inp=None, blocks=None):
+    return DataBlock(blocks or (TransformBlock, y_block), get_x=lambda r: torch.tensor([r['a'], r['b']]).float(), get_y=get_y, n_inp=n_inp,
+        splitter=IndexSplitter(parts[1])).dataloaders(frame, bs=bs, **quiet)
+
+def loaders_of(rows, **kwargs): return DataLoaders(DataLoader(rows, **kwargs), DataLoader(rows, **kwargs))
+
+refused = {}
+
+def says(message):
+    "The DataLoaders that the function makes are refused with this message"
+    def add(make): refused[make.__name__] = make,message
+    return add
+
+@says(r'target of shape \(3,\) where one label is wanted')
+def multilabel(): return block_of(MultiCategoryBlock, ColReader('tags', label_delim=';'))
+
+@says('its targets are 160 different numbers, as in regression')
+def regression_block(): return block_of(RegressionBlock, ColReader('b'))
+
+@says('its targets are 160 different numbers, as in regression')
+def regression(): return tabular('b')
+
+@says('its targets are 7 different numbers, as in regression.*CategoryBlock')
+def whole_numbers(): return tabular('age', df=frame.assign(age=np.arange(n) % 7))
+
+@says(r'one label a row.*\(160, 2\)')
+def several_columns(): return tabular(['number', 'three'])
+
+@says(r'one label a row.*\(160, 0\)')
+def no_column(): return tabular(None)
+
+@says('its rows have 2 targets')
+def two_targets():
+    return block_of(None, [ColReader('name'), ColReader('three')], n_inp=1, blocks=(TransformBlock, CategoryBlock, CategoryBlock))
+
+@says('target')
+def language_model():
+    tokens = dict(is_lm=True, seq_len=10, tok_tfm=BaseTokenizer())
+    return TextDataLoaders.from_df(frame, text_col='words', valid_idx=parts[1], bs=4, **tokens, **quiet)
+
+@says(r'two classes or more, got 200 of \[1\]')
+def one_class(): return pairs(torch.ones(n).long())
+
+@says('a batch of 16 has no room for a row of each of the 20 classes')
+def more_classes(): return pairs(torch.arange(n) % 20)
+
+@says('a target of type str where a number is wanted')
+def strings(): return pairs(frame.name)
+
+@says('a target of type NoneType')
+def nothing(): return pairs([None]*n)
+
+@says('2 of 200 are NaN')
+def missing(): return pairs(torch.tensor([torch.nan, torch.nan, *labels[2:]]))
+
+@says(r'a target of shape \(4, 4\)')
+def masks(): return pairs(torch.zeros(n, 4, 4))
+
+@says('no pairs of input and target, but Tensor')
+def inputs_only(): return loaders_of(x, bs=bs)
+
+@says('no pairs of input and target, but dict')
+def mappings(): return loaders_of([dict(x=a, y=0) for a in x], bs=bs)
+
+@says('has no length')
+def unlimited(): return loaders_of(Unlimited(), bs=bs)
+
+@says('no batch size')
+def prebatched(): return loaders_of(list(zip(x, labels)), bs=None)
+
+@says('200 labels, but 150 rows')
+def fewer_rows(): return loaders_of(TensorDataset(x, torch.tensor(labels)), bs=bs, n=150)
+
+def rows_with(target): return Datasets(range(n), [[lambda i: x[i]], [target]], splits=parts)
+
+@says('PartialDL gives 3 batches of its own choice')
+def partial(): return rows_with(lambda i: int(labels[i])).partial_dataloaders(50, bs=bs, **quiet)
+
+@says('reading its rows failed with KeyError: 100')
+def failing():
+    rows = rows_with(lambda i: {o:labels[o] for o in range(100)}[i])
+    return DataLoaders(DataLoader(rows.train, bs=bs, shuffle=True), DataLoader(rows.valid, bs=bs))
+
+@pytest.mark.parametrize('way', [balance_batches, StratifiedBatchSampler.from_dls], ids=['balance_batches', 'from_dls'])
+@pytest.mark.parametrize('name', refused)
+def test_refusals(name, way):
+    "Say what was found, and leave the loaders as they were"
+    make,says = refused[name]
+    dls = make()
+    own = dls.train.get_idxs
+    with pytest.raises(ValueError, match=says): way(dls)
+    assert dls.train.get_idxs == own and 'new' not in vars(dls.train)
+
+def test_masks_of_images_are_refused(pictures, monkeypatch):
+    "After the first was opened"
+    dls = DataBlock((ImageBlock, MaskBlock), get_items=lambda p: sorted(p.iterdir()),
+        splitter=IndexSplitter(parts[1])).dataloaders(pictures, bs=bs, **quiet)
+    with pytest.raises(ValueError, match='a target of type PILMask where a number is wanted'): balance_batches(dls)
+
+def test_no_data_loaders(tmp_path):
+    dls = table(tmp_path)
+    for o in (dls.train, dls.train_ds, labels, None, 3, DataLoaders()):
+        says = "DataLoaders or fastai 1's DataBunch, got " + type(o).__name__
+        with pytest.raises(TypeError, match=says): balance_batches(o)
+    learn = learner(table, tmp_path)
+    with pytest.raises(TypeError, match='got TabularLearner: give it learn.dls'): balance_batches(learn)
+    loader = TorchLoader(TensorDataset(x, torch.tensor(labels)), batch_size=bs)
+    dls = DataLoaders(loader, loader)
+    says = r'got torch.*DataLoader: one of PyTorch takes batch_sampler='
+    with pytest.raises(TypeError, match=says): balance_batches(dls)
+
+# By hand
+
+def test_install(tmp_path):
+    dls = table(tmp_path)
+    y = in_order(dls)
+    sampler = StratifiedBatchSampler(y, bs)
+    assert sampler.install(dls) is sampler and all(b.sum() == bs//2 for b in targets_of(dls.train.new()))
+    for wrong in (labels, labels[:100]):
+        says = f'labels of {len(wrong)} rows, but the training set has 160'
+        with pytest.raises(ValueError, match=says): StratifiedBatchSampler(wrong, bs).install(dls)
+    shared = StratifiedBatchSampler(y, bs, rank=0, num_replicas=2)
+    with pytest.raises(ValueError, match='leave out rank and num_replicas'): shared.install(dls)
+    with pytest.raises(TypeError, match='must be fastai'): sampler.install(dls.train)
+
+@pytest.mark.parametrize('wrong', [labels, labels[:100]], ids=['more', 'fewer'])
+@pytest.mark.parametrize('make', [table, of_lists, datasets], ids=lambda f: f.__name__)
+def test_labels_of_other_rows_end_the_first_epoch(make, wrong, tmp_path):
+    learn = learner(make, tmp_path)
+    learn.dls.train.get_idxs = StratifiedBatchSampler(wrong, bs).get_idxs
+    says = f'labels of {len(wrong)} rows, but the loader reads 160: targets must be the labels of the training rows'
+    with pytest.raises(ValueError, match=says): quietly(learn, 'fit', 1)
+
+@pytest.mark.parametrize('workers', [0, 1])
+@pytest.mark.parametrize('way', ['batch_sampler', 'sampler'])
+def test_labels_of_other_rows_end_the_first_epoch_of_torch(way, workers):
+    sampler = StratifiedBatchSampler(labels, bs)
+    kwargs = dict(batch_sampler=sampler) if way == 'batch_sampler' else dict(sampler=sampler.rows, batch_size=bs)
+    dl = TorchLoader(Subset(TensorDataset(x, torch.tensor(labels)), parts[0]), num_workers=workers, **kwargs)
+    with pytest.raises(ValueError, match='labels of 200 rows, but the loader reads 160'): list(dl)

@@ -1,5 +1,5 @@
 "Batches that hold every class: the rows themselves, in PyTorch's and in fastai's loaders, and training at 2 % prevalence."
-import numpy as np, pandas as pd, pytest, re, torch
+import copy, numpy as np, pandas as pd, pickle, pytest, re, torch
 from fastai.callback.core import Callback
 from fastai.data.block import CategoryBlock, DataBlock, TransformBlock
 from fastai.data.core import DataLoaders
@@ -16,7 +16,7 @@ from fastai.torch_core import TensorCategory, set_seed
 from hypothesis import given, settings, strategies as st
 from sklearn.preprocessing import StandardScaler
 from torch import nn
-from torch.utils.data import DataLoader as TorchLoader, TensorDataset
+from torch.utils.data import DataLoader as TorchLoader, DistributedSampler, Sampler, TensorDataset
 from fastai_auroc.losses import AUROCLoss, SquaredHingeAUCLoss
 from fastai_auroc.samplers import StratifiedBatchSampler
 
@@ -95,6 +95,143 @@ def test_get_idxs(counts, more, balanced):
         assert len(rows) == len(sampler.rows) == len(y) and {type(i) for i in rows} == {int} and min(rows) >= 0 and max(rows) < len(y)
         for i in range(0, len(rows), bs): assert len(set(y[rows[i:i+bs]])) == min(len(counts), len(rows[i:i+bs]))
 
+def slices(order, k):
+    "How far the counts of classes are from m/k, for every slice of m rows"
+    before = np.concatenate([np.zeros((1, k)), np.cumsum(order[:,None] == np.arange(k), 0)])
+    share = np.arange(len(order)+1)[:,None]/k
+    return [np.abs(before[i:] - before[i] - share[:len(share)-i]).max() for i in range(len(order))]
+
+@given(st.lists(st.integers(1, 60), min_size=2, max_size=6), st.integers(0, 40), st.integers(0, 99))
+@steady
+def test_any_slice_is_balanced(counts, more, seed):
+    "To within 2(1 - 1/k), from any start, across batch ends; so is the share of each of several processes"
+    k,y = len(counts),labels_of(counts)
+    orders = [StratifiedBatchSampler(y, k+more, seed=seed),
+        *(StratifiedBatchSampler(y, k+more, seed=seed, rank=o, num_replicas=2) for o in range(2))]
+    for sampler in orders[:1 if len(y) < 2*k else 3]:
+        for _ in range(2): assert max(slices(y[sampler.get_idxs()], k)) <= 2*(1 - 1/k) + 1e-9
+
+@given(st.lists(st.integers(1, 60), min_size=2, max_size=6), st.integers(0, 40), st.integers(0, 99))
+@steady
+def test_whole_groups_hold_every_class_once(counts, more, seed):
+    y,k = labels_of(counts),len(counts)
+    order = y[StratifiedBatchSampler(y, k+more, seed=seed).get_idxs()]
+    for i in range(0, len(order)-k+1, k): assert sorted(order[i:i+k]) == list(range(k))
+
+def test_order_within_groups_is_random():
+    "Each class has each place as often, neighbouring groups differ"
+    for k,bs in ((2, 64), (2, 63), (3, 64), (3, 63), (5, 64)):
+        y = labels_of([600]*k)
+        groups = y[StratifiedBatchSampler(y, bs, seed=0).get_idxs()].reshape(-1, k)
+        for place in groups.T: assert np.abs(np.bincount(place, minlength=k) - 600/k).max() < 150
+        same = (groups[1:] == groups[:-1]).all(1).mean()
+        assert same < .6 and len({tuple(o) for o in groups}) == {2:2, 3:6, 5:120}[k]
+
+@given(st.lists(st.integers(20, 60), min_size=2, max_size=6), st.integers(2, 6), st.integers(0, 3), st.integers(0, 99))
+@steady
+def test_strided_shards_hold_every_class(counts, world, more, seed):
+    "Every second row, every third one and so on: of a shard of a few dozen rows"
+    y,k = labels_of(counts),len(counts)
+    order = y[StratifiedBatchSampler(y, 8*k + more, seed=seed).get_idxs()]
+    for start in range(world):
+        shard = order[start::world]
+        if len(shard) >= 8*k: assert set(shard) == set(range(k))
+
+@pytest.mark.parametrize('read', [1, 7, 16, 32, 33, 64, 128])
+@pytest.mark.parametrize('prevalence', [.5, .02])
+def test_loader_of_another_batch_size(read, prevalence):
+    "The reported case: read in slices of 32, a sampler for batches of 64 trained nothing"
+    y = labels_of([5000-round(5000*prevalence), round(5000*prevalence)])
+    order = y[StratifiedBatchSampler(y, 64, seed=0).get_idxs()]
+    shares = [order[i:i+read].mean() for i in range(0, len(order)-read+1, read)]
+    assert max(abs(o - .5) for o in shares) <= 1/read and (read == 1 or 0 < min(shares) and max(shares) < 1)
+
+@given(st.lists(st.integers(1, 150), min_size=2, max_size=5), st.integers(0, 90), st.integers(0, 99))
+@steady
+def test_natural_order_is_spread(counts, more, seed):
+    "A slice of a batch has each class in proportion: each stretch of 1/m of it has about one of the class's m rows"
+    y,k,bs = labels_of(counts),len(counts),len(counts)+more
+    for batch in StratifiedBatchSampler(y, bs, balanced=False, seed=seed):
+        classes,mine = y[batch],tally(batch, y)
+        before = np.cumsum(classes[:,None] == np.arange(k), 0)
+        assert np.abs(before - mine*np.arange(1, len(batch)+1)[:,None]/len(batch)).max() <= k
+
+@given(st.lists(st.integers(1, 150), min_size=2, max_size=5), st.integers(0, 90), st.integers(0, 99))
+@steady
+def test_natural_batches(counts, more, seed):
+    "One of each class at least; a class whose share is more has its share of what the others leave, rounded up or down"
+    y,k = labels_of(counts),len(counts)
+    sampler = StratifiedBatchSampler(y, k+more, balanced=False, seed=seed)
+    per_batch = np.array([tally(b, y) for _ in range(3) for b in sampler])
+    size,share,few = sampler.batch_size,np.array(counts)/sum(counts),set()
+    while True:  # Classes that need their one row take it from the others
+        rest = sum(share[c] for c in range(k) if c not in few)
+        want = [1 if c in few else share[c]/rest*(size - len(few)) for c in range(k)]
+        more_few = {c for c in range(k) if want[c] < 1 - 1e-9}
+        if not more_few: break
+        few |= more_few
+    assert per_batch.min() >= 1 and (per_batch.sum(1) == size).all()
+    assert (per_batch >= np.floor(np.array(want) - 1e-6)).all() and (per_batch <= np.ceil(np.array(want) + 1e-6)).all()
+    assert np.abs(per_batch.sum(0)/3 - np.array(want)*len(sampler)).max() <= 1 + 1e-6
+
+# Epochs and processes
+
+epochs_of = [lambda s: [i for b in s for i in b], lambda s: s.get_idxs(), lambda s: list(s.rows)]
+
+@kinds
+@pytest.mark.parametrize('epoch', epochs_of, ids=['batches', 'get_idxs', 'rows'])
+@pytest.mark.parametrize('counts,bs', [((70, 30), 32), ((70, 31), 25), ((200, 7, 40), 50), ((3, 2), 4)])
+def test_set_epoch(counts, bs, epoch, balanced):
+    "Any epoch is what it would have been after all those before it"
+    y = labels_of(counts)
+    one,other = (StratifiedBatchSampler(y, bs, balanced, seed=3) for _ in range(2))
+    in_turn = [epoch(one) for _ in range(9)]
+    for i in (0, 5, 3, 8, 8):
+        other.set_epoch(i)
+        assert epoch(other) == in_turn[i]
+    other.set_epoch(4)
+    assert [epoch(other), epoch(other)] == in_turn[4:6] and len({tuple(o) for o in in_turn}) == 9
+
+@kinds
+@pytest.mark.parametrize('drop_last', [True, False])
+@pytest.mark.parametrize('epoch', epochs_of, ids=['batches', 'get_idxs', 'rows'])
+@pytest.mark.parametrize('counts,bs,world',
+    [((70, 30), 16, 2), ((71, 32), 7, 3), ((200, 7, 40), 50, 2), ((90, 90, 1), 8, 4), ((60, 43), 64, 2)])
+def test_ranks(counts, bs, world, epoch, drop_last, balanced):
+    "As many rows for each, none twice before all of its class were drawn, with the seeds that processes get by themselves"
+    y,shares,options = labels_of(counts),[[] for _ in range(world)],dict(num_replicas=world, drop_last=drop_last)
+    samplers = [StratifiedBatchSampler(y, bs, balanced, rank=o, **options) for o in range(world)]
+    for _ in range(7):
+        for share,sampler in zip(shares, samplers): share.append(epoch(sampler))
+        assert len({len(o[-1]) for o in shares}) == 1
+    rows = len(y)//world if drop_last else -(-len(y)//world)
+    size = min(bs, rows)
+    if epoch is epochs_of[0] and drop_last: rows -= rows % size
+    assert len(shares[0][0]) == rows and {len(o) for o in samplers} == {rows//size if drop_last else -(-rows//bs)}
+    for c,m in enumerate(counts):
+        drawn = np.bincount(np.concatenate([o for share in shares for o in share]), minlength=len(y))[y == c]
+        assert np.ptp(drawn) <= 1
+        steps = [o[start:start+size] for epoch in zip(*shares) for start in range(0, rows, size) for o in epoch]
+        steps = [i for step in steps for i in step if y[i] == c]
+        for i in range(0, len(steps), m): assert len(set(steps[i:i+m])) == len(steps[i:i+m])
+    for share in shares:
+        for order in share:
+            for i in range(0, len(order), bs):
+                mine = tally(order[i:i+bs], y)
+                if mine.sum() >= len(counts): assert mine.min() >= 1 and (not balanced or np.ptp(mine) <= 1)
+
+def test_rank_errors():
+    y = labels_of([50, 50])
+    for kwargs,says in ((dict(rank=2, num_replicas=2), 'rank must be one of 0 to 1, .*got 2'),
+        (dict(rank=-1), 'rank must be 0 or more, got -1'), (dict(rank=1.), 'rank must be a whole number'),
+        (dict(num_replicas=0), 'num_replicas must be 1 or more, got 0'), (dict(seed=-1), 'seed must be 0 or more')):
+        with pytest.raises(ValueError, match=says): StratifiedBatchSampler(y, **kwargs)
+    for kwargs,says in ((dict(num_replicas=2), 'rank must be one of 0 to 1.*got None'),
+        (dict(rank=1), 'rank must be one of 0 to 0'),
+        (dict(rank=0, num_replicas=60), '100 rows are too few for 60 processes')):
+        with pytest.raises(ValueError, match=says): list(StratifiedBatchSampler(y, **kwargs))
+    with pytest.raises(ValueError, match='epoch must be 0 or more, got -1'): StratifiedBatchSampler(y).set_epoch(-1)
+
 def test_seed():
     y = labels_of([80, 20])
     def epochs(seed): return (s := StratifiedBatchSampler(y, 16, seed=seed)).get_idxs() + s.get_idxs()
@@ -107,9 +244,10 @@ def test_seed():
     epochs(1)
     assert (np.random.get_state()[1] == before).all()
 
-numbers = dict(tensor=torch.tensor, floats=lambda y: torch.tensor(y).float(), bools=lambda y: y > 0, array=np.array, narrow=lambda y: y.astype(np.uint8),
-    half=lambda y: torch.tensor(y).half(), list=lambda y: y.tolist(), category=lambda y: TensorCategory(torch.tensor(y)), column=lambda y: y[:,None],
-    other=lambda y: y*7.5 - 3, series=lambda y: pd.Series(y, index=range(5, 5+len(y))))
+numbers = dict(tensor=torch.tensor, floats=lambda y: torch.tensor(y).float(), bools=lambda y: y > 0, array=np.array,
+    narrow=lambda y: y.astype(np.uint8), half=lambda y: torch.tensor(y).half(), bfloat16=lambda y: torch.tensor(y).bfloat16(),
+    unsigned=lambda y: torch.tensor(y).to(torch.uint16), list=lambda y: y.tolist(), category=lambda y: TensorCategory(torch.tensor(y)),
+    column=lambda y: y[:, None], other=lambda y: y * 7.5 - 3, series=lambda y: pd.Series(y, index=range(5, 5 + len(y))))
 
 @pytest.mark.parametrize('kind', numbers)
 def test_kinds_of_labels(kind):
@@ -125,6 +263,9 @@ def test_errors(targets, bs, error, text):
 
 def test_repr():
     assert repr(StratifiedBatchSampler(labels_of([80, 20]), 16)) == 'StratifiedBatchSampler({0: 80, 1: 20}, batch_size=16, balanced=True)'
+    more = dict(seed=3, rank=0, num_replicas=2, drop_last=False)
+    full = repr(StratifiedBatchSampler([0, 1]*4, 4, **more))
+    assert full.endswith('balanced=True, seed=3, rank=0, num_replicas=2, drop_last=False)')
     assert repr(StratifiedBatchSampler([.5, 2, 2], balanced=False)) == 'StratifiedBatchSampler({0.5: 1, 2.0: 2}, batch_size=3, balanced=False)'
 
 @pytest.mark.parametrize('workers', [0, 2])
@@ -139,6 +280,61 @@ def test_torch_loader(workers):
         one,two = list(dl),list(dl)
         assert len(one) == len(two) == len(dl) and not one[0][0].equal(two[0][0])
         assert all(len(i) == 64 and yb.sum() == 32 for i,yb in one[:15]) and all(yb.equal(y[i]) for i,yb in one+two)
+
+@pytest.mark.parametrize('workers', [0, 1])
+def test_a_loader_draws_each_row_of_a_class_once(workers):
+    "Loaders with workers make two iterators an epoch, of which they read one"
+    y = torch.from_numpy(labels_of([60, 20]))
+    dl = TorchLoader(TensorDataset(torch.arange(80), y), batch_sampler=StratifiedBatchSampler(y, 20), num_workers=workers)
+    drawn = torch.cat([i for _ in range(3) for i,_ in dl])
+    assert sorted(i.item() for i in drawn if not y[i]) == sorted(np.flatnonzero(y == 0).tolist()*2)
+
+def test_last_batch():
+    y = labels_of([70, 30])
+    for kwargs,sizes in ((dict(), [32]*3), (dict(drop_last=False), [32]*3 + [4])):
+        sampler = StratifiedBatchSampler(y, 32, **kwargs)
+        assert [len(o) for o in sampler] == sizes and len(sampler) == len(sizes)
+        assert len(list(TorchLoader(y, batch_sampler=sampler))) == len(sizes)
+
+def test_is_a_sampler():
+    "Of PyTorch, with what Lightning and accelerate look for"
+    sampler = StratifiedBatchSampler(labels_of([70, 30]), 32)
+    assert isinstance(sampler, Sampler) and isinstance(sampler.rows, Sampler) and isinstance(sampler.sampler, Sampler)
+    assert (sampler.batch_size, sampler.drop_last) == (32, True)
+    sampler.sampler.set_epoch(3)
+    one = list(sampler)
+    sampler.set_epoch(3)
+    assert list(sampler) == one
+    # Lightning makes another one of a DistributedSampler, batch_size and drop_last, and reports a TypeError
+    with pytest.raises(TypeError, match=r'got a DistributedSampler.*use_distributed_sampler=False'):
+        type(sampler)(DistributedSampler(range(100), 2, 0), batch_size=sampler.batch_size, drop_last=sampler.drop_last)
+
+@pytest.mark.parametrize('again', [copy.deepcopy, copy.copy, lambda o: pickle.loads(pickle.dumps(o))],
+    ids=['deepcopy', 'copy', 'pickle'])
+def test_copies_go_on_from_the_same_epoch(again):
+    sampler = StratifiedBatchSampler(labels_of([70, 30]), 32)
+    list(sampler)
+    other = again(sampler)
+    assert list(other) == list(sampler) and list(other.rows) == list(sampler.rows)
+
+def test_accelerate():
+    "In one process; several are in test_sampler_processes.py"
+    accelerate = pytest.importorskip('accelerate')
+    y = torch.from_numpy(labels_of([280, 20]))
+    for way in (dict(batch_sampler=StratifiedBatchSampler(y, 16)),
+        dict(sampler=StratifiedBatchSampler(y, 16).rows, batch_size=16)):
+        dl = accelerate.Accelerator(cpu=True).prepare(TorchLoader(TensorDataset(torch.arange(300), y), **way))
+        one,two = list(dl),list(dl)
+        assert len(one) == len(dl) and not one[0][0].equal(two[0][0])
+        assert all(yb.sum() == 8 for _,yb in one+two if len(yb) == 16)
+
+def test_default_device():
+    "Labels and rows stay on the CPU"
+    y = torch.from_numpy(labels_of([70, 30]))
+    want = StratifiedBatchSampler(y, 32, seed=0).get_idxs()
+    torch.set_default_device('meta')
+    try: assert StratifiedBatchSampler(y, 32, seed=0).get_idxs() == want
+    finally: torch.set_default_device(None)
 
 # fastai's loaders
 

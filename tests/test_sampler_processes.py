@@ -1,0 +1,66 @@
+"Several processes, joined by gloo, share the rows of StratifiedBatchSampler: in PyTorch, with accelerate, in fastai 2."
+import importlib.util, json, os, socket, subprocess, sys
+from pathlib import Path
+import numpy as np, pytest
+
+if importlib.util.find_spec('accelerate') is None:
+    pytest.skip('fastai trains in several processes through accelerate, which is not installed', allow_module_level=True)
+
+from sampler_worker import binary, bs, cases, epochs, full, labels, n
+
+here = Path(__file__).parent
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(('127.0.0.1', 0))
+        return s.getsockname()[1]
+
+@pytest.fixture(scope='module')
+def ranks(tmp_path_factory):
+    "What each process of a world read"
+    known,env = {},{**os.environ, 'OMP_NUM_THREADS':'1', 'PYTHONWARNINGS':'ignore', 'CUDA_VISIBLE_DEVICES':''}
+    if Path('/sys/class/net/lo').exists(): env['GLOO_SOCKET_IFNAME'] = 'lo'
+    def get(world):
+        if world not in known:
+            folder = tmp_path_factory.mktemp(f'world{world}')
+            run = ['-m', 'torch.distributed.run', '--nproc_per_node', world, '--master_addr', '127.0.0.1',
+                '--master_port', free_port()]
+            res = subprocess.run([sys.executable, *map(str, run), here/'sampler_worker.py', folder], env=env,
+                timeout=300, capture_output=True, text=True)
+            assert res.returncode == 0, res.stderr
+            known[world] = [json.loads((folder/f'{rank}.json').read_text()) for rank in range(world)]
+        return known[world]
+    return get
+
+def in_steps(read):
+    "Rows in the order in which processes take them: all processes' first batches, then all second ones"
+    return [row for epoch in zip(*read) for step in zip(*epoch) for batch in step for row in batch]
+
+def draws(read): return np.bincount([row for process in read for epoch in process for batch in epoch for row in batch], minlength=n)
+
+@pytest.mark.parametrize('world', [2, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.parametrize('name', cases)
+def test_processes(ranks, world, name):
+    "No row comes again, to this process or another, before all rows of its class did; every batch holds every class"
+    read = [o[name] for o in ranks(world)]
+    y = binary if 'fastai' in name else labels[:full if name == 'accelerate by row' else n]
+    assert not any(isinstance(o, str) for o in read), read
+    if 'accelerate' in name:
+        lengths,read = [o[0][0] for o in read],[o[1:] for o in read]
+        assert lengths == [len(epoch) for o in read for epoch in o[:1]]
+    sizes = {tuple(len(b) for b in epoch) for process in read for epoch in process}
+    assert [len(process) for process in read] == [epochs]*world and len(sizes) == 1
+    each,sizes = -(-n//world) if 'kept' in name or 'fastai' in name else n//world,sizes.pop()
+    whole = any(o in name for o in ('kept', 'fastai', 'indices', 'by row'))
+    if 'accelerate' in name: assert sizes == (bs,)*(len(y)//bs//world)
+    else: assert sizes == (bs,)*(each//bs) + (each % bs,)*(whole and each % bs > 0)
+    for process in read:
+        for batch in (b for epoch in process for b in epoch if len(b) == bs):
+            counts = np.bincount(y[batch], minlength=y.max()+1)
+            assert counts.min() >= 1
+            if 'natural' not in name: assert np.ptp(counts) <= 1
+    for c in range(y.max()+1):
+        assert np.ptp(draws(read)[:len(y)][y == c]) <= 1
+        order,size = [row for row in in_steps(read) if y[row] == c],(y == c).sum()
+        for i in range(0, len(order), size): assert len(set(order[i:i+size])) == len(order[i:i+size])
+    if world > 1: assert read[0] != read[1]
