@@ -558,8 +558,8 @@ class StreamingAUC(_Parts):
         if self._by_bits: counts = torch.nn.functional.pad(occupied(counts), (1, 1))  # all is above the first threshold
         if self._label_range is not None and 'targets' not in self._warned: self._look_back(counts)
         wrong = 'NaN' if self._by_bits and self.from_logits else 'not in [0, 1]'
-        notes = [f'{improper} of the scores are {wrong}, or their targets NaN, or their weights negative or infinite, '
-            'so the area is NaN; logits need from_logits=True'] if improper else []
+        notes = [f'{improper} of the scores are {wrong}, or their weights are negative or not finite, '
+            'or their targets NaN, so the area is NaN; logits need from_logits=True'] if improper else []
         if (counts.sum(-1) == 0).any(): notes.append('a column has no positives or no negatives, and what would be divided by zero counts as zero, as in Keras')
         for kind,note in zip((True, False) if improper else (False,), notes):
             if kind not in self._warned: warnings.warn(f'{self.name}: {note}', UserWarning, stacklevel=3)
