@@ -15,7 +15,7 @@ from matplotlib.cbook import normalize_kwargs
 from matplotlib.lines import Line2D
 from numbers import Integral
 from sklearn.metrics import RocCurveDisplay
-from .scores import _is_real, binary_labels, class_rows, explain_absence, ranking_scores, undefined_category
+from .scores import _is_real, binary_labels, class_rows, explain_absence, ranking_scores, signed, undefined_category
 from .roc import _auroc, _left, _mean_curve, auroc_score, roc_curve
 from .confidence import _auroc_ci, _check_interval
 from .losses import aum
@@ -35,7 +35,7 @@ class _Ranked:
     def __init__(self, scores, targets, activation=None, ignore_index=None, axis=None, pos_label=None):
         if pos_label is not None: targets = binary_labels(targets, pos_label, ignore_index)
         outputs,labels = (o.cpu() for o in class_rows(scores, targets, axis))
-        if not labels.dtype.is_floating_point: labels = labels.long()
+        if not labels.dtype.is_floating_point: labels = signed(labels).long()
         self.ignore_index = ignore_index
         if labels.ndim == 1: labels,outputs = _left(ignore_index, labels, outputs)
         self.outputs,self.scores,self.labels = outputs,ranking_scores(outputs, labels, activation),labels

@@ -87,6 +87,8 @@ def _to_array(x, name):
     large = a.dtype == float and a.size and np.abs(a).max() >= 2**63
     if isinstance(x, (list, tuple)) and (a.dtype.kind in 'US' or large):
         a = np.array(x, object)  # NumPy makes NaN among text a text, and rounds whole numbers on both sides of 2**63
+    if a.dtype == object and any(isinstance(o, (list, tuple, np.ndarray)) and np.ndim(o) for o in a.flat):
+        raise ValueError(f'{name} must be a tensor, an array or lists of equal lengths')  # as NumPy itself says from 1.24 on
     if a.dtype == object: a = _unboxed(a)
     if a.dtype.kind not in 'biuf' or a.itemsize > 8: _raise_no_numbers(a, x, name)
     if a.dtype.kind == 'u' and a.itemsize > 1:

@@ -204,6 +204,9 @@ def test_larger_of_two_large_labels(low, high, scorer):
     for void in (5, high-2):
         if void not in (low, high): assert float(scorer(np.append(s, 9), np.append(labels, kind(void)), ignore_index=void)) == pytest.approx(want, abs=1e-12)
 
+def test_plots_of_large_labels():
+    for low,high in ((2**63, 2**63+1), (0, 2**64-1)): assert drawn(plot_roc(s, np.where(y, np.uint64(high), np.uint64(low)), ci=False)) == f'{want:.3f}'
+
 def test_one_large_label():
     for value,says in ((2**63, 'no negative'), (2**64-1, 'no negative'), (0, 'no positive')):
         array = np.array([value]*3, np.uint64)
