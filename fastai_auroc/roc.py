@@ -11,7 +11,7 @@ __all__ = ['auc_roc_score', 'ROCCurve', 'auroc_score', 'roc_curve', 'auc']
 import math, reprlib, warnings, numpy as np, torch
 from collections import namedtuple
 from .scores import _is_real, binary_labels, class_rows, count_improper, equals, explain_absence, has_float64
-from .scores import list_labels, ranking_scores, signed, to_tensor, undefined_category
+from .scores import list_labels, ranking_scores, signed, to_tensor, undefined_category, widen
 from .pairs import _blocks, area_of_points, count_columns_on_host, count_on_host, count_pairs_of_classes_on_host
 from .pairs import doubled_wins, least_and_greatest, partial_area, points_on_host, tied_runs
 
@@ -195,7 +195,7 @@ def _prepare(scores, targets, activation, sample_weight, ignore_index=None, pos_
     "The `_Task` that the arguments of `auroc_score` describe"
     _check_ignore_index(ignore_index)
     marked = targets if pos_label is None else binary_labels(targets, pos_label, ignore_index)
-    outputs,labels = class_rows(scores, marked)
+    outputs,labels = map(widen, class_rows(scores, marked))
     if not has_float64(outputs): outputs = outputs.cpu()
     given = labels = labels.to(outputs.device)
     if outputs.ndim == 2 and (labels.ndim == 2 or outputs.shape[1] > 2) and pos_label is not None:
@@ -211,6 +211,8 @@ def _prepare(scores, targets, activation, sample_weight, ignore_index=None, pos_
         else: labels = labels.long()
     kept = None if ignore_index is None else ~equals(labels, ignore_index)
     ranked = ranking_scores(outputs, labels, activation)
+    offset = 2.**63 if ranked.dtype == getattr(torch, 'uint64', None) else 0.
+    ranked = signed(ranked)
     improper = wrong = outputs.new_zeros((), dtype=torch.long)
     if activation is None and outputs.ndim == 2 and labels.ndim == 1: improper = count_improper(outputs, kept)
     if sample_weight is not None:
@@ -218,7 +220,6 @@ def _prepare(scores, targets, activation, sample_weight, ignore_index=None, pos_
         if rows.ndim > 1: rows = rows.any(1)
         sample_weight,wrong = _prepare_weights(sample_weight, rows, outputs[0].numel() if len(outputs) else 1)
     kind = 'binary' if ranked.ndim == 1 else 'multiclass' if labels.ndim == 1 else 'multilabel'
-    offset = 2.**63 if outputs.dtype == getattr(torch, 'uint64', None) and activation != 'softmax' else 0.
     return _Task(ranked, labels, sample_weight, kind, ignore_index, improper, wrong,
         given if pos_label is None else targets, pos_label, offset)
 

@@ -140,7 +140,7 @@ def test_curve_of_nothing(shape):
 def test_two_columns_of_one_name(own):
     "Both are there; a warning says that a monitor cannot tell them apart"
     learn = Learner(as_dls(*blobs(64)), nn.Linear(1, 2), loss_func=CrossEntropyLossFlat(), **own)
-    if own.get('metrics') and not isinstance(own['metrics'], list): learn.add_cb(AUROC())
+    if own.get('metrics') and not isinstance(own['metrics'], list): learn.add_cb(AUROC(max_fpr=.1))
     with pytest.warns(UserWarning, match="two columns are called 'auroc'.*name="): quietly(learn, 'fit', 1)
     assert list(learn.recorder.metric_names).count('auroc') == 2
     with warnings.catch_warnings():
