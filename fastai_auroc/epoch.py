@@ -278,8 +278,8 @@ def _sides(labels, positive, keep=None):
         if not labels.numel(): return None
         low,high = labels.aminmax()
         only_01 = 0 <= low and high <= 1 and (not labels.dtype.is_floating_point or torch.equal(labels*labels, labels))
-        # of a side without labels the least is above the greatest
-        if only_01: return torch.stack([low, torch.zeros_like(low), torch.ones_like(low), high])
+        if only_01 and low < high: return torch.stack([low, low, high, high])
+    # of a side without labels the least is the greatest number, and the other way round: neutral for minimum and maximum
     info = (torch.finfo if labels.dtype.is_floating_point else torch.iinfo)(labels.dtype)
     sides = [o if keep is None else o & keep for o in (~positive, positive)]
     ends = [(labels.where(o, info.max).amin(), labels.where(o, info.min).amax()) for o in sides]
