@@ -144,7 +144,7 @@ def caller_locals(
 ) -> dict: # Empty if none of them called
     "The local variables of the nearest caller with one of these names"
     frame = sys._getframe(1)
-    while frame is not None and frame.f_code.co_name not in names: frame = frame.f_back
+    while frame is not None and frame.f_code.co_name not in names: frame = frame.f_back  # type: ignore[assignment]
     return {} if frame is None else dict(frame.f_locals)
 
 # %% ../nbs/04b_epoch.ipynb #233f2a6b
@@ -363,7 +363,8 @@ _as_probabilities = "all outputs lie between 0 and 1, but thresholds take them f
 # %% ../nbs/04b_epoch.ipynb #f1542d24
 class _Kept(_Named):
     "The batches of an epoch"
-    _loss_axis = _loss_activation = _loss_ignores = _buckets = None
+    _loss_axis = _loss_activation = _buckets = None
+    _loss_ignores:int|None = None
     _choose = dict(outputs='', targets='')  # How to choose one of several tensors
     _bound = float('nan')
 

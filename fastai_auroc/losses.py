@@ -512,7 +512,7 @@ _batch_options = dict(axis=(lambda o: isinstance(o, Integral), 'a whole number',
 # %% ../nbs/07_losses.ipynb #bfbb67af
 class _Checked(nn.Module):
     "A module whose options are looked at whenever they are set"
-    _options = {}  # name -> whether a value fits, what is wanted, why
+    _options:dict = {}  # name -> whether a value fits, what is wanted, why
 
     def __new__(cls, *args, **kwargs):
         if isinstance((*args, None)[0], Tensor):
@@ -562,7 +562,9 @@ class _BatchLoss(_Checked):
         by_row = self.reduction == 'none'
         loss = _measure(self._surrogate(), columns, positive, negative, self._defined(positive, negative), by_row)
         self._note(loss[0] if by_row else loss, positive, negative)
-        return self._by_row(*loss, len(outputs), counts) if by_row else loss
+        if not by_row: return loss
+        value,attached,parts = loss
+        return self._by_row(value, attached, parts, len(outputs), counts)
 
     def _by_row(self, loss, attached, parts, n, counts):
         "One number a row, 0 for those left out; their mean over the others is the loss, and has its gradient"

@@ -184,9 +184,7 @@ def _rank_unsigned(labels, ignore_index):
     res = res.masked_fill(positive, 2 if ignore_index == 1 else 1)
     return res if ignore_index is None else res.masked_fill(~kept, float(ignore_index))
 
-_fields = 'scores labels weight kind ignore_index improper wrong_weights targets pos_label offset'
-
-class _Task(namedtuple('_Task', _fields)):
+class _Task(namedtuple('_Task', 'scores labels weight kind ignore_index improper wrong_weights targets pos_label offset')):
     "What to rank, on one device; how many probabilities and weights are none; targets as given; offset of uint64"
     __slots__ = ()
 
@@ -501,7 +499,7 @@ def auc(
     if (step < 0).any() and (step > 0).any(): raise ValueError('x must be ascending or descending, but goes both up and down')
     area = _trapezoids(x.flip(0), y.flip(0)) if (step < 0).any() else _trapezoids(x, y)
     if area.isnan():
-        odd = [(name, int((~o.isfinite()).sum())) for name,o in (('x', x), ('y', y))]
-        odd = ' and '.join(f'{k} of {len(x)} {name}' for name,k in odd if k)
+        counts = [(name, int((~o.isfinite()).sum())) for name,o in (('x', x), ('y', y))]
+        odd = ' and '.join(f'{k} of {len(x)} {name}' for name,k in counts if k)
         warnings.warn(f'the area is NaN: {odd} are NaN or infinite', undefined_category(), stacklevel=2)
     return area

@@ -194,7 +194,7 @@ def equals(
     "Compare labels with one, of whatever size and type it is, without a look at them"
     if isinstance(label, (bool, np.bool_)): label = int(label)
     nowhere = torch.zeros_like(labels, dtype=torch.bool)
-    if not isinstance(label, Real): return nowhere
+    if not _is_real(label): return nowhere
     if labels.dtype.is_floating_point: return labels == float(label)
     if labels.dtype == torch.bool: labels = labels.view(torch.uint8)
     info = torch.iinfo(labels.dtype)

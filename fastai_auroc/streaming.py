@@ -133,7 +133,7 @@ def count_outside(
         least,greatest = scores.aminmax()  # both NaN if there is one
         if least >= low and greatest <= high: return torch.zeros((), dtype=torch.long, device='cpu')
     proper = (scores >= low) & (scores <= high)
-    if weighted: proper = proper & (weight >= 0) & weight.isfinite()
+    if weight is not None and weighted: proper = proper & (weight >= 0) & weight.isfinite()
     return (~proper).sum()
 
 # %% ../nbs/04_streaming.ipynb #557f9202
@@ -388,7 +388,7 @@ class _Settings:
         self._by_bits = isinstance(thresholds, str) and thresholds == 'bits'
         if self._by_bits: _check_number(num_thresholds)
         if self._by_bits: self._buckets = BitBuckets(-math.inf if from_logits else 0.)
-        else: self._buckets = Buckets(spaced_thresholds(num_thresholds, thresholds))
+        else: self._buckets = Buckets(spaced_thresholds(num_thresholds, thresholds))  # type: ignore[assignment]
         self.curve,self.summation_method,self.name = curve,summation_method,name
         self.multi_label,self.num_labels,self.from_logits = multi_label,num_labels,from_logits
         self._given,self._given_number = thresholds,num_thresholds
@@ -444,7 +444,8 @@ def _widen(known, labels):
 # %% ../nbs/04_streaming.ipynb #1849da65
 class _Updates(_Settings):
     "Counts of batches"
-    _warned,_labels,_label_range = (),frozenset(),None
+    _warned,_label_range = (),None
+    _labels:frozenset = frozenset()
 
     def reset_state(self):
         "Forget all updates"
