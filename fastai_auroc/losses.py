@@ -562,9 +562,7 @@ class _BatchLoss(_Checked):
         by_row = self.reduction == 'none'
         loss = _measure(self._surrogate(), columns, positive, negative, self._defined(positive, negative), by_row)
         self._note(loss[0] if by_row else loss, positive, negative)
-        if not by_row: return loss
-        value,attached,parts = loss
-        return self._by_row(value, attached, parts, len(outputs), counts)
+        return self._by_row(loss[0], loss[1], loss[2], len(outputs), counts) if by_row else loss
 
     def _by_row(self, loss, attached, parts, n, counts):
         "One number a row, 0 for those left out; their mean over the others is the loss, and has its gradient"
