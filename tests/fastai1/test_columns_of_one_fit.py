@@ -13,6 +13,8 @@ from torch import nn
 from torch.utils.data import TensorDataset
 from fastai_auroc.fastai1 import AUROC
 
+def without_addresses(o): return re.sub(" at 0x[0-9a-f]+", "", str(o))  # names that are the same in each process
+
 close = partial(pytest.approx, rel=0, abs=1e-12, nan_ok=True)
 
 def fit(learn, n=1, **kwargs):
@@ -133,7 +135,7 @@ def test_two_metrics_of_one_name(adult_learner):
 
 @pytest.mark.parametrize('given,says', [(AUROC, 'metrics=AUROC()'), ([accuracy, AUROC], 'metrics=AUROC()'),
     (partial(AUROC, name='x'), "metrics=AUROC(name='x')"),
-    (partial(AUROC, average='weighted', max_fpr=.1), "metrics=AUROC(average='weighted', max_fpr=0.1)")], ids=str)
+    (partial(AUROC, average='weighted', max_fpr=.1), "metrics=AUROC(average='weighted', max_fpr=0.1)")], ids=without_addresses)
 def test_class_or_partial_as_metric(given, says, adult_learner):
     learn = adult_learner(metrics=given)
     with pytest.raises(TypeError, match=re.escape(f'write {says}')): learn.fit(1)
@@ -289,7 +291,7 @@ def test_a_label_that_wraps_to_the_ignored_one(small_learner, adult_small):
     assert not fit(learn) and numbers(learn) == close([roc_auc_score(y[100:][kept], raw(learn, x)[kept])])
 
 @pytest.mark.parametrize('loss_func', [CrossEntropyFlat(ignore_index=7), partial(F.cross_entropy, ignore_index=7),
-    nn.CrossEntropyLoss(ignore_index=7)], ids=str)
+    nn.CrossEntropyLoss(ignore_index=7)], ids=without_addresses)
 def test_labels_that_the_loss_leaves_out(loss_func, small_learner, adult_small):
     "The warning names ignore_index, with which the column is right"
     x,y = adult_small
