@@ -110,7 +110,7 @@ def test_search(visit):
     page.keyboard.type('StratifiedBatchSampler', delay=10)
     page.get_by_text('results').first.wait_for(timeout=10_000)
     page.keyboard.press('Enter')
-    page.wait_for_url('**/losses.html*', timeout=10_000)
+    page.wait_for_url('**/samplers.html*', timeout=10_000)
 
 def test_dark_mode(visit):
     "The site follows the system's colours"
