@@ -82,8 +82,8 @@ peers: setup
 
 notebooks: setup setup-fastai1
 	$(BIN)/nbdev-export
-	PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONWARNINGS=ignore $(BIN)/$(RUN) $(filter-out nbs/06_fastai1.ipynb,$(wildcard nbs/*.ipynb nbs/tutorials/*.ipynb))
-	if [ -e $(READY1) ]; then PATH="$(CURDIR)/$(VENV1)/bin:$$PATH" PYTHONWARNINGS=ignore $(VENV1)/bin/$(RUN) nbs/06_fastai1.ipynb; fi
+	PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONWARNINGS=ignore $(BIN)/$(RUN) $(filter-out nbs/13_fastai1.ipynb,$(wildcard nbs/*.ipynb nbs/tutorials/*.ipynb))
+	if [ -e $(READY1) ]; then PATH="$(CURDIR)/$(VENV1)/bin:$$PATH" PYTHONWARNINGS=ignore $(VENV1)/bin/$(RUN) nbs/13_fastai1.ipynb; fi
 	$(BIN)/nbdev-clean
 
 readme: setup

@@ -4,7 +4,7 @@ from datetime import date
 from pathlib import Path
 import torch, torch.distributed as dist
 from fastai_auroc.epoch import EpochAUROC
-from fastai_auroc.processes import add_up, gather_rows
+from fastai_auroc.distributed import all_reduce_sum, gather_rows
 from fastai_auroc.roc import auroc_score
 from fastai_auroc.streaming import StreamingAUC
 from scorers import _status, machine, seconds, table, use_threads
@@ -47,7 +47,7 @@ def pair(rank, n, meeting):
     s,auc = z[:,1].double() - z[:,0].double(),StreamingAUC(thresholds='bits', from_logits=True)
     auc.update_state(y, s)
     took = {}
-    for name,f in dict(gather=lambda: gather_rows(s, y.short()), add=lambda: add_up(auc._buckets.counts)).items():
+    for name,f in dict(gather=lambda: gather_rows(s, y.short()), add=lambda: all_reduce_sum(auc._buckets.counts)).items():
         best = []
         for _ in range(5):
             dist.barrier()
@@ -164,7 +164,7 @@ distance between its bounds.
 ## Two processes
 
 `gather_rows` of float64 scores and int16 labels, half of them in each of two processes on this machine (gloo over its own network), the score of all rows in each
-process while the other does the same, and `add_up` of the counts. Medians of five, the slower process.
+process while the other does the same, and `all_reduce_sum` of the counts. Medians of five, the slower process.
 
 {two_processes([n for n in sizes if n <= 10**7])}"""
     args.out.mkdir(parents=True, exist_ok=True)

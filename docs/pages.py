@@ -101,8 +101,8 @@ def build(work):
     for name in ('nbs', 'fastai_auroc'): shutil.copytree(root/name, work/name, ignore=shutil.ignore_patterns('__pycache__', '.ipynb_checkpoints'))
     shutil.copy(root/'pyproject.toml', work)
     process = 'from nbdev.serve import proc_nbs; proc_nbs('
-    if fastai1.exists(): subprocess.run([fastai1, '-W', 'ignore', '-c', process + "file_re='06_fastai1')"], cwd=work, check=True, env=os.environ | {'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD':'1'})
-    subprocess.run([sys.executable, '-W', 'ignore', '-c', process + "skip_file_re='06_fastai1')"], cwd=work, check=True)
+    if fastai1.exists(): subprocess.run([fastai1, '-W', 'ignore', '-c', process + "file_re='13_fastai1')"], cwd=work, check=True, env=os.environ | {'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD':'1'})
+    subprocess.run([sys.executable, '-W', 'ignore', '-c', process + "skip_file_re='13_fastai1')"], cwd=work, check=True)
     pages = work/'pages'
     for folder in (pages, pages/'tutorials'): (folder/'images').mkdir(parents=True)
     shutil.copy(root/'docs/style.css', pages)

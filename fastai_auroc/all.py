@@ -7,24 +7,30 @@ except PackageNotFoundError as e: raise ImportError('fastai_auroc.all needs fast
 import sys
 from fastai_auroc.roc import auroc_score, auc_roc_score, roc_curve, auc
 from fastai_auroc.confidence import auroc_ci, compare_auroc
-from fastai_auroc.processes import gather_rows
-from fastai_auroc.streaming import quantile_thresholds, StreamingAUC
-from fastai_auroc.plots import plot_roc, plot_aum, ROCInterpretation, ShowROCCallback
+from fastai_auroc.distributed import gather_rows
+from fastai_auroc.buckets import quantile_thresholds
+from fastai_auroc.streaming import StreamingAUC
 from fastai_auroc.losses import aum, AUMLoss, AUROCLoss, soft_auroc, SoftDiceLoss, SquaredHingeAUCLoss
 from fastai_auroc.samplers import StratifiedBatchSampler, balance_batches
-from fastai_auroc.linesearch import AUMLineSearch
+from fastai_auroc.plots import plot_roc, plot_aum
+from fastai_auroc.interpret import ROCInterpretation
+from fastai_auroc.callbacks import ShowROCCallback
 
-__all__ = ['AUROC', 'auroc_score', 'auc', 'auroc_ci', 'compare_auroc', 'aum', 'soft_auroc', 'AUMLoss', 'SoftDiceLoss', 'AUROCLoss', 'SquaredHingeAUCLoss',
-    'StratifiedBatchSampler', 'balance_batches', 'AUMLineSearch', 'StreamingAUC', 'quantile_thresholds', 'gather_rows', 'plot_roc', 'plot_aum',
-    'ROCInterpretation', 'auc_roc_score', 'roc_curve', 'enable_callback_fns', 'disable_callback_fns', 'ShowROCCallback']
+_both = ['AUROC', 'auroc_score', 'auc', 'auroc_ci', 'compare_auroc', 'aum', 'soft_auroc', 'AUMLoss', 'SoftDiceLoss', 'AUROCLoss',
+    'SquaredHingeAUCLoss', 'StratifiedBatchSampler', 'balance_batches', 'StreamingAUC', 'quantile_thresholds', 'gather_rows',
+    'plot_roc', 'plot_aum', 'ROCInterpretation']
+_fastai2 = ['auc_roc_score', 'roc_curve', 'enable_callback_fns', 'disable_callback_fns', 'ShowROCCallback']  # fastai 1 has its own, or no use for them
 
 if _fastai.startswith('1.'):
     from fastai_auroc.fastai1 import AUROC
-    __all__ = __all__[:-5]  # fastai 1 has an auc_roc_score and a roc_curve of its own, and its Learners know callback_fns
+    __all__ = _both
 else:
-    from fastai_auroc.metric import AUROC, enable_callback_fns, disable_callback_fns  # type: ignore[assignment]
+    from fastai_auroc.metric import AUROC  # type: ignore[assignment]
+    from fastai_auroc.callback_fns import enable_callback_fns, disable_callback_fns
+    __all__ = _both + _fastai2
     enable_callback_fns()
     _vision = sys.modules.get('fastai.vision.learner')
     if _vision is not None:
-        vision_learner,unet_learner = _vision.vision_learner,_vision.unet_learner
+        vision_learner = _vision.vision_learner
+        unet_learner = _vision.unet_learner
         __all__ += ['vision_learner', 'unet_learner']

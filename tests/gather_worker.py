@@ -6,7 +6,7 @@ import json, os, signal, sys, threading, time, traceback, warnings
 from datetime import timedelta
 from pathlib import Path
 import numpy as np, torch, torch.distributed as dist
-from fastai_auroc.processes import add_up, gather_rows
+from fastai_auroc.distributed import all_reduce_sum, gather_rows
 
 rank = world = 0
 cases = {}
@@ -27,7 +27,7 @@ def error_of(f, *args, **kwargs):
 
 def next_call():
     "That nothing of a failed call is left over: the ranks, and the sum of ones"
-    return told(*gather_rows(torch.tensor([rank])), *add_up(torch.ones(1)))
+    return told(*gather_rows(torch.tensor([rank])), *all_reduce_sum(torch.ones(1)))
 
 def after_all(): return told(torch.arange(world), torch.full((1,), float(world)))
 
@@ -58,8 +58,8 @@ odd |= {type(o).__name__:(lambda o=o: o, 'TypeError', type(o).__name__) for o in
 odd['lazy'] = torch.nn.parameter.UninitializedParameter, 'RuntimeError ValueError', 'uninitialized'
 
 for kind in odd:
-    for f in (gather_rows, add_up):
-        if f is add_up and kind == 'number': continue
+    for f in (gather_rows, all_reduce_sum):
+        if f is all_reduce_sum and kind == 'number': continue
         @case(f'{f.__name__} {kind}')
         def refused(f=f, kind=kind):
             "All raise what the last process cannot send, and its number"
@@ -72,7 +72,7 @@ for kind in odd:
 def numbers(counts): return ', '.join(f'{n} in process {i}' for i,n in enumerate(counts))
 
 for name,counts in dict(two=(1, 2, 1), none=(1, 0, 2), many=(60, 1, 60), some=(3, 3, 4)).items():
-    for f in (gather_rows, add_up):
+    for f in (gather_rows, all_reduce_sum):
         @case(f'{f.__name__} of different numbers of tensors, {name}')
         def other_number(f=f, counts=counts):
             got = error_of(f, *[torch.zeros(2)]*counts[rank])
@@ -81,8 +81,8 @@ for name,counts in dict(two=(1, 2, 1), none=(1, 0, 2), many=(60, 1, 60), some=(3
 
 @case('another function')
 def another_function():
-    got = error_of(gather_rows if rank else add_up, torch.zeros(2))
-    said = ', '.join(f"'{'gather_rows' if i else 'add_up'}' in process {i}" for i in range(world))
+    got = error_of(gather_rows if rank else all_reduce_sum, torch.zeros(2))
+    said = ', '.join(f"'{'gather_rows' if i else 'all_reduce_sum'}' in process {i}" for i in range(world))
     return [got, next_call()],[['ValueError', f'processes must agree in what they call, got {said}'], after_all()]
 
 @case('the first collective has one size')
@@ -96,7 +96,7 @@ def first_collective():
     try:
         firsts = []
         for tensors in ([], [torch.zeros(2)], [torch.zeros(2, 3, 1, 1, 1, 1, 1, 1)]*30, [torch.eye(2).to_sparse()]):
-            for f in (gather_rows, add_up):
+            for f in (gather_rows, all_reduce_sum):
                 sent.clear()
                 error_of(f, *tensors)
                 firsts.append(list(sent[0]))
@@ -106,7 +106,7 @@ def first_collective():
 @case('many axes')
 def many_axes():
     x = torch.arange(3.).reshape(3, *[1]*9)
-    return told(*gather_rows(x), *add_up(x)),told(torch.cat([x]*world), x*world)
+    return told(*gather_rows(x), *all_reduce_sum(x)),told(torch.cat([x]*world), x*world)
 
 @case('rows in unusual memory')
 def unusual_memory():
@@ -120,7 +120,7 @@ def unusual_memory():
     all_ = [torch.cat([f(o).detach().as_subclass(torch.Tensor) for o in whole]) for f in makes]
     got = gather_rows(*mine)
     rest = [torch.cat([o for i,o in enumerate(whole) if i != 1]), torch.zeros(3*world, 0)]
-    sums = add_up(*mine[:2])
+    sums = all_reduce_sum(*mine[:2])
     want = told(*all_, *rest, *[sum(whole)]*2)
     return [told(*got, *sums), [o.requires_grad for o in (*got, *sums)]],[want, [False]*10]
 
@@ -129,7 +129,7 @@ def default_device():
     "The rows stay where they are"
     with torch.device('meta'):
         x = torch.arange(3, device='cpu') + rank
-        got = gather_rows(None if rank == 1 else x, x.double(), None),add_up(None if rank == 1 else x)
+        got = gather_rows(None if rank == 1 else x, x.double(), None),all_reduce_sum(None if rank == 1 else x)
     p = [torch.arange(3) + i for i in range(world)]
     some = [o for i,o in enumerate(p) if i != 1]
     return told(*got[0], *got[1]),told(torch.cat(some), torch.cat(p).double(), None, torch.stack(some).sum(0))

@@ -16,7 +16,7 @@ from sklearn.datasets import load_digits
 from sklearn.metrics import roc_auc_score
 from torch import nn
 from fastai_auroc.all import AUROC, StreamingAUC, auroc_score, gather_rows
-from fastai_auroc.processes import add_up, process_count
+from fastai_auroc.distributed import all_reduce_sum, process_count
 
 folder = Path(sys.argv[1]) if __name__ == '__main__' else None
 dtypes = 'float64 float32 float16 bfloat16 int64 int32 int16 int8 uint8 bool'.split()
@@ -65,7 +65,7 @@ for dtype in dtypes:
         several = [parts((3, 3, 3), (2,), dtype)]
         several[0] = [(o % 8).to(o.dtype) for o in several[0]] if dtype != 'bool' else several[0]
         sums = [torch.stack(o).any(0) if dtype == 'bool' else torch.stack([a.double() for a in o]).sum(0).to(o[0].dtype) for o in several]
-        return told(*add_up(*(o[rank] for o in several))),told(*sums)
+        return told(*all_reduce_sum(*(o[rank] for o in several))),told(*sums)
 
 @case(lambda x: x, name='gather None', worlds=(2, 3, 4))
 @case(lambda x: x.t().contiguous().t(), name='gather None, not contiguous')
@@ -95,13 +95,13 @@ def error_of(f, *args, **kwargs):
     except Exception as e: return [type(e).__name__, str(e)]
 
 @case(gather_rows, name='gather shapes that differ')
-@case(add_up, name='add shapes that differ')
+@case(all_reduce_sum, name='add shapes that differ')
 def shapes_differ(f):
     "An error everywhere, not only where the odd one is; the next call works"
     first = error_of(f, torch.zeros(3), torch.zeros(2, 3 + (rank == 1)))
     second = error_of(f, torch.zeros(3), torch.zeros(2, *[3]*(1 + rank)))
     shapes = [[(3,), (4,)], [(3, *[3]*i) for i in range(world)]]
-    if f is add_up: shapes = [[(2, *o) for o in s] for s in shapes]
+    if f is all_reduce_sum: shapes = [[(2, *o) for o in s] for s in shapes]
     want = [['ValueError', f'processes must agree in the shape of their rows, got {s}'] for s in shapes]
     return [first, second, told(*f(torch.ones(1)))],[*want, told(torch.ones(world) if f is gather_rows else torch.full((1,), float(world)))]
 
@@ -111,7 +111,7 @@ def gathers_rows_of_no_width():
     return told(*gather_rows(p[rank])),told(torch.cat(p))
 
 @case(gather_rows, name='gather failed')
-@case(add_up, name='add failed')
+@case(all_reduce_sum, name='add failed')
 def failed(f):
     "One has failed: None for all, also where shapes differ; the next call works"
     x = torch.ones(2, 2 + rank)
@@ -122,24 +122,24 @@ def failed(f):
 def adds_none():
     "A process without counts, a tensor that nobody has, a number, several dtypes, whole numbers that float64 would round"
     big,some = 2**53 + 1,[torch.full((2, 3), i + .5) for i in range(world)]
-    got = add_up(None if rank == 1 else torch.tensor([big]), None, some[rank], torch.tensor(rank + 1))
-    alone = add_up(None if rank == 1 else torch.tensor([big]), torch.tensor(rank))
+    got = all_reduce_sum(None if rank == 1 else torch.tensor([big]), None, some[rank], torch.tensor(rank + 1))
+    alone = all_reduce_sum(None if rank == 1 else torch.tensor([big]), torch.tensor(rank))
     want = [torch.tensor([big*(world-1)]), torch.tensor(sum(range(world)))]
-    return told(*got[1:], *alone, *add_up(None, None)),told(None, torch.stack(some).sum(0), torch.tensor(sum(range(1, world+1))), *want, None, None)
+    return told(*got[1:], *alone, *all_reduce_sum(None, None)),told(None, torch.stack(some).sum(0), torch.tensor(sum(range(1, world+1))), *want, None, None)
 
 @case()
 def adds_unlike_dtypes():
     "Whole numbers stay exact beside single precision"
     big = 2**24 + 1
-    return told(*add_up(torch.tensor([big]), torch.tensor([.5]))),told(torch.tensor([big*world]), torch.tensor([.5*world]))
+    return told(*all_reduce_sum(torch.tensor([big]), torch.tensor([.5]))),told(torch.tensor([big*world]), torch.tensor([.5*world]))
 
 @case(worlds=(3,))
 def subgroup():
     "Only the processes of a group are asked, also a group of one"
     pair,single = dist.new_group([0, 2]),dist.new_group([1])
     p = parts((3, 5, 2), (2,), 'float32')
-    if rank == 1: return [process_count(single), told(*gather_rows(p[1], group=single), *add_up(p[1], group=single))],[1, told(p[1], p[1])]
-    got = process_count(pair),told(*gather_rows(p[rank], group=pair), *add_up(p[rank].sum(0), group=pair))
+    if rank == 1: return [process_count(single), told(*gather_rows(p[1], group=single), *all_reduce_sum(p[1], group=single))],[1, told(p[1], p[1])]
+    got = process_count(pair),told(*gather_rows(p[rank], group=pair), *all_reduce_sum(p[rank].sum(0), group=pair))
     return got,[2, told(torch.cat([p[0], p[2]]), p[0].sum(0) + p[2].sum(0))]
 
 # Standalone

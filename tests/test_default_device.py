@@ -13,7 +13,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.data import dataloader
 from fastai_auroc import all as everything, scores
 from fastai_auroc.all import *
-from fastai_auroc.processes import add_up
+from fastai_auroc.linesearch import AUMLineSearch
+from fastai_auroc.distributed import all_reduce_sum
 
 matplotlib.use('agg')
 pytestmark = pytest.mark.usefixtures('one_thread')
@@ -160,7 +161,7 @@ def streaming_labels(multi_label, label_weights):
 @call(array=(units,), half=(torch.tensor(units).half(),))
 def quantiles(x): return quantile_thresholds(x, 20)
 @call('gather_rows', some=(torch.tensor(s), None))
-def alone(*tensors): return gather_rows(*tensors),add_up(*tensors)
+def alone(*tensors): return gather_rows(*tensors),all_reduce_sum(*tensors)
 
 kinds = AUMLoss, SoftDiceLoss, AUROCLoss, SquaredHingeAUCLoss
 losses = dict(aum=lambda **_: aum, soft_auroc=lambda **_: soft_auroc, AUMLoss_macro=partial(AUMLoss, average='macro'))

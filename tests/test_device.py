@@ -7,7 +7,7 @@ from torch.utils._pytree import tree_flatten
 from fastai_auroc import scores
 from fastai_auroc.metric import AUROC
 from fastai_auroc.roc import auroc_score, roc_curve
-from fastai_auroc.streaming import RowBuffer
+from fastai_auroc.buckets import RowBuffer
 
 class HostRead(BaseException):
     "The host wants to see a number that the device has yet to compute"

@@ -6,7 +6,7 @@ import numpy as np, pandas as pd, pytest, torch
 from sklearn.metrics import roc_auc_score
 from torch._subclasses import FakeTensorMode
 from fastai_auroc.confidence import auroc_ci, compare_auroc
-from fastai_auroc.pairs import _thread_map
+from fastai_auroc.keys import thread_map
 from fastai_auroc.roc import auc, auroc_score, roc_curve
 from fastai_auroc.scores import to_tensor
 
@@ -260,7 +260,7 @@ def test_warnings_without_scikit_learn(error):
 late = """
     import threading, time, torch
     from fastai_auroc.roc import auroc_score
-    from fastai_auroc.pairs import _thread_map
+    from fastai_auroc.keys import thread_map
     torch.set_num_threads(2)
     scores,labels = torch.arange(2.**20),torch.arange(2**20) >= 2**19
     matrix,classes = scores.reshape(-1, 32),torch.arange(2**15) % 32
@@ -269,7 +269,7 @@ late = """
         {wait}
         print(auroc_score(scores, labels).item(), flush=True)
         print(auroc_score(matrix, classes, activation='identity').item(), flush=True)
-        try: _thread_map(lambda i: [].remove(i) if i else next(iter([])), range(2), 2)
+        try: thread_map(lambda i: [].remove(i) if i else next(iter([])), range(2), 2)
         except (ValueError, StopIteration, RuntimeError) as e: print(type(e).__name__, flush=True)
     {start}"""
 
@@ -296,15 +296,15 @@ def test_no_piece_of_work_is_done_twice(given, monkeypatch):
     from fastai_auroc import pairs
     pool,seen = NoThreads(given),[]
     monkeypatch.setattr(pairs, '_pool', lambda *args: pool)
-    assert _thread_map(lambda i: seen.append(i) or i*i, range(5), 3) == [0, 1, 4, 9, 16]
+    assert thread_map(lambda i: seen.append(i) or i*i, range(5), 3) == [0, 1, 4, 9, 16]
     for work in pool.queue: work()   # by a thread that was busy with something else
     assert seen == [0, 1, 2, 3, 4]
 
 @pytest.mark.parametrize('threads', [1, 2, 3])
 def test_errors_of_the_work_come_through(threads):
     def fail(i): raise RuntimeError(f'of {i}')
-    with pytest.raises(RuntimeError, match='of '): _thread_map(fail, range(4), threads)
-    assert _thread_map(lambda i: i+1, iter(range(4)), threads) == [1, 2, 3, 4] and _thread_map(len, [], threads) == []
+    with pytest.raises(RuntimeError, match='of '): thread_map(fail, range(4), threads)
+    assert thread_map(lambda i: i+1, iter(range(4)), threads) == [1, 2, 3, 4] and thread_map(len, [], threads) == []
 
 # -- default devices --
 

@@ -19,7 +19,8 @@ from scipy.special import logsumexp
 from sklearn.metrics import roc_auc_score
 from torch import nn
 from torchvision.models import resnet18
-from fastai_auroc.metric import AUROC, disable_callback_fns, enable_callback_fns
+from fastai_auroc.metric import AUROC
+from fastai_auroc.callback_fns import disable_callback_fns, enable_callback_fns
 
 small = dict(emb_sz=50, n_hid=50, n_layers=2)  # An AWD_LSTM for a few hundred messages
 

@@ -14,7 +14,8 @@ from torch.testing import assert_close
 from torch.utils._pytree import tree_flatten
 from fastai_auroc import losses, scores
 from fastai_auroc.losses import AUMLoss, AUROCLoss, SoftDiceLoss, SquaredHingeAUCLoss, aum, soft_auroc
-from fastai_auroc.losses import _aum, _aum_anywhere, _LogOdds, _pairs_anywhere, _pairs_on_host, _sigmoid_of_pairs, _soft_on_grid
+from fastai_auroc.derivatives import _LogOdds
+from fastai_auroc.surrogates import _aum, _aum_torch, _pairs_torch, _pairs_cpu, _sigmoid_of_pairs, _soft_on_grid
 
 steady = settings(max_examples=80, deadline=None, derandomize=True)
 nan = float('nan')
@@ -221,7 +222,7 @@ def test_aum_is_its_definition(problem, average):
 def test_host_is_the_kernel(problem):
     "Keys and partitions find what sorting finds"
     s,positive = problem[0].T,torch.stack([o[1] for o in questions(*problem)])
-    (value,gradient,_),(want,want_gradient,_) = _aum(s, positive),_aum_anywhere(s, positive)
+    (value,gradient,_),(want,want_gradient,_) = _aum(s, positive),_aum_torch(s, positive)
     assert_close(value, want, rtol=4*torch.finfo(s.dtype).eps, atol=1e-13*scale_of(s))
     assert_close(gradient.double(), want_gradient, rtol=0, atol=2*torch.finfo(s.dtype).eps)
 
@@ -491,7 +492,7 @@ def test_rows_of_pairs(make, f, kind, n):
 def test_pairs_on_the_host_are_those_of_a_device(monkeypatch):
     monkeypatch.setattr(losses, '_tile', 300)
     s,y = some['tied'](100)
-    host,device = (f(s, y, partial(_sigmoid_of_pairs, T=.5)) for f in (_pairs_on_host, _pairs_anywhere))
+    host,device = (f(s, y, partial(_sigmoid_of_pairs, T=.5)) for f in (_pairs_cpu, _pairs_torch))
     for a,b in zip(host, device): assert_close(a, b, rtol=1e-12, atol=1e-12)
 
 @every_loss

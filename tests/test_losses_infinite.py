@@ -3,7 +3,8 @@ import numpy as np, pytest, torch
 from functools import partial
 from torch.testing import assert_close
 from fastai_auroc.losses import AUMLoss, AUROCLoss, SoftDiceLoss, SquaredHingeAUCLoss, aum, soft_auroc
-from fastai_auroc.losses import _aum, _aum_anywhere, _hinge, _LogOdds, _soft, _soft_anywhere
+from fastai_auroc.derivatives import _LogOdds
+from fastai_auroc.surrogates import _aum, _aum_torch, _hinge, _soft, _soft_torch
 from test_losses import both_ways, classes_of, outputs_of
 
 pytestmark = [pytest.mark.usefixtures('one_thread'), pytest.mark.filterwarnings('error')]
@@ -82,7 +83,7 @@ def test_wrong_infinities(name, s, y):
 @pytest.mark.parametrize('s,y', [*right, *tied, *wrong], ids=str)
 def test_kernels_of_a_device(s, y):
     columns,positive = torch.tensor([s, [0.]*len(s)], dtype=torch.float64),torch.tensor([y, y]).bool()
-    for cpu,device,kwargs in ((_aum, _aum_anywhere, {}), (_soft, _soft_anywhere, dict(T=.3))):
+    for cpu,device,kwargs in ((_aum, _aum_torch, {}), (_soft, _soft_torch, dict(T=.3))):
         ours,theirs = cpu(columns, positive, **kwargs),device(columns, positive, **kwargs)
         for a,b in zip(ours[:2], theirs): assert_close(a, b, rtol=1e-9, atol=1e-12)
 

@@ -8,7 +8,8 @@ from torch import nn
 from torch._subclasses import FakeTensorMode
 from torch.testing import assert_close
 from fastai_auroc.losses import AUMLoss, AUROCLoss, SoftDiceLoss, SquaredHingeAUCLoss, aum, soft_auroc
-from fastai_auroc.losses import _aum, _aum_anywhere, _hinge, _questions_of, _soft, _soft_anywhere
+from fastai_auroc.surrogates import _aum, _aum_torch, _hinge, _soft, _soft_torch
+from fastai_auroc.losses import _questions_of
 from fastai_auroc.metric import AUROC
 from test_device import NoWaiting
 from test_losses import backward_of, both_ways, classes_of, outputs_of
@@ -236,7 +237,7 @@ def of_columns(ignore):
 def test_kernels_of_a_device():
     "The same as on the CPU, and as of the rows that are left"
     s,positive,negative,counts = of_columns(True)
-    for cpu,device in ((_aum, _aum_anywhere), (_soft, _soft_anywhere)):
+    for cpu,device in ((_aum, _aum_torch), (_soft, _soft_torch)):
         ours,theirs = cpu(s, positive, True, negative),device(s, positive, negative)
         for a,b in zip(ours[:2], theirs): assert_close(a, b, rtol=1e-9, atol=1e-12)
         assert not theirs[1][:,~counts].any()

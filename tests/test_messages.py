@@ -10,7 +10,7 @@ from fastai_auroc.linesearch import AUMLineSearch
 from fastai_auroc.losses import AUMLoss, AUROCLoss, SoftDiceLoss, SquaredHingeAUCLoss, aum, soft_auroc
 from fastai_auroc.samplers import StratifiedBatchSampler
 from fastai_auroc.metric import AUROC
-from fastai_auroc.processes import add_up, gather_rows
+from fastai_auroc.distributed import all_reduce_sum, gather_rows
 from fastai_auroc.roc import auroc_score, roc_curve
 from fastai_auroc.streaming import StreamingAUC
 
@@ -119,7 +119,7 @@ def test_streaming():
     for bad in ({}, None, [1]):
         with pytest.raises(ValueError, match='must be what state_dict'): metric.load_state_dict(bad)
 
-@pytest.mark.parametrize('f', [gather_rows, add_up])
+@pytest.mark.parametrize('f', [gather_rows, all_reduce_sum])
 def test_one_process_passes_tensors_on(f):
     assert f(s, None) == (s, None)
     for bad in ([s], 3):

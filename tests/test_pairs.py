@@ -2,11 +2,11 @@
 import multiprocessing, numpy as np, pytest, torch
 from hypothesis import given, settings, strategies as st
 from hypothesis.extra.numpy import arrays
-from fastai_auroc import pairs, roc
+from fastai_auroc import keys, pairs, roc
 from sklearn.metrics import roc_auc_score, roc_curve
-from fastai_auroc.pairs import (count_columns_on_host, count_on_host, count_pairs_of_classes_on_host, doubled_area, doubled_wins, doubled_wins_on_host,
-    pack_keys, partial_area, points_on_host, unpack_keys)
-from fastai_auroc.roc import _count_anywhere, _count_on_host, auroc_score
+from fastai_auroc.keys import count_columns_cpu, count_column_cpu, count_class_pairs_cpu, doubled_area, placements_cpu, pack_keys, points_cpu, unpack_keys
+from fastai_auroc.pairs import placements, partial_area
+from fastai_auroc.roc import _count_torch, _count_cpu, auroc_score
 
 dtypes = [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int8, torch.uint8, torch.int16, torch.int32, torch.bool]
 special = [0., -0., 1., -1., np.inf, -np.inf, 5e-324, -5e-324, 1e-45, -1e-45, 2.**-14, 65504., -65504., 1+2**-23, 1., 3.4e38, -3.4e38, .1, -.1]
@@ -36,8 +36,8 @@ def test_one_column(dtype, kind):
         for prevalence in (.02, .5, .9):
             s,y = cast(values(n, rng, kind), dtype),torch.from_numpy(rng.random(n) < prevalence)
             want = by_all_pairs(s, y)
-            assert (int(doubled_wins(s, y)[~y].sum()), int(y.sum())) == want
-            assert count_on_host(s, y) in (want, None if kind in ('special', 'finite', 'wide', 'infinite') else want)
+            assert (int(placements(s, y)[~y].sum()), int(y.sum())) == want
+            assert count_column_cpu(s, y) in (want, None if kind in ('special', 'finite', 'wide', 'infinite') else want)
             labels = torch.where(y, 5, 2)
             assert int(2*auroc_score(s, labels).nan_to_num()*want[1]*(n-want[1]) + .5) == want[0]  # through keys or not
 
@@ -76,7 +76,7 @@ def test_points(dtype, kind, weighted):
     for n in (1, 2, 17, 300):
         s,y = cast(values(n, rng, kind), dtype),torch.from_numpy(rng.random(n) < .4)
         w = torch.from_numpy(rng.integers(0, 3, n)*rng.random(n)) if weighted else None
-        res = points_on_host(s, y, weight=w)
+        res = points_cpu(s, y, weight=w)
         if res is None: assert kind in ('special', 'finite', 'wide', 'infinite') and not weighted
         else:
             defined = _points(s.double().numpy(), y.numpy(), w if w is None else w.numpy())
@@ -84,7 +84,7 @@ def test_points(dtype, kind, weighted):
             p,q = (o[-1] if len(o) else 0 for o in res[1:])
             if not p or not q: continue
             own = torch.ones(n) if w is None else w
-            np.testing.assert_allclose(doubled_area(*res[1:]), float((doubled_wins(s, y, own)*own)[~y].sum()), rtol=1e-12)
+            np.testing.assert_allclose(doubled_area(*res[1:]), float((placements(s, y, own)*own)[~y].sum()), rtol=1e-12)
             for r in (.1, .6): np.testing.assert_allclose(doubled_area(*res[1:], r*q)/(2*p*q), partial_area(s, own*y, own*~y, r), atol=1e-12)
 
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float64], ids=str)
@@ -93,10 +93,10 @@ def test_points(dtype, kind, weighted):
 def test_points_of_many_rows(dtype, kind, threads):
     "Across blocks, the curve is scikit-learn's; with weights but for the rounding, since releases of it differ in the order of ties"
     rng = np.random.default_rng(6)
-    n = 8*pairs._block + 3
+    n = 8*keys.block_size + 3
     s,y,w = cast(values(n, rng, kind), dtype),torch.from_numpy(rng.random(n) < .3),torch.from_numpy(rng.random(n))
     for weight in (None, w):
-        t,tps,fps = points_on_host(s, y, weight=weight, threads=threads)
+        t,tps,fps = points_cpu(s, y, weight=weight, threads=threads)
         fpr,tpr,thresholds = roc_curve(y, s, sample_weight=weight, drop_intermediate=False)
         assert np.array_equal(t, thresholds[1:])
         for ours,theirs in ((tps, tpr), (fps, fpr)): np.testing.assert_allclose(ours/ours[-1], theirs[1:], rtol=0 if weight is None else 1e-12)
@@ -108,15 +108,15 @@ def test_points_of_many_rows(dtype, kind, threads):
 def test_each_row(dtype, kind):
     rng = np.random.default_rng(7)
     s,y = cast(values(300, rng, kind), dtype),torch.from_numpy(rng.random(300) < .3)
-    assert torch.equal(doubled_wins_on_host(s, y), doubled_wins(s, y))
+    assert torch.equal(placements_cpu(s, y), placements(s, y))
 
-def _count_in_child(s, y, queue): queue.put(count_columns_on_host(s, y, threads=2))
+def _count_in_child(s, y, queue): queue.put(count_columns_cpu(s, y, threads=2))
 
 @pytest.mark.skipif('fork' not in multiprocessing.get_all_start_methods(), reason='needs fork')
 def test_forked_processes_have_threads_of_their_own():
     "A process forked after the parent has used threads, as a DataLoader's worker is, does not wait for the parent's"
     s,y = torch.randn(2**16, 20),torch.arange(2**16) % 20
-    want,context = count_columns_on_host(s, y, threads=2),multiprocessing.get_context('fork')
+    want,context = count_columns_cpu(s, y, threads=2),multiprocessing.get_context('fork')
     queue = context.SimpleQueue()
     child = context.Process(target=_count_in_child, args=(s, y, queue), daemon=True)
     child.start()
@@ -129,24 +129,24 @@ def test_forked_processes_have_threads_of_their_own():
 def test_many_rows(dtype, kind, threads):
     "Across blocks and threads, where runs of ties cross their borders"
     rng = np.random.default_rng(1)
-    n = 9*pairs._block + 5
+    n = 9*keys.block_size + 5
     s,y = cast(values(n, rng, kind), dtype),torch.from_numpy(rng.random(n) < .3)
-    res = count_on_host(s, y, threads=threads)
+    res = count_column_cpu(s, y, threads=threads)
     if kind == 'wide' and dtype != torch.float16: assert res is None or dtype == torch.float64
-    if res is not None: assert res == (int(doubled_wins(s, y)[~y].sum()), int(y.sum()))
+    if res is not None: assert res == (int(placements(s, y)[~y].sum()), int(y.sum()))
 
 @settings(max_examples=200, deadline=None)
 @given(data=st.data(), size=st.sampled_from([np.float16, np.float32, np.float64]))
 def test_any_floats(data, size):
     s = data.draw(arrays(size, st.integers(2, 40), elements=st.floats(width=8*np.dtype(size).itemsize, allow_nan=False)))
     y = data.draw(arrays(bool, len(s)))
-    res,want = count_on_host(torch.from_numpy(s), torch.from_numpy(y)),by_all_pairs(torch.from_numpy(s), torch.from_numpy(y))
+    res,want = count_column_cpu(torch.from_numpy(s), torch.from_numpy(y)),by_all_pairs(torch.from_numpy(s), torch.from_numpy(y))
     assert res in (want, None)
-    assert (int(doubled_wins(torch.from_numpy(s), torch.from_numpy(y))[~torch.from_numpy(y)].sum()), int(y.sum())) == want
+    assert (int(placements(torch.from_numpy(s), torch.from_numpy(y))[~torch.from_numpy(y)].sum()), int(y.sum())) == want
 
 def judged(s, y, **kwargs):
     "Counts of the host and of the general path, where the host has any"
-    host,(general,*notes) = _count_on_host(s, y, **kwargs),_count_anywhere(s, y, **kwargs)
+    host,(general,*notes) = _count_cpu(s, y, **kwargs),_count_torch(s, y, **kwargs)
     assert host is None or not any(notes)
     return host,general.tolist()
 
@@ -172,10 +172,10 @@ def test_labels(kind, labels, micro):
 
 @pytest.mark.parametrize('s,y', [([.1, .2], [1, 1]), ([.1, .2, .3], [0, 1, 2]), ([.1, np.nan], [0, 1]), ([.1, .2, .3], [0, .5, 1]),
     ([-1e-45, 1, 3e38], [0, 1, 1]), ([-np.inf, 1, np.inf], [0, 1, 1])], ids=str)
-def test_what_the_host_leaves_to_the_general_path(s, y): assert _count_on_host(torch.tensor(s), torch.tensor(y)) is None
+def test_what_the_host_leaves_to_the_general_path(s, y): assert _count_cpu(torch.tensor(s), torch.tensor(y)) is None
 
 @pytest.mark.parametrize('labels', [[0., 1, 2], [0, 1, 3], [-1, 0, 1]])
-def test_class_numbers_the_host_leaves_to_the_general_path(labels): assert _count_on_host(torch.rand(3, 3), torch.tensor(labels)) is None
+def test_class_numbers_the_host_leaves_to_the_general_path(labels): assert _count_cpu(torch.rand(3, 3), torch.tensor(labels)) is None
 
 def test_inputs_are_not_changed():
     "Sorting happens on copies"
@@ -185,13 +185,13 @@ def test_inputs_are_not_changed():
     for kwargs in ({}, dict(average='micro'), dict(multi_class='ovo')): auroc_score(m, torch.arange(500) % 40, activation='identity', **kwargs)
     assert torch.equal(s, s0) and torch.equal(m, m0)
 
-@pytest.mark.parametrize('f', [count_columns_on_host, count_pairs_of_classes_on_host])
+@pytest.mark.parametrize('f', [count_columns_cpu, count_class_pairs_cpu])
 def test_layouts(f):
     "Transposed and sliced matrices count like copies of them"
     m,y = torch.randn(60, 200),torch.arange(200) % 30
     copied = f(m[::2].T.contiguous(), y)
     assert torch.equal(torch.as_tensor(copied), torch.as_tensor(f(m[::2].T, y)))
-    assert roc._count_on_host(m[::2].T, y, ovo=f is count_pairs_of_classes_on_host) is not None
+    assert roc._count_cpu(m[::2].T, y, ovo=f is count_class_pairs_cpu) is not None
 
 @pytest.mark.parametrize('dtype', [torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.bfloat16, torch.float16, torch.float32, torch.float64]
     + [getattr(torch, o) for o in ('uint16', 'uint32') if hasattr(torch, o)], ids=str)

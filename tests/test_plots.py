@@ -15,7 +15,9 @@ from test_losses import aum_def
 from test_training_with_losses import as_dls, blobs, quietly
 from fastai_auroc.confidence import auroc_ci
 from fastai_auroc.metric import AUROC
-from fastai_auroc.plots import ROCInterpretation, ShowROCCallback, plot_aum, plot_roc
+from fastai_auroc.plots import plot_aum, plot_roc
+from fastai_auroc.interpret import ROCInterpretation
+from fastai_auroc.callbacks import ShowROCCallback
 
 matplotlib.use('agg')
 
@@ -523,10 +525,10 @@ def test_callback_shows_one_picture(adult_learner, monkeypatch):
     class Handle:
         def update(self, fig): redrawn.append(fig)
     def display(fig, display_id): return shown.append(fig) or Handle()
-    monkeypatch.setattr('fastai_auroc.plots.display', display)
+    monkeypatch.setattr('fastai_auroc.callbacks.display', display)
     quietly(adult_learner(cbs=ShowROCCallback()), 'fit', 1)
     assert not shown, 'in a terminal there is nothing to show it'
-    monkeypatch.setattr('fastai_auroc.plots.get_ipython', lambda: SimpleNamespace(kernel=None))
+    monkeypatch.setattr('fastai_auroc.callbacks.get_ipython', lambda: SimpleNamespace(kernel=None))
     show = ShowROCCallback()
     quietly(adult_learner(cbs=show), 'fit', 3)
     assert shown == [show.fig] and redrawn == [show.fig]*2

@@ -42,7 +42,7 @@ def test_readme_is_the_index():
     assert (root/'README.md').read_text(encoding='utf-8') == text
     assert pictures and all((root/name).read_bytes() == data for name,data in pictures.items())
 
-of_fastai2 = [p for p in notebooks if p.stem != '06_fastai1']  # which runs in fastai 1's environment
+of_fastai2 = [p for p in notebooks if p.stem != '13_fastai1']  # which runs in fastai 1's environment
 
 @pytest.mark.parametrize('path', of_fastai2, ids=lambda p: p.stem)
 def test_notebook_runs(path): assert 'Success' in _nbdev('nbdev-test', root, str(path))

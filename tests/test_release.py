@@ -19,9 +19,11 @@ from fastai_auroc.roc import auroc_score, roc_curve, auc
 from fastai_auroc.confidence import auroc_ci, compare_auroc
 from fastai_auroc.losses import aum, soft_auroc, AUMLoss, AUROCLoss, SoftDiceLoss, SquaredHingeAUCLoss
 from fastai_auroc.samplers import StratifiedBatchSampler
-from fastai_auroc.streaming import StreamingAUC, quantile_thresholds
-from fastai_auroc.processes import gather_rows
-from fastai_auroc.plots import plot_roc, ROCInterpretation
+from fastai_auroc.buckets import quantile_thresholds
+from fastai_auroc.streaming import StreamingAUC
+from fastai_auroc.distributed import gather_rows
+from fastai_auroc.plots import plot_roc
+from fastai_auroc.interpret import ROCInterpretation
 from fastai_auroc.metric import AUROC
 
 scores,targets = torch.rand(10),torch.arange(10) % 2

@@ -7,9 +7,9 @@ from fastai.torch_core import TensorBase, TensorCategory, TensorImageBase
 from sklearn.metrics import roc_auc_score
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from fastai_auroc.pairs import doubled_wins, partial_area, tied_runs
+from fastai_auroc.pairs import placements, partial_area, tied_runs
 from fastai_auroc.roc import auroc_score, roc_curve
-from fastai_auroc.scores import class_rows, count_improper, has_float64, ranking_scores, to_tensor
+from fastai_auroc.scores import class_rows, count_non_probabilities, has_float64, ranking_scores, to_tensor
 
 floats = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 
@@ -212,17 +212,17 @@ def test_what_holds_no_numbers_is_refused(bad):
 @pytest.mark.parametrize('dtype', floats)
 def test_probabilities_of_any_precision_pass_and_logits_do_not(dtype, k):
     z = torch.randn(200, k).to(dtype)
-    assert count_improper(z.softmax(1)) == 0
-    assert count_improper(z) > 190
-    assert count_improper(torch.eye(k)[torch.arange(200)%k].to(dtype)) == 0
+    assert count_non_probabilities(z.softmax(1)) == 0
+    assert count_non_probabilities(z) > 190
+    assert count_non_probabilities(torch.eye(k)[torch.arange(200)%k].to(dtype)) == 0
 
 @pytest.mark.parametrize('dtype', [torch.bool, torch.uint8, torch.int64])
-def test_one_hot_rows_are_probabilities(dtype): assert count_improper(torch.tensor([[1, 0, 0], [0, 0, 1], [0, 0, 0], [1, 1, 0]]).to(dtype)) == 2
+def test_one_hot_rows_are_probabilities(dtype): assert count_non_probabilities(torch.tensor([[1, 0, 0], [0, 0, 1], [0, 0, 0], [1, 1, 0]]).to(dtype)) == 2
 
 def test_rows_off_by_more_than_scikit_learn_allows():
     p = torch.full((4,4), .25, dtype=torch.float64)
     p[:,0] += torch.tensor([0., 9e-6, 1.2e-5, -1.2e-5])
-    assert count_improper(p) == 2
+    assert count_non_probabilities(p) == 2
 
 # -- other devices --
 
@@ -273,7 +273,7 @@ def test_ranking_scores_of_a_device_without_float64():
             z,y = torch.zeros(8, 3, device=device),torch.zeros(8, device=device)
             res = ranking_scores(z, y, 'softmax')
             assert has_float64(z) == exact and res.dtype == torch.float64 and (res.device == z.device) == exact
-            assert count_improper(z).device == z.device
+            assert count_non_probabilities(z).device == z.device
 
 # -- pairs --
 
@@ -288,7 +288,7 @@ def test_doubled_wins_against_all_pairs(weighted):
     s,positive,w = torch.randint(-4, 5, (3,50)).float(),torch.rand(3, 50) < .4,torch.randint(1, 5, (50,))
     above = 2*(s[:,None] > s[...,None]) + (s[:,None] == s[...,None]).long()   # [column, row, other]
     want = (above * positive[:,None] * (w if weighted else 1)).sum(-1)
-    res = doubled_wins(s, positive, w if weighted else None)
+    res = placements(s, positive, w if weighted else None)
     assert res.dtype == (torch.float64 if weighted else torch.int64) and torch.equal(res, want.to(res.dtype))
 
 @pytest.mark.parametrize('max_fpr', [.1, .37, 1.])

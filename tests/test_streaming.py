@@ -3,7 +3,8 @@ import copy, inspect, io, numpy as np, pickle, pytest, torch, warnings
 from hypothesis import assume, given, settings, strategies as st
 from sklearn.metrics import roc_auc_score
 from torch._subclasses import FakeTensorMode
-from fastai_auroc.streaming import Buckets, StreamingAUC, bucket_wins, count_buckets, quantile_thresholds, spaced_thresholds
+from fastai_auroc.buckets import Buckets, bucket_wins, count_buckets, quantile_thresholds, spaced_thresholds
+from fastai_auroc.streaming import StreamingAUC
 from test_device import HostRead, NoWaiting, rand, randint
 
 steady = settings(max_examples=30, deadline=None, derandomize=True)

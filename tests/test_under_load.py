@@ -8,7 +8,7 @@ from fastai.data.load import DataLoader
 from fastai.learner import Learner
 from fastai.losses import CrossEntropyLossFlat
 from sklearn.metrics import roc_auc_score
-from fastai_auroc import epoch
+from fastai_auroc import accumulators, epoch
 from fastai_auroc.all import AUROC
 from test_thresholds_column import leading
 
@@ -111,7 +111,7 @@ def no_room(monkeypatch):
                 if len(asked) > after: raise full()
             return real(x, *args, **kwargs)
         monkeypatch.setattr(torch.Tensor, 'new_empty', new_empty)
-        if rows: monkeypatch.setattr(epoch._Blocks, 'most', 8*rows)
+        if rows: monkeypatch.setattr(accumulators._Blocks, 'most', 8*rows)
         return asked
     return arrange
 
@@ -143,12 +143,12 @@ def test_no_room_for_a_short_while(no_room, adult_learner, column, monkeypatch):
 @pytest.mark.parametrize('times', [1, 3])
 def test_no_room_to_score(times, adult_learner, column, monkeypatch):
     "In the scoring itself, in one or in each of three epochs"
-    real,calls = epoch._auroc,[]
-    def _auroc(scores, *args):
+    real,calls = epoch.auroc_and_note,[]
+    def auroc_and_note(scores, *args):
         calls.append(scores)
         if len(calls) % 2 and len(calls) < 2*times: raise full()
         return real(scores, *args)
-    monkeypatch.setattr(epoch, '_auroc', _auroc)
+    monkeypatch.setattr(epoch, '_auroc', auroc_and_note)
     learn = adult_learner(metrics=None, cbs=AUROC)
     is_told(trained(learn, 3, cbs=(seen := Seen())))
     assert column(learn, 'auroc') == close(seen.values) and len(calls) == 3 + times
