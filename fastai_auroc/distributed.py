@@ -43,11 +43,11 @@ def _header(x, rows):
     "Length, dtype and shape of a row (of the whole without `rows`); None for None; raises for what can't be sent"
     if x is None: return None
     kind = type(x).__name__
-    if not isinstance(x, torch.Tensor):
-        raise TypeError(f'gather_rows and all_reduce_sum take tensors, one by one, got {kind}')
+    if not isinstance(x, torch.Tensor): raise TypeError(
+        f'gather_rows and all_reduce_sum take tensors, one by one, got {kind}')
     fault = _fault(x, rows)
-    if fault:
-        raise ValueError(f'gather_rows and all_reduce_sum take dense tensors of {", ".join(_dtypes)}, got {fault}')
+    if fault: raise ValueError(
+        f'gather_rows and all_reduce_sum take dense tensors of {", ".join(_dtypes)}, got {fault}')
     return [len(x) if rows else 1, str(x.dtype).removeprefix('torch.'), list(x.shape[1:] if rows else x.shape)]
 
 # %% ../nbs/07_distributed.ipynb #a5e70e13
@@ -109,10 +109,6 @@ def _gather_messages(message, group):
     sizes = torch.cat(_all_gather(size, [1]*process_count(group), group)).tolist()
     return [json.loads(bytes(o.tolist())) for o in _all_gather(text, sizes, group)]
 
-def _gather_headers(call, tensors, failed, group):
-    "The headers of all processes for each tensor, as `_headers` judges them: in all processes alike"
-    return _headers(_gather_messages(_message(call, tensors, failed), group))
-
 # %% ../nbs/07_distributed.ipynb #ee49c44b
 def _gather(x, headers, group):
     "The rows of all processes"
@@ -163,7 +159,7 @@ def _of_all_processes(call, tensors, failed, group):
         for x in tensors: _header(x, call == 'gather_rows')
         return (None,)*len(tensors) if failed else tensors
     with _group_lock(group):
-        headers = _gather_headers(call, tensors, failed, group)
+        headers = _headers(_gather_messages(_message(call, tensors, failed), group))
         if headers is None: return (None,)*len(tensors)
         for o in headers: _common(o)  # raises before the first rows go around
         if call == 'all_reduce_sum': return tuple(_sum(tensors, headers, group))
