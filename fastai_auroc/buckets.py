@@ -277,11 +277,46 @@ def bits_for(
     "How many leading bits to look at so that the counts of all columns take 64 MB at most"
     return max(2, min(20, 22 - (columns-1).bit_length()))
 
-# %% ../nbs/08_buckets.ipynb #5d265e11
+# %% ../nbs/08_buckets.ipynb #a8aa4b7b
+def _bit_shape(columns): return (*columns, 2, 2**bits_for(math.prod(columns)))
+
 def _zeros(shape, dtype, device, old):
     "Zeros, in the memory of `old` where that fits"
     fits = old is not None and (old.shape, old.dtype, old.device) == (shape, dtype, device)
     return old.zero_() if fits else torch.zeros(shape, dtype=dtype, device=device)
+
+class _BitCounts:
+    "Counts by leading bits and how many scores were out of range, both None without scores"
+    counts = improper = spare = None
+    def __init__(self, low, high):
+        self.low = low
+        self.high = high
+
+    def reset(self):
+        if self.counts is not None: self.spare = self.counts
+        self.counts = self.improper = None
+
+    def __getstate__(self): return dict(vars(self), spare=None)
+
+    def add(self, scores, positive, weight=None):
+        dtype = torch.long if weight is None or weight.dtype == torch.bool else torch.float64
+        counts = self._open(_bit_shape(scores.shape[1:]), dtype, scores.device)
+        add_bits(counts, scores, positive, weight)
+        self._add_improper(count_outside(scores, self.low, self.high, weight))
+
+    def merge(self, counts, improper):
+        own = self._open(counts.shape, counts.dtype, counts.device if self.counts is None else self.counts.device)
+        own += counts.to(own.device)
+        self._add_improper(improper.to(own.device))
+
+    def _open(self, shape, dtype, device):
+        "The counts, zeros after a reset; of a dtype that holds `dtype`, too, and on this device"
+        if self.counts is None: self.counts = _zeros(shape, dtype, device, self.spare)
+        self.spare = None
+        self.counts = self.counts.to(device, torch.promote_types(self.counts.dtype, dtype))
+        return self.counts
+
+    def _add_improper(self, n): self.improper = n if self.improper is None else n + self.improper.to(n.device)
 
 # %% ../nbs/08_buckets.ipynb #9ee1c6cd
 class BitBuckets:
@@ -290,22 +325,19 @@ class BitBuckets:
         low:float=-math.inf, # The least score there may be; what is outside spoils the result
         high:float=math.inf, # The greatest score there may be
     ):
-        self.low = low
-        self.high = high
         self.rows = RowBuffer()
-        self._counts = self._spare = None
+        self._counted = _BitCounts(low, high)
         self.reset()
 
     def reset(self):
         "Forget all scores; the memory is kept"
         self.rows.clear()
-        self.shape = 2,2**20
-        if self._counts is not None: self._spare = self._counts
-        self._counts = self._improper = None
+        self._counted.reset()
+        self.shape = _bit_shape(())
 
     def __getstate__(self):
-        self.rows.flush(self._count)
-        return dict(vars(self), rows=RowBuffer(), _spare=None)
+        self._count_all()
+        return dict(vars(self), rows=RowBuffer())
 
     def add(self,
         scores:Tensor, # Shape (n,) or (n, L)
@@ -315,7 +347,7 @@ class BitBuckets:
         "Count scores, at once or when there are more of them, without waiting for their device"
         rows = (scores, positive) if weight is None else (scores, positive, weight)
         self._set_columns(scores.shape[1:])
-        self.rows.add(self._count, *_where_float64(*rows))
+        self.rows.add(self._counted.add, *_where_float64(*rows))
 
     def merge(self,
         counts:Tensor, # From `counts` of others
@@ -323,43 +355,30 @@ class BitBuckets:
     ):
         "Add the counts of other scores"
         self._set_columns(counts.shape[:-2])
-        self.rows.flush(self._count)
-        own = self._to_count_in(counts.dtype, counts.device if self._counts is None else self._counts.device)
-        own += counts.to(own.device)
-        self._add_improper(improper.to(own.device))
+        self._count_all().merge(counts, improper)
 
     @property
     def counts(self):
         "Negatives and positives by bucket, shape (2, B) or (L, 2, B), which later scores change; None without scores"
-        self.rows.flush(self._count)
-        return self._counts
+        return self._count_all().counts
 
     @property
     def improper(self):
         "How many scores were out of range, 0-d; None without scores"
-        self.rows.flush(self._count)
-        return self._improper
+        return self._count_all().improper
 
     @property
     def cuts(self):
         "The least and the greatest score there may be: what other counts must agree in to be added"
-        device = 'cpu' if self._counts is None else self._counts.device
-        return torch.stack([torch.full((), o, dtype=torch.float64, device=device) for o in (self.low, self.high)])
+        counts,limits = self._counted.counts,(self._counted.low, self._counted.high)
+        device = 'cpu' if counts is None else counts.device
+        return torch.stack([torch.full((), o, dtype=torch.float64, device=device) for o in limits])
+
+    def _count_all(self):
+        self.rows.flush(self._counted.add)
+        return self._counted
 
     def _set_columns(self, columns):
-        shape = *columns,2,2**bits_for(math.prod(columns))
-        if self._counts is not None or len(self.rows): _check_columns(shape, self.shape)
+        shape = _bit_shape(columns)
+        if self._counted.counts is not None or len(self.rows): _check_columns(shape, self.shape)
         self.shape = shape
-
-    def _count(self, scores, positive, weight=None):
-        dtype = torch.long if weight is None or weight.dtype == torch.bool else torch.float64
-        add_bits(self._to_count_in(dtype, scores.device), scores, positive, weight)
-        self._add_improper(count_outside(scores, self.low, self.high, weight))
-
-    def _to_count_in(self, dtype, device):
-        "The counts, zeros after a reset; of a dtype that holds `dtype`, too, and on this device"
-        if self._counts is None: self._counts,self._spare = _zeros(self.shape, dtype, device, self._spare),None
-        self._counts = self._counts.to(device, torch.promote_types(self._counts.dtype, dtype))
-        return self._counts
-
-    def _add_improper(self, n): self._improper = n if self._improper is None else n + self._improper.to(n.device)
