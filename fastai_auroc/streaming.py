@@ -208,10 +208,10 @@ AUCBounds.__doc__ = "Between which the exact AUROC lies: tensors, 0-d float64 on
 
 # %% ../nbs/09_streaming.ipynb #afdc4d8e
 class StreamingAUC: # chkstyle: ignore
-    """Area under the ROC, precision-recall or -gain curve by thresholds, in constant memory, as Keras's `AUC`
+    """Area under the ROC, precision-recall or precision-recall-gain curve by thresholds, in constant memory
 
-    The interface is that of Keras. Counts are exact: int64, with weights float64. Nothing waits for a device before
-    `result`. Precision is interpolated after Davis & Goadrich (2006), gain is that of Flach & Kull (2015).
+    The interface is that of Keras's `AUC`. Counts are exact: int64, with weights float64. Nothing waits for a device
+    before `result`. Precision is interpolated after Davis & Goadrich (2006), gain is that of Flach & Kull (2015).
     Raises `ValueError` for options that do not go together."""
     def __init__(self,
         num_thresholds:int=200, # Number of thresholds, those below 0 and above 1 included; without effect on 'bits'
