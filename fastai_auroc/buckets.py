@@ -192,9 +192,9 @@ def bit_edges(
 ) -> np.ndarray: # Ascending, float64
     "The greatest float32 of each bucket but the last, without those of NaN: a score is above as many as buckets"
     keys = np.arange(1, 2**bits)*2**(32-bits) - 2**31 - 1
-    res = (keys ^ ((keys >> 31) & 0x7FFFFFFF)).astype(np.int32).view(np.float32).astype(np.float64)
+    res = (keys ^ ((keys >> 31) & 0x7FFFFFFF)).astype(np.int32).view(np.float32)
     res[res == 0] = -2.**-149  # what is just below 0, since -0 is 0
-    return res[~np.isnan(res)]
+    return res[~np.isnan(res)].astype(np.float64)
 
 # %% ../nbs/08_buckets.ipynb #15f10bfc
 def occupied(
