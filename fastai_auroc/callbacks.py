@@ -53,7 +53,7 @@ class ShowROCCallback(Callback):
         if hasattr(self.learn, 'gather_preds'): return
         columns = [m for m in self.learn.metrics if isinstance(m, AUROC)]
         exact = [m for m in columns if m.thresholds is None]
-        options = columns[0]._options() | dict(thresholds=None, ci=False) if columns else dict(ignore_index=getattr(self.learn.loss_func, 'ignore_index', None))
+        options = columns[0].options() | dict(thresholds=None, ci=False) if columns else dict(ignore_index=getattr(self.learn.loss_func, 'ignore_index', None))
         self._auroc,self._own,self._begun = exact[0] if exact else AUROC(**options),not exact,False
 
     def before_train(self):
@@ -76,7 +76,7 @@ class ShowROCCallback(Callback):
         "Draw the curve; what is undefined is not drawn, and ends no training"
         if not self._wanted: return
         auroc = self._auroc
-        scores,targets = auroc._all()
+        scores,targets = auroc.rows()
         if scores is None: return
         value,self._wanted = auroc.value,False
         try: curve = _curve_of(RankedScores(scores, targets, 'identity', auroc.ignore_index), auroc.average)

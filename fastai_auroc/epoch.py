@@ -138,8 +138,8 @@ class Epoch:
         except ValueError as e:
             self.fail(e)
             return None,None
-        if res[0] is None and self.n and not self.failure:
-            self.failure = 'another process could not keep its part of the validation set'
+        alone = res[0] is None and self.n > 0
+        if alone and not self.failure: self.failure = 'another process could not keep its part of the validation set'
         return res
 
     def score(self, partial=False):
@@ -154,8 +154,7 @@ class Epoch:
     def adopt(self, other):
         "Have the result of another epoch, without its rows and its note"
         self.n,self.shared,self.failure = other.n,other.shared,other.failure
-        self.result = other.result._replace(note=None)
-        self.partial = False
+        self.result,self.partial = other.result._replace(note=None),False
 
 # %% ../nbs/11_epoch.ipynb #b9d1e3f5
 def column_cuts(
@@ -163,14 +162,17 @@ def column_cuts(
 ): # All thresholds, ascending, a float64 array; None for 'bits', and where there are none
     "What a column counts between; raises `ValueError` for what leaves less than two buckets"
     if isinstance(thresholds, int) and thresholds < 3:
-        raise ValueError(f'thresholds must be 3 or more, which leave two buckets, got {thresholds!r}')
+        raise ValueError('thresholds must be 3 or more, which leave two buckets, '
+            f'got {thresholds!r}')
     if isinstance(thresholds, str) and thresholds not in ('bits', 'logit'):
-        raise ValueError(f"thresholds must be 'bits', a number of thresholds or probabilities, got {thresholds!r}")
+        raise ValueError("thresholds must be 'bits', a number of thresholds or probabilities, "
+            f'got {thresholds!r}')
     if thresholds is None or isinstance(thresholds, str): return None
     if isinstance(thresholds, int): return spaced_thresholds(thresholds)
     cuts = spaced_thresholds(200, thresholds)
     if len(cuts) < 3:
-        raise ValueError(f'thresholds must leave two buckets or more, got {thresholds!r}: 3 is the least number')
+        raise ValueError(f'thresholds must leave two buckets or more, got {thresholds!r}: '
+            '3 is the least number')
     return cuts
 
 # %% ../nbs/11_epoch.ipynb #83dcdaef
@@ -187,9 +189,11 @@ def check_number_options(
         raise ValueError("with thresholds there are only counts, so no ci, max_fpr, multi_class='ovo' or "
             "average='samples': leave thresholds away for these")
     if not isinstance(ci, bool):
-        raise ValueError(f'ci must be True or False, and the interval is that of 95%, got {ci!r}')
+        raise ValueError('ci must be True or False, and the interval is that of 95%, '
+            f'got {ci!r}')
     if ci and max_fpr is not None:
-        raise ValueError('ci=True is for the whole area: there is no interval with max_fpr')
+        raise ValueError('ci=True is for the whole area: '
+            'there is no interval with max_fpr')
 
 def check_row_options(
     activation, axis, ignore_index, name, # Options of `EpochAUROC`
@@ -197,11 +201,12 @@ def check_row_options(
     "Raise `ValueError` for options that say nothing about rows, and for what is no name"
     known = 'auto',*activations[1:]
     if activation not in known: raise ValueError(f'activation must be one of {known}, got {activation!r}')
-    if axis is not None and not isinstance(axis, Integral):
-        raise ValueError(f'axis must be a whole number or None, got {axis!r}')
+    integral = axis is None or isinstance(axis, Integral)
+    if not integral: raise ValueError(f'axis must be a whole number or None, got {axis!r}')
     check_ignore_index(ignore_index)
     if not isinstance(name, str) or not name.isidentifier():
-        raise ValueError(f'name must be a word to name a column and an attribute, got {name!r}')
+        raise ValueError('name must be a word to name a column and an attribute, '
+            f'got {name!r}')
 
 # %% ../nbs/11_epoch.ipynb #9843465c
 def check_not_called(
@@ -216,7 +221,7 @@ def check_not_called(
         f"metrics: write metrics={cls.__name__}({', '.join(told)})")
 
 # %% ../nbs/11_epoch.ipynb #a00ee4b4
-class EpochAUROC:
+class EpochAUROC:  # chkstyle: ignore
     "AUROC of the batches of an epoch, for the columns of both generations of fastai"
     _choose = dict(outputs='', targets='')  # How to choose one of several tensors, for the error
     _bound = math.nan
@@ -252,9 +257,13 @@ class EpochAUROC:
     def _init_state(self):
         "Start anew, also after unpickling"
         self._warned = False
-        if self.thresholds is not None: rows = CountedRows(self._cuts, self.average, self.activation, self.ignore_index)
-        else: rows = KeptRows(self.average, self.multi_class, self.max_fpr, self.activation, self.ignore_index, self.ci)
-        self._epoch = Epoch(rows)
+        self._epoch = self._new_epoch()
+
+    def _new_epoch(self):
+        "An epoch in memory of its own"
+        asked = self.activation,self.ignore_index
+        if self.thresholds is not None: return Epoch(CountedRows(self._cuts, self.average, *asked))
+        return Epoch(KeptRows(self.average, self.multi_class, self.max_fpr, *asked, self.ci))
 
     @property
     def name(self):
@@ -341,6 +350,7 @@ def warn_of_namesakes(
         warnings.warn_explicit(f'two columns are called {name!r}, so that no monitor can tell them apart: '
             'give one another name=', UserWarning, 'fastai_auroc', 1)
 
+# %% ../nbs/11_epoch.ipynb #f0a1b2c3
 def check_attribute(
     column:EpochAUROC, # A column that will be an attribute of the Learner
     learn, # A Learner of either generation
