@@ -7,7 +7,7 @@ Docs: https://fastai-auroc.github.io/fastai_auroc/accumulators.html.md"""
 # %% auto #0
 __all__ = ['LossHints', 'choose_activation', 'EpochScore', 'error_text', 'as_signed', 'common_dtype', 'block_size', 'fill',
            'RowBlocks', 'exact_score', 'void_label_note', 'KeptRows', 'widen_labels', 'label_ranges', 'LabelCheck',
-           'column_buckets', 'score_counts', 'CountedRows']
+           'column_buckets', 'score_counts', 'doubt_note', 'CountedRows']
 
 # %% ../nbs/10_accumulators.ipynb #5293c90d
 import copy, functools, math, numpy as np, torch
@@ -32,7 +32,7 @@ def choose_activation(
     hints:LossHints, # What the loss tells
     targets:Tensor, # Shape (n,) or (n, K)
 ) -> str: # 'softmax', 'sigmoid' or 'identity'
-    "What turns outputs into probabilities; a loss that does not tell is taken for softmax where targets are class numbers"
+    "What turns outputs into probabilities; class numbers mean softmax to a loss that does not tell"
     if activation != 'auto': return activation
     return hints.activation or ('softmax' if targets.ndim == 1 else 'identity')
 
@@ -221,7 +221,7 @@ class KeptRows:
         self.targets.add(targets)
 
     def collect(self, shared=False):
-        "Ranking scores and labels of this process, on one device; `shared`: the labels of others may be of another dtype"
+        "Ranking scores and labels of this process, on one device; with `shared` in a dtype that all processes can have"
         labels = self.targets.join(as_signed)
         if shared and not labels.is_floating_point() and labels.dtype != torch.bool: labels = labels.long()
         activation = choose_activation(self.activation, self.hints, labels)
@@ -261,7 +261,7 @@ def label_ranges(
         low,high = labels.aminmax()
         def whole(): return not labels.dtype.is_floating_point or torch.equal(labels*labels, labels)
         if 0 <= low < high <= 1 and whole(): return torch.stack([low, low, high, high])
-    # of a class without labels the least is the greatest number there is, and the other way round: neutral for minimum and maximum
+    # the range of a class without labels is from the greatest number to the least: neutral for minimum and maximum
     info = (torch.finfo if labels.dtype.is_floating_point else torch.iinfo)(labels.dtype)
     res = []
     for side in ~positive,positive:
@@ -356,12 +356,22 @@ def score_counts(
     kind = 'binary' if len(positives) == 1 else 'multiclass'
     return EpochScore(value, bound=bound, note=f'AUROC {what}: {missing_classes(positives, negatives, kind)}')
 
-# %% ../nbs/10_accumulators.ipynb #b8d4f6a1
+# %% ../nbs/10_accumulators.ipynb #a6b7c8d9
 _loose_bound = ('counted, AUROC is known to within {:.3f} only, since many scores share a bucket: they tie, or differ '
     'by little for their distance from 0. AUROC() without thresholds is exact')
 _as_probabilities = ('all outputs lie between 0 and 1, but thresholds take them for logits: if they are probabilities, '
     "pass activation='identity'")
 
+def doubt_note(
+    bound:float, # How far the value is from the exact one, at most
+    by_bits:bool=True, # Counted by leading bits, else between thresholds
+    beyond:Tensor|None=None, # How many scores are not between 0 and 1, if that matters
+) -> str|None: # A sentence, or None
+    "What to say of the value of counts that may be far from the exact one"
+    if by_bits: return _loose_bound.format(bound) if bound > .005 else None
+    return None if beyond is None or beyond else _as_probabilities
+
+# %% ../nbs/10_accumulators.ipynb #b8d4f6a1
 class CountedRows:  # chkstyle: ignore
     "Rows of an epoch, counted in constant memory by their ranking scores; a label above zero is positive"
     gather = staticmethod(all_reduce_sum)  # Counts of all processes from those that `collect` gives
@@ -379,7 +389,7 @@ class CountedRows:  # chkstyle: ignore
 
     def _start(self):
         self.labels = LabelCheck()
-        self.no_probabilities = None  # How many scores are not between 0 and 1, if that needs to be known
+        self.beyond = None  # How many scores are not between 0 and 1, if that matters
 
     def anew(self):
         "Another of the same options, without rows; it takes the memory of this one, which ends with that"
@@ -403,7 +413,7 @@ class CountedRows:  # chkstyle: ignore
         self._count(scores, targets)
         if self.activation == 'auto' and scores.shape == outputs.shape:
             beyond = ((scores < 0) | (scores > 1)).sum()
-            self.no_probabilities = beyond if self.no_probabilities is None else self.no_probabilities + beyond
+            self.beyond = beyond if self.beyond is None else self.beyond + beyond
 
     def _count(self, scores, targets):
         positive,keep = self.labels.mark(targets, scores.shape, self.ignore_index)
@@ -431,9 +441,4 @@ class CountedRows:  # chkstyle: ignore
         counts = occupied(counts.cpu())
         if self.average == 'micro' and counts.ndim > 2: counts = counts.sum(0)
         res = score_counts(counts, self.average)
-        return res if res.note else res._replace(note=self._doubt(res.bound))
-
-    def _doubt(self, bound):
-        "A sentence about a value that may be far from the exact one, or None"
-        if self.cuts is None: return _loose_bound.format(bound) if bound > .005 else None
-        return None if self.no_probabilities is None or self.no_probabilities else _as_probabilities
+        return res if res.note else res._replace(note=doubt_note(res.bound, self.cuts is None, self.beyond))

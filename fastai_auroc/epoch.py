@@ -97,12 +97,9 @@ def one_tensor(
 # %% ../nbs/11_epoch.ipynb #f1542d24
 class Epoch:
     "One epoch of a column"
-    def __init__(self,
-        accumulator, # `KeptRows` or `CountedRows`, without rows
-    ):
-        self.accumulator = accumulator
-        self.n = 0  # How many rows of this process there are
-        self.shared = 0  # How many batches of a loader that shares its rows among processes
+    def __init__(self, accumulator):
+        self.accumulator = accumulator  # `KeptRows` or `CountedRows`
+        self.n = self.shared = 0  # Rows of this process; batches of a loader that shares its rows among processes
         self.failure = None  # Why there is no value, a sentence
         self.result = None  # The `EpochScore` of all rows so far, if it is known
         self.partial = False  # Whether it is without the rows of other processes
@@ -128,7 +125,7 @@ class Epoch:
         self.result = None
 
     def rows(self, partial=False):
-        "What all processes have, or with `partial` this one, a pair for `score` of the accumulator; of None without rows"
+        "Scores and labels, or counts, of all processes, or with `partial` of this one; (None, None) without rows"
         own = None,None
         try:
             if self.n and not self.failure: own = self.accumulator.collect(self.shared > 0)
@@ -231,7 +228,7 @@ class EpochAUROC:  # chkstyle: ignore
         multi_class:str='ovr', # One-vs-rest ('ovr') or one-vs-one ('ovo')
         max_fpr:float|None=None, # Standardised partial area up to this false positive rate, in (0, 1]
         activation:str='auto', # What the loss applies to the outputs: 'softmax', 'sigmoid', 'identity'; 'auto' asks it
-        axis:int|None=None, # Axis of the outputs that holds the classes; None compares shapes and asks the loss function
+        axis:int|None=None, # Axis of the outputs that holds the classes; None compares shapes and asks the loss
         ignore_index:int|None=None, # Label of rows to leave out, such as padding or void pixels
         thresholds=None, # Count in constant memory: 'bits' (alias 'logit'), how many from 0 to 1, or which; None: exact
         ci:bool=False, # Add a column `name`_ci: half the width of the 95% interval; for binary tasks, as a callback
@@ -299,7 +296,7 @@ class EpochAUROC:  # chkstyle: ignore
         epoch.add(*class_rows(outputs, targets, self.axis, epoch.accumulator.hints.axis))
 
     def rows(self):
-        "Ranking scores and labels of all processes since `reset`, or with `thresholds` counts; (None, None) without rows"
+        "Scores and labels of all processes since `reset`, with `thresholds` counts; (None, None) without rows"
         return self._epoch.rows()
 
     def compute(self) -> float:

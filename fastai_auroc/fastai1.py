@@ -78,7 +78,7 @@ class AUROC(EpochAUROC, LearnerCallback):  # chkstyle: ignore
     _order = -11
     _learn = None  # A weak reference to its Learner
     _aside = _lent = False  # Whether another one has the column; whether it has the Learner of one that stands aside
-    _recorder,_columns = None,()  # From the beginning of a fit to its first epoch: the Recorder, and all columns of ours
+    _recorder,_columns = None,()  # Until the first epoch of a fit: the Recorder, and all columns of ours
     _open,_outer = False,()  # Whether an epoch has begun, and those that it began in
     _choose = {f'{o}s':f'choose one in a subclass, with def on_batch_end(self, last_{o}, **kwargs): '
         f'return super().on_batch_end(last_{o}=last_{o}[{{}}], **kwargs)' for o in ('output', 'target')}
@@ -89,7 +89,7 @@ class AUROC(EpochAUROC, LearnerCallback):  # chkstyle: ignore
         multi_class:str='ovr', # One-vs-rest ('ovr') or one-vs-one ('ovo')
         max_fpr:float|None=None, # Standardised partial area up to this false positive rate, in (0, 1]
         activation:str='auto', # What the loss applies to the outputs: 'softmax', 'sigmoid', 'identity'; 'auto' asks it
-        axis:int|None=None, # Axis of the outputs that holds the classes; None compares shapes and asks the loss function
+        axis:int|None=None, # Axis of the outputs that holds the classes; None compares shapes and asks the loss
         ignore_index:int|None=None, # Label of rows to leave out, such as padding or void pixels
         thresholds=None, # Count in constant memory: 'bits' (alias 'logit'), how many from 0 to 1, or which; None: exact
         ci:bool=False, # Add a column `name`_ci: half the width of the 95% interval; for binary tasks, as a callback

@@ -31,7 +31,7 @@ def _is_leftover(learn, seen):
 
 # %% ../nbs/12_metric.ipynb #fb6d0df0
 def _without_padding(x, dl, items):
-    "Of a batch of so many items of a `DistributedDL` the rows of those that are not repeated to fill up its last rounds"
+    "Rows of a batch of a `DistributedDL`, made of `items`, without those that fill up its last rounds"
     share = dl.n_padded//dl.world_size
     start = dl.rank*share + dl.i - items  # of this batch, in the padded set
     return x[:max(0, dl.n - start)*(len(x)//items)]
@@ -135,7 +135,8 @@ def _depart(column, learn):
 class AUROC(EpochAUROC, Metric, Callback):  # chkstyle: ignore
     """AUROC of the whole validation set as a column of the training table, exact and computed once an epoch
 
-    Pass it as `cbs=AUROC()`, `metrics=AUROC()` or `callback_fns=AUROC`; after an epoch its number is in `value` and in the Recorder.
+    Pass it as `cbs=AUROC()`, `metrics=AUROC()` or `callback_fns=AUROC`; after an epoch its number is in `value` and in
+    the Recorder.
     What is undefined is NaN, with one warning a fit: scikit-learn's `UndefinedMetricWarning`, a `UserWarning`.
     Raises `ValueError` for options that do not go together, and for language models."""
     order = Recorder.order - .5
