@@ -130,7 +130,8 @@ class RowBlocks:
             raise ValueError(f'batches must agree in shape, got rows of shape {tuple(row)} '
                 f'after {tuple(self.kind[1])}')
         self._seal()
-        self.blocks.append(self._empty(x, block_size(x, self.n, self.most_bytes)))
+        block = self._empty(x, block_size(x, self.n, self.most_bytes))  # may move the others to the CPU
+        self.blocks.append(block)
         self.kind = x.dtype,row
 
     def _seal(self):
