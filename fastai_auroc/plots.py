@@ -64,8 +64,10 @@ class RankedScores:
         self.outputs = outputs
         self.labels = labels
         self.scores = ranking_scores(outputs, labels, activation)  # shape (n,) or (n, K)
-        checked = (outputs, labels) if activation is None else (self.scores, labels, 'identity')
-        self.aurocs = auroc_and_note(*checked, average=None, ignore_index=ignore_index)[0].reshape(-1).tolist()
+        checked = outputs if activation is None else self.scores  # probabilities have to sum to one
+        known = None if activation is None else 'identity'
+        aurocs = auroc_and_note(checked, labels, known, average=None, ignore_index=ignore_index)[0]
+        self.aurocs = aurocs.reshape(-1).tolist()
         if pos_label is not None and self.scores.ndim > 1:
             raise ValueError(f'pos_label is for binary tasks, got scores of shape {tuple(self.scores.shape)}')
         self.positive,self.negative = _positive_and_negative(self.scores, labels, ignore_index)  # shape (K, n)
@@ -79,6 +81,15 @@ class RankedScores:
         if scores.ndim > 1: scores = scores[:,c]
         kept = self.positive[c] | self.negative[c]
         return (scores, self.positive[c]) if kept.all() else (scores[kept], self.positive[c][kept])
+
+    @property
+    def num_classes(self): return max(2, len(self.aurocs))
+
+    def check_names(self, names):
+        "Raise `ValueError` for names of more or fewer classes"
+        k = self.num_classes
+        if names is None or len(names) == k: return
+        raise ValueError(f'names must be those of {k} classes, got {len(names)}: {names!r}')
 
     def of_class(self, c):
         "AUROC and curve of a column; an undefined curve is None"
@@ -194,10 +205,7 @@ def _curve_of_average(ranked, model, average, among_classes):
 
 def _curves_to_draw(ranked, model, average, names, level):
     "All curves of a model; raises `ValueError` for names of more or fewer classes"
-    k = max(2, len(ranked.aurocs))
-    if names is not None and len(names) != k:
-        raise ValueError(f'names must be those of {k} classes, '
-            f'got {len(names)}: {names!r}')
+    ranked.check_names(names)
     if ranked.scores.ndim == 1:
         value,curve = ranked.of_class(0)
         return [_LegendCurve(_legend_text(model, value, *_interval(ranked, 0, level)), curve, {})]
