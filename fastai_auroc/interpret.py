@@ -9,9 +9,9 @@ __all__ = ['OperatingPoint', 'ROCInterpretation']
 
 # %% ../nbs/21_interpret.ipynb #42e747d1
 import numpy as np, operator, torch
-from collections import namedtuple
 from functools import partial
 from numbers import Integral
+from typing import NamedTuple
 from .scores import apply_activation, is_number, loss_activation
 from .roc import auroc_score
 from .confidence import auroc_ci_and_note
@@ -39,10 +39,12 @@ def _threshold_at(values, i, dtype):
     return here if i == len(values)-1 else _halfway(here, values[i+1].item(), dtype)
 
 # %% ../nbs/21_interpret.ipynb #b8f05584
-OperatingPoint = namedtuple('OperatingPoint', 'threshold fpr tpr precision')
-OperatingPoint.__doc__ = """A threshold, at or above which is positive, and the rates and the precision it has: floats
-
-The threshold of whole numbers is an int, since a float would round large ones; inf if nothing is to be positive."""
+class OperatingPoint(NamedTuple):
+    "A threshold and what it does"
+    threshold:float # At or above it is positive; of whole numbers an int; inf if nothing is positive
+    fpr:float # Share of the negatives that are at or above it
+    tpr:float # Share of the positives that are
+    precision:float # Share of positives among what is at or above it; NaN if nothing is
 
 def _count_from_above(x, positive):
     "Distinct numbers, descending; true and false positives down to each, and before them 0 if a threshold is above all"

@@ -10,13 +10,13 @@ __all__ = ['decimate', 'RankedScores', 'draw_curve', 'draw_chance', 'label_roc_a
 
 # %% ../nbs/20_plots.ipynb #82733e70
 import matplotlib.pyplot as plt, numpy as np, textwrap, torch, warnings
-from collections import namedtuple
 from matplotlib.cbook import normalize_kwargs
 from matplotlib.lines import Line2D
 from sklearn.metrics import RocCurveDisplay
-from .scores import binary_labels, class_rows, explain_absence, ranking_scores, signed
-from .scores import undefined_category, widen
-from .tasks import drop_ignored, one_vs_rest
+from typing import NamedTuple
+from .scores import binary_labels, class_rows, equals, explain_absence, one_hot, ranking_scores
+from .scores import signed, undefined_category, widen
+from .tasks import drop_ignored, one_vs_rest, positive_label
 from .roc import auroc_and_note, mean_curve, roc_curve
 from .confidence import auroc_ci_and_note, check_interval
 from .losses import aum
@@ -28,7 +28,8 @@ def decimate(
     most:int=2000, # In how many steps to look; a curve of so many points is drawn as it is
 ): # The rates at the points to draw, as two arrays
     "Corners of a curve that can be told apart in a picture"
-    fpr,tpr = np.asarray(fpr),np.asarray(tpr)
+    fpr = np.asarray(fpr)
+    tpr = np.asarray(tpr)
     if len(fpr) <= most: return fpr,tpr
     step = ((fpr+tpr)*(most//2)).astype(np.int64)
     first = np.unique(step, return_index=True)[1]
@@ -40,11 +41,13 @@ def _points_to_draw(s, positive, auroc):
     return None if np.isnan(auroc) else decimate(*roc_curve(s, positive)[:2])
 
 # %% ../nbs/20_plots.ipynb #d5c1a0e2
-def _positive_and_negative(scores, labels, ignore_index):
-    "Masks of shape (K, n): which rows are positive in each column, and which negative"
-    if len(labels): return one_vs_rest(scores, labels, ignore_index)[1:3]
-    none = torch.zeros(scores.shape[1:].numel(), 0, dtype=torch.bool, device='cpu')
-    return none,none
+def _positive_rows(scores, labels, ignore_index=None):
+    "Which rows are positive in each column, bool, shape (K, n)"
+    if labels.ndim < scores.ndim: return one_hot(labels, scores.shape[1], axis=0)
+    if not len(labels): return torch.zeros(scores.shape[1:].numel(), 0, dtype=torch.bool, device='cpu')
+    high = positive_label(scores, labels) if ignore_index is None else None
+    if high is None: return one_vs_rest(scores, labels, ignore_index)[1]  # one class, or labels to ignore
+    return (labels == high).reshape(len(labels), -1).T
 
 # %% ../nbs/20_plots.ipynb #1f0b3a8f
 class RankedScores:
@@ -70,7 +73,9 @@ class RankedScores:
         self.aurocs = aurocs.reshape(-1).tolist()
         if pos_label is not None and self.scores.ndim > 1:
             raise ValueError(f'pos_label is for binary tasks, got scores of shape {tuple(self.scores.shape)}')
-        self.positive,self.negative = _positive_and_negative(self.scores, labels, ignore_index)  # shape (K, n)
+        ignored = ignore_index if labels.ndim == 2 else None
+        self.positive = _positive_rows(self.scores, labels, ignored)  # bool, shape (K, n)
+        self.kept = None if ignored is None else ~equals(labels, ignored)  # bool, shape (n, K)
 
     def column(self,
         c:int=0, # Which column: 0 of a binary task, else the class
@@ -79,8 +84,9 @@ class RankedScores:
         "One class against the rest, without what is ignored"
         if scores is None: scores = self.scores
         if scores.ndim > 1: scores = scores[:,c]
-        kept = self.positive[c] | self.negative[c]
-        return (scores, self.positive[c]) if kept.all() else (scores[kept], self.positive[c][kept])
+        if self.kept is None: return scores,self.positive[c]
+        kept = self.kept[:,c]
+        return scores[kept],self.positive[c][kept]
 
     @property
     def num_classes(self): return max(2, len(self.aurocs))
@@ -160,8 +166,6 @@ def decimals_needed(
     while low < high and f'{low:.{digits}f}' == f'{high:.{digits}f}': digits += 1
     return digits
 
-def _title(model, column): return ' '.join(filter(None, (model, column)))
-
 def _legend_text(name, auroc, low=np.nan, high=np.nan):
     "An entry of the legend, with the interval where there is one"
     d = decimals_needed(low, high, 3)
@@ -169,9 +173,12 @@ def _legend_text(name, auroc, low=np.nan, high=np.nan):
     number = 'undefined' if np.isnan(auroc) else f'{auroc:.{d}f}{interval}'
     return f'{name}: AUROC {number}' if name else f'AUROC {number}'
 
-# %% ../nbs/20_plots.ipynb #d5c1a0e9
-# The label is None for one among many, the style is options of its line
-_LegendCurve = namedtuple('_LegendCurve', 'label curve style')
+# %% ../nbs/20_plots.ipynb #d5c1a0f8
+class _LegendCurve(NamedTuple):
+    "A curve to draw"
+    label:str|None # Its entry in the legend, None for one among many
+    curve:tuple|None # False and true positive rates, None if it is not defined
+    style:dict # Options of its line
 
 def _named_classes(aurocs, most=10):
     "Numbers of the classes that the legend names"
@@ -179,6 +186,9 @@ def _named_classes(aurocs, most=10):
     order = [c for c in np.argsort(aurocs) if not np.isnan(aurocs[c])]
     return {*order[:3], *order[-1:]}
 
+def _title(model, column): return ' '.join(filter(None, (model, column)))
+
+# %% ../nbs/20_plots.ipynb #d5c1a0e9
 def _interval(ranked, c, level):
     "DeLong's interval of a column; nothing if `level` is None"
     return () if level is None else map(float, auroc_ci_and_note(*ranked.column(c), level=level)[0][1:3])
