@@ -18,7 +18,7 @@ from .confidence import auroc_ci_and_note
 from .plots import decimals_needed, plot_roc, RankedScores, to_array
 
 # %% ../nbs/21_interpret.ipynb #e1c5a003
-def _probabilities(outputs, labels, activation):
+def _predicted_probabilities(outputs, labels, activation):
     "What `get_preds` makes of raw outputs, in their dtype; of two classes that of the second"
     computed = activation not in (None, 'identity')
     if computed and not outputs.dtype.is_floating_point: outputs = outputs.double()
@@ -80,7 +80,7 @@ def _best_point(p, positive, max_fpr=None, cost_ratio=None):
     return OperatingPoint(threshold, fp/num_n, tp/num_p, tp/(tp+fp) if tp+fp else float('nan'))
 
 # %% ../nbs/21_interpret.ipynb #2f832cdd
-def _activation_of(loss_func, outputs, targets):
+def _predicted_activation(loss_func, outputs, targets):
     "'softmax', 'sigmoid' or, if `get_preds` leaves outputs as they are, 'identity'"
     if targets.ndim == 2 and targets.shape[1] == 1: targets = targets[:,0]
     kind = loss_activation(loss_func) or ('softmax' if targets.ndim < outputs.ndim else 'identity')
@@ -155,7 +155,7 @@ def _report_rows(ranked, p, names, digits):
     if k > 1: rows.append(['macro average', '', '', f'{ranked.macro()[0]:.{digits}f}'])
     return rows
 
-def _aligned(rows):
+def _align_rows(rows):
     "Lines of a table, names to the left, numbers to the right"
     widths = [max(len(o[i]) for o in rows if i < len(o)) for i in range(len(rows[0]))]
     for name,*texts in rows:
@@ -210,7 +210,7 @@ class ROCInterpretation:
         self.targets = self._ranked.labels
         self._ranked.check_names(names)
         self.names = None if names is None else list(map(str, names))
-        self._p = _probabilities(self._ranked.outputs, self.targets, activation)  # which a threshold is compared with
+        self._p = _predicted_probabilities(self._ranked.outputs, self.targets, activation)  # which a threshold is compared with
 
     @classmethod
     def from_learner(cls,
@@ -225,7 +225,7 @@ class ROCInterpretation:
         loss_func = learn.loss_func
         axis = getattr(loss_func, 'axis', None) if outputs.ndim > 2 else None
         if ignore_index is None: ignore_index = getattr(loss_func, 'ignore_index', None)
-        activation = activation or _activation_of(loss_func, outputs, targets)
+        activation = activation or _predicted_activation(loss_func, outputs, targets)
         res = cls(outputs, targets, activation, None, axis, ignore_index)
         res.names = _class_names(getattr(learn.dls, 'vocab', None), res._ranked.num_classes)
         return res
@@ -271,4 +271,4 @@ class ROCInterpretation:
         fits = isinstance(digits, Integral) and digits > 0
         if not fits: raise ValueError(f'digits must be a whole number above 0, got {digits!r}')
         names = self.names or list(map(str, range(self._ranked.num_classes)))
-        for line in _aligned(_report_rows(self._ranked, self._p, names, digits)): print(line)
+        for line in _align_rows(_report_rows(self._ranked, self._p, names, digits)): print(line)

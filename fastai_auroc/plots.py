@@ -180,18 +180,18 @@ class _LegendCurve(NamedTuple):
     curve:tuple|None # False and true positive rates, None if it is not defined
     style:dict # Options of its line
 
+def _title(model, column): return ' '.join(filter(None, (model, column)))
+
+# %% ../nbs/20_plots.ipynb #d5c1a0e9
+def _interval_ends(ranked, c, level):
+    "DeLong's interval of a column; nothing if `level` is None"
+    return () if level is None else map(float, auroc_ci_and_note(*ranked.column(c), level=level)[0][1:3])
+
 def _named_classes(aurocs, most=10):
     "Numbers of the classes that the legend names"
     if len(aurocs) <= most: return {*range(len(aurocs))}
     order = [c for c in np.argsort(aurocs) if not np.isnan(aurocs[c])]
     return {*order[:3], *order[-1:]}
-
-def _title(model, column): return ' '.join(filter(None, (model, column)))
-
-# %% ../nbs/20_plots.ipynb #d5c1a0e9
-def _interval(ranked, c, level):
-    "DeLong's interval of a column; nothing if `level` is None"
-    return () if level is None else map(float, auroc_ci_and_note(*ranked.column(c), level=level)[0][1:3])
 
 def _curves_of_classes(ranked, model, names, level):
     "A curve for each class"
@@ -202,7 +202,7 @@ def _curves_of_classes(ranked, model, names, level):
         if c not in named: curves.append(_LegendCurve(None, curve, dict(color='grey', lw=.5, alpha=.6)))
         else:
             title = _title(model, str(c if names is None else names[c]))
-            curves.append(_LegendCurve(_legend_text(title, value, *_interval(ranked, c, level)), curve, {}))
+            curves.append(_LegendCurve(_legend_text(title, value, *_interval_ends(ranked, c, level)), curve, {}))
     return curves
 
 # %% ../nbs/20_plots.ipynb #d5c1a0eb
@@ -218,7 +218,7 @@ def _curves_to_draw(ranked, model, average, names, level):
     ranked.check_names(names)
     if ranked.scores.ndim == 1:
         value,curve = ranked.of_class(0)
-        return [_LegendCurve(_legend_text(model, value, *_interval(ranked, 0, level)), curve, {})]
+        return [_LegendCurve(_legend_text(model, value, *_interval_ends(ranked, 0, level)), curve, {})]
     if average in ('micro', 'macro'): return [_curve_of_average(ranked, model, average, False)]
     curves = _curves_of_classes(ranked, model, names, level)
     if average == 'all': curves += [_curve_of_average(ranked, model, o, True) for o in ('micro', 'macro')]
