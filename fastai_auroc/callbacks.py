@@ -53,7 +53,7 @@ def _draw_epochs(ax, curves, label):
     draw_legend(ax, [(label, last)])
 
 # %% ../nbs/22_callbacks.ipynb #f2c5a007
-def _show(fig, handle):
+def _show_figure(fig, handle):
     "Display a figure in a notebook, or anew where its handle is; return the handle, None outside of a notebook"
     if display is None or not hasattr(get_ipython(), 'kernel'): return None
     if handle is None: return display(fig, display_id=True)
@@ -116,4 +116,4 @@ class ShowROCCallback(Callback):
         self.curves.append(_curve_of(scores, targets, auroc.ignore_index, auroc.average))
         if self._own: auroc.reset()
         _draw_epochs(self.ax, self.curves, _label_of(self.epoch, auroc, value))
-        self._handle = _show(self.fig, self._handle)
+        self._handle = _show_figure(self.fig, self._handle)

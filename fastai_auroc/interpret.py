@@ -210,7 +210,8 @@ class ROCInterpretation:
         self.targets = self._ranked.labels
         self._ranked.check_names(names)
         self.names = None if names is None else list(map(str, names))
-        self._p = _predicted_probabilities(self._ranked.outputs, self.targets, activation)  # which a threshold is compared with
+        # which a threshold is compared with
+        self._p = _predicted_probabilities(self._ranked.outputs, self.targets, activation)
 
     @classmethod
     def from_learner(cls,
