@@ -1,4 +1,4 @@
-"""The rules of the house: rooms, names, lines and cells. `python tests/test_house.py` prints the figures."""
+"The rules of the house: rooms, names, lines and cells. `python tests/test_house.py` prints the figures."
 import ast, json
 from collections import defaultdict
 from pathlib import Path
@@ -19,16 +19,12 @@ def is_private(name): return name.startswith('_') and not name.startswith('__')
 def imports(tree):
     "(module of ours, name in it, what it is called here) of each import; None for the module itself"
     for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            for o in node.names:
-                if o.name.startswith('fastai_auroc.'): yield o.name.split('.')[1],None,o.asname or o.name
+        if isinstance(node, ast.Import): yield from ((o.name.split('.')[1], None, o.asname or o.name) for o in node.names if o.name.startswith('fastai_auroc.'))
         if not isinstance(node, ast.ImportFrom): continue
         ours = node.level or (node.module or '').split('.')[0] == 'fastai_auroc'
         module = (node.module or '').removeprefix('fastai_auroc').strip('.')
         if not ours: continue
-        for o in node.names:
-            if module: yield module,o.name,o.asname or o.name
-            else: yield o.name,None,o.asname or o.name
+        yield from ((module or o.name, o.name if module else None, o.asname or o.name) for o in node.names)
 
 def private_names(tree):
     "Private names of other rooms that a module imports, or reaches through a room that it imports"
@@ -76,13 +72,14 @@ def figures():
     lengths = {f'{room}.{o.name}':body_lines(o) for room,tree in trees.items() for o in functions(tree)}
     longest_room = max(rooms, key=lambda room: len(lines_of(room)))
     longest = max(lengths, key=lengths.get)
-    return {'rooms':len(rooms), 'lines':len(lines),
-        'lines over 120 columns':share((o for o in lines if len(o) > 120), lines),
-        'assignments to a tuple':share(filter(is_tuple, assigned), assigned),
-        'private names of other rooms':sum(len(private_names(tree)) for tree in trees.values()),
-        'names defined twice':len(defined_twice(trees)),
-        'lines of the longest room':(len(lines_of(longest_room)), longest_room),
-        'lines of the longest function body':(lengths[longest], longest)}
+    res = dict(rooms=len(rooms), lines=len(lines))
+    res['lines over 120 columns'] = share((o for o in lines if len(o) > 120), lines)
+    res['assignments to a tuple'] = share(filter(is_tuple, assigned), assigned)
+    res['private names of other rooms'] = sum(len(private_names(tree)) for tree in trees.values())
+    res['names defined twice'] = len(defined_twice(trees))
+    res['lines of the longest room'] = len(lines_of(longest_room)),longest_room
+    res['lines of the longest function body'] = lengths[longest],longest
+    return res
 
 def report():
     rows = [(name, f'{value:.1%}' if isinstance(value, float) else '{} ({})'.format(*value) if isinstance(value, tuple) else value)
@@ -97,8 +94,7 @@ def test_no_private_name_of_another_room(room): assert not private_names(trees[r
 def test_no_name_in_two_rooms(): assert not defined_twice(trees)
 
 @pytest.mark.parametrize('room', rooms)
-def test_imports_come_from_rooms_before(room):
-    assert {module for module,_,_ in imports(trees[room])} <= set(rooms[:rooms.index(room)])
+def test_imports_come_from_rooms_before(room): assert {module for module,_,_ in imports(trees[room])} <= set(rooms[:rooms.index(room)])
 
 @pytest.mark.parametrize('room', rooms)
 def test_length_of_a_room(room): assert len(lines_of(room)) <= 450
