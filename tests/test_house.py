@@ -18,13 +18,15 @@ def is_private(name): return name.startswith('_') and not name.startswith('__')
 
 def imports(tree):
     "(module of ours, name in it, what it is called here) of each import; None for the module itself"
+    found = []
     for node in ast.walk(tree):
-        if isinstance(node, ast.Import): yield from ((o.name.split('.')[1], None, o.asname or o.name) for o in node.names if o.name.startswith('fastai_auroc.'))
+        if isinstance(node, ast.Import): found += [(o.name, None, o.asname or o.name) for o in node.names]
         if not isinstance(node, ast.ImportFrom): continue
-        ours = node.level or (node.module or '').split('.')[0] == 'fastai_auroc'
-        module = (node.module or '').removeprefix('fastai_auroc').strip('.')
-        if not ours: continue
-        yield from ((module or o.name, o.name if module else None, o.asname or o.name) for o in node.names)
+        module = 'fastai_auroc.'*bool(node.level) + (node.module or '')
+        for o in node.names:
+            whole_module = module.strip('.') == 'fastai_auroc'
+            found.append((f'fastai_auroc.{o.name}', None, o.asname or o.name) if whole_module else (module, o.name, o.asname or o.name))
+    return [(module.split('.')[1], name, here) for module,name,here in found if module.startswith('fastai_auroc.')]
 
 def private_names(tree):
     "Private names of other rooms that a module imports, or reaches through a room that it imports"
