@@ -35,11 +35,10 @@ def private_names(tree):
         if name is None: known.add(here)
         elif is_private(name): found.append(f'{module}.{name}')
     for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute) and ast.unparse(node.value) in known and is_private(node.attr):
-            found.append(ast.unparse(node))
-        reads = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == 'getattr' and len(node.args) > 1
-        if reads and ast.unparse(node.args[0]) in known and is_private(str(getattr(node.args[1], 'value', ''))):
-            found.append(ast.unparse(node))
+        place,name = None,''
+        if isinstance(node, ast.Attribute): place,name = node.value,node.attr
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) == 'getattr': place,name = node.args[0],getattr(node.args[1], 'value', '')
+        if place and ast.unparse(place) in known and is_private(str(name)): found.append(ast.unparse(node))
     return found
 
 def defined_twice(trees):
