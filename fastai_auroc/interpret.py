@@ -194,7 +194,7 @@ def _check_rule(max_fpr, cost_ratio):
 
 # %% ../nbs/21_interpret.ipynb #e9a48015
 class ROCInterpretation:
-    "ROC curves, AUROC and thresholds of a validation set; raises `ValueError` for what `auroc_score` refuses"
+    "ROC curves, AUROC and thresholds of a validation set; raises `ValueError` where `auroc_score` does"
     def __init__(self,
         outputs, # Outputs of a model, shape (n,), (n, K) or with further axes, as (n, K, H, W)
         targets, # Labels, shape (n,): the larger of two is positive, or class numbers; many labels: the outputs' shape

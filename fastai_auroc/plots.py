@@ -287,7 +287,7 @@ def plot_roc(
     """Draw ROC curves with their AUROC in the legend, by scikit-learn's `RocCurveDisplay`
 
     A curve that is not defined, for want of a class or because of NaN, is left out, and the legend says so. Raises
-    `ValueError` for what `auroc_score` refuses."""
+    `ValueError` where `auroc_score` does."""
     check_interval(level)
     kwargs = normalize_kwargs(kwargs, Line2D)
     several = isinstance(scores, dict)

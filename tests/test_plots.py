@@ -266,7 +266,7 @@ def test_plot_aum_of_extreme_scores(name, tmp_path):
     number, = [o.split()[1] for o in legend(ax) if o.startswith('AUM')]
     assert part > 0 and abs(Fraction(number)/(Fraction(part)*reach) - 1) < 1e-3
     low,high = ax.get_xlim()
-    x = ax.lines[0].get_xdata()[1:-1]  # thresholds at scores, without the room on either side
+    x = ax.lines[0].get_xdata()[1:-1]  # thresholds at scores, without the margin on either side
     assert shaded(ax)/(x[-1]-x[0]) == pytest.approx(part, rel=1e-6) and x[-1]-x[0] > .8*(high-low)
 
 @pytest.mark.parametrize('value', [1e308, -np.finfo(float).max, 5e-324, 1e-300, 0, 1e16])
