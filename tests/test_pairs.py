@@ -1,11 +1,11 @@
-"The host's fast ways of counting against the general kernel, on the same inputs, and the kernel against all pairs."
+"Fast counts on the CPU against the general way, on the same inputs, and the general way against all pairs."
 import multiprocessing, numpy as np, pytest, torch
 from hypothesis import given, settings, strategies as st
 from hypothesis.extra.numpy import arrays
-from fastai_auroc import keys, pairs, roc
+from fastai_auroc import keys, roc
 from sklearn.metrics import roc_auc_score, roc_curve
-from fastai_auroc.keys import count_columns_cpu, count_column_cpu, count_class_pairs_cpu, doubled_area, placements_cpu, pack_keys, points_cpu, unpack_keys
-from fastai_auroc.pairs import placements, partial_area
+from fastai_auroc.keys import count_class_pairs_cpu, count_column_cpu, count_columns_cpu, pack_keys, points_cpu, unpack_keys
+from fastai_auroc.pairs import area_of_points, doubled_area, partial_area, placements, placements_cpu
 from fastai_auroc.roc import _count_torch, _count_cpu, auroc_score
 
 dtypes = [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int8, torch.uint8, torch.int16, torch.int32, torch.bool]
@@ -24,13 +24,19 @@ def by_all_pairs(s, y):
     s = s.double()
     return int((2*(s[y][:,None] > s[~y]) + (s[y][:,None] == s[~y])).sum()),int(y.sum())
 
+def weighted_pairs(s, y, w):
+    "Twice the weight of the pairs won, a pair weighing the product of its rows"
+    s,w = s.double(),w.double()
+    right = 2.*(s[y][:,None] > s[~y]) + (s[y][:,None] == s[~y])
+    return float((w[y][:,None] * w[~y] * right).sum())
+
 def cast(x, dtype): return torch.from_numpy(x if dtype.is_floating_point else np.clip(x, -100, 100)).to(dtype)
 
 @pytest.mark.filterwarnings('ignore:AUROC is NaN')
 @pytest.mark.parametrize('kind', kinds)
 @pytest.mark.parametrize('dtype', dtypes, ids=str)
 def test_one_column(dtype, kind):
-    "Host, kernel and all pairs count the same, at any size and prevalence"
+    "Keys, placements and all pairs count the same, at any size and prevalence"
     rng = np.random.default_rng(0)
     for n in (1, 2, 3, 17, 300):
         for prevalence in (.02, .5, .9):
@@ -57,10 +63,10 @@ def test_keys_lose_nothing(data, size):
     s = data.draw(arrays(size, st.integers(1, 40), elements=st.floats(width=8*np.dtype(size).itemsize, allow_nan=False)))
     packed = pack_keys(s, np.arange(len(s)) % 2)
     if packed is None: return
-    keys,gap = packed
-    assert np.array_equal(unpack_keys(keys, gap), s) and np.array_equal(keys & 1, np.arange(len(s)) % 2)
+    keys,offset = packed
+    assert np.array_equal(unpack_keys(keys, offset), s) and np.array_equal(keys & 1, np.arange(len(s)) % 2)
     keys.sort()
-    assert np.array_equal(unpack_keys(keys, gap), np.sort(s))
+    assert np.array_equal(unpack_keys(keys, offset), np.sort(s))
 
 def _points(s, y, w=None):
     "Distinct scores from the greatest down, with the weight of positives and of negatives down to each, as defined"
@@ -71,7 +77,7 @@ def _points(s, y, w=None):
 @pytest.mark.parametrize('kind', kinds)
 @pytest.mark.parametrize('dtype', [torch.float16, torch.float32, torch.float64, torch.int8], ids=str)
 def test_points(dtype, kind, weighted):
-    "Points of the curve as defined, and the areas under them as the kernel has them"
+    "Points of the curve as defined, and the areas under them as pairs and the general way have them"
     rng = np.random.default_rng(5)
     for n in (1, 2, 17, 300):
         s,y = cast(values(n, rng, kind), dtype),torch.from_numpy(rng.random(n) < .4)
@@ -84,8 +90,8 @@ def test_points(dtype, kind, weighted):
             p,q = (o[-1] if len(o) else 0 for o in res[1:])
             if not p or not q: continue
             own = torch.ones(n) if w is None else w
-            np.testing.assert_allclose(doubled_area(*res[1:]), float((placements(s, y, own)*own)[~y].sum()), rtol=1e-12)
-            for r in (.1, .6): np.testing.assert_allclose(doubled_area(*res[1:], r*q)/(2*p*q), partial_area(s, own*y, own*~y, r), atol=1e-12)
+            np.testing.assert_allclose(doubled_area(*res[1:]), weighted_pairs(s, y, own), rtol=1e-12)
+            for r in (.1, .6): np.testing.assert_allclose(area_of_points(*res[1:], r), partial_area(s, own*y, own*~y, r), atol=1e-12)
 
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize('kind', ['normal', 'rounded'])
