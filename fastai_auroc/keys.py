@@ -443,4 +443,4 @@ def points_cpu(
     if s is None or len(s) >= 2**31: return None  # counts are int32
     if weight is not None: return _weighted_points(s, y if y.dtype == bool else y == high, weight.numpy())
     packed = pack_keys(s, y, high)
-    return packed and _key_points(*packed, threads)
+    return None if packed is None else _key_points(packed[0], packed[1], threads)

@@ -1,4 +1,4 @@
-"What may hold scores, labels and weights, and what is refused: with our words, not with those of NumPy or PyTorch."
+"What may hold scores, labels and weights, and what raises: with our words, not with those of NumPy or PyTorch."
 import subprocess, sys, textwrap
 from decimal import Decimal
 from fractions import Fraction
@@ -102,7 +102,7 @@ def test_nested_lists_of_tensors():
     assert not to_tensor([torch.tensor(1.), torch.tensor(2.)], grad=True).requires_grad
     assert to_tensor([torch.ones((), requires_grad=True)], grad=True).requires_grad
 
-# -- what is refused --
+# -- what raises --
 
 @pytest.mark.parametrize('f', scorers)
 def test_lists_of_batches(f):

@@ -151,10 +151,10 @@ def test_any_floats(data, size):
     assert (int(placements(torch.from_numpy(s), torch.from_numpy(y))[~torch.from_numpy(y)].sum()), int(y.sum())) == want
 
 def judged(s, y, **kwargs):
-    "Counts of the host and of the general path, where the host has any"
-    host,(general,*notes) = _count_cpu(s, y, **kwargs),_count_torch(s, y, **kwargs)
-    assert host is None or not any(notes)
-    return host,general.tolist()
+    "Counts of the fast and of the general path, where the fast one has any"
+    fast,(general,*notes) = _count_cpu(s, y, **kwargs),_count_torch(s, y, **kwargs)
+    assert fast is None or not any(notes)
+    return fast,general.tolist()
 
 @pytest.mark.parametrize('kwargs', [{}, dict(micro=True), dict(ovo=True), dict(ignore_index=1), dict(ovo=True, ignore_index=1)], ids=str)
 @pytest.mark.parametrize('kind', ['normal', 'tied', 'constant', 'infinite'])
@@ -164,8 +164,8 @@ def test_classes(dtype, kind, k, n, kwargs):
     "Each class against the rest, all pooled, one against one; some classes rare, one frequent, some absent"
     rng = np.random.default_rng(2)
     s,y = cast(values(n*k, rng, kind), dtype).reshape(n, k),torch.from_numpy(np.where(rng.random(n) < .3, 0, rng.integers(0, k, n)))
-    host,general = judged(s, y, **kwargs)
-    assert host == general or (host is None and kind == 'infinite')
+    fast,general = judged(s, y, **kwargs)
+    assert fast == general or (fast is None and kind == 'infinite')
 
 @pytest.mark.parametrize('micro', [False, True])
 @pytest.mark.parametrize('kind', ['normal', 'tied', 'infinite'])
@@ -173,15 +173,15 @@ def test_classes(dtype, kind, k, n, kwargs):
 def test_labels(kind, labels, micro):
     rng = np.random.default_rng(3)
     s,y = cast(values(4000, rng, kind), torch.float32).reshape(100, 40),torch.from_numpy(rng.random((100, 40)) < np.linspace(.01, .9, 40)).to(labels)
-    host,general = judged(s, y, micro=micro)
-    assert host == general or (host is None and kind == 'infinite')
+    fast,general = judged(s, y, micro=micro)
+    assert fast == general or (fast is None and kind == 'infinite')
 
 @pytest.mark.parametrize('s,y', [([.1, .2], [1, 1]), ([.1, .2, .3], [0, 1, 2]), ([.1, np.nan], [0, 1]), ([.1, .2, .3], [0, .5, 1]),
     ([-1e-45, 1, 3e38], [0, 1, 1]), ([-np.inf, 1, np.inf], [0, 1, 1])], ids=str)
-def test_what_the_host_leaves_to_the_general_path(s, y): assert _count_cpu(torch.tensor(s), torch.tensor(y)) is None
+def test_what_the_fast_path_leaves_to_the_general_one(s, y): assert _count_cpu(torch.tensor(s), torch.tensor(y)) is None
 
 @pytest.mark.parametrize('labels', [[0., 1, 2], [0, 1, 3], [-1, 0, 1]])
-def test_class_numbers_the_host_leaves_to_the_general_path(labels): assert _count_cpu(torch.rand(3, 3), torch.tensor(labels)) is None
+def test_class_numbers_the_fast_path_leaves_to_the_general_one(labels): assert _count_cpu(torch.rand(3, 3), torch.tensor(labels)) is None
 
 def test_inputs_are_not_changed():
     "Sorting happens on copies"

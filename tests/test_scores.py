@@ -201,7 +201,7 @@ def test_subclasses_and_gradients_are_left_behind(kind):
     assert all(type(r) is torch.Tensor and not r.requires_grad for r in class_rows(x, kind(torch.zeros(6))))
 
 @pytest.mark.parametrize('bad', ['abc', ['ham', 'spam'], [None, 1.], [b'0', b'1'], np.array(['2020-01-01'], 'datetime64[D]'), {'a': 1}, None, [1j]])
-def test_what_holds_no_numbers_is_refused(bad):
+def test_what_holds_no_numbers_raises(bad):
     says = f'targets must be a tensor, an array or a list of numbers, got {type(bad).__name__}'
     with pytest.raises(TypeError, match=says): to_tensor(bad, 'targets')
     with pytest.raises(TypeError, match='scores must be'): auroc_score(bad, [0, 1])
