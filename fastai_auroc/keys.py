@@ -68,7 +68,7 @@ def _integer_types(a):
     return np.dtype(f'u{a.itemsize}').type,np.dtype(f'i{a.itemsize}').type
 
 def _block_range(scores):
-    "Least and greatest score, how many magnitudes are below the others, zero aside, and whether there are zeros"
+    "Least and greatest score, the number of unused magnitudes next to zero, and whether there are zeros"
     u,_ = _integer_types(scores)
     low = scores.min()
     top = scores.max()
