@@ -63,13 +63,14 @@ def aminmax(
     return min(low).item(),max(high).item()
 
 # %% ../nbs/01_keys.ipynb #80132d67
-def _integer_types(a):
-    "Types of the unsigned and of the signed integers as wide as the numbers of an array"
-    return np.dtype(f'u{a.itemsize}').type,np.dtype(f'i{a.itemsize}').type
+@functools.cache
+def _integer_types(itemsize):
+    "Types of unsigned and of signed integers of so many bytes"
+    return np.dtype(f'u{itemsize}').type,np.dtype(f'i{itemsize}').type
 
 def _block_range(scores):
     "Least and greatest score, the number of unused magnitudes next to zero, and whether there are zeros"
-    u,_ = _integer_types(scores)
+    u,_ = _integer_types(scores.itemsize)
     low = scores.min()
     top = scores.max()
     if not low <= 0: return low,top,int(low.view(u))-1,False
@@ -89,7 +90,7 @@ def _key_range(scores):
     if low >= 0: return None,any(zero)
     # Of all bits of a key one is for the sign and one for the label: wide-2 are left for the magnitude less the offset
     wide = 8*scores.itemsize
-    u,_ = _integer_types(scores)
+    u,_ = _integer_types(scores.itemsize)
     return None if int(max(-low, top).view(u)) - offset >= 2**(wide-2) else (offset, any(zero))
 
 # %% ../nbs/01_keys.ipynb #dfcabaa7
@@ -103,7 +104,7 @@ def pack_keys(
     if found is None: return None
     offset,zero = found
     wide = 8*scores.itemsize
-    u,i = _integer_types(scores)
+    u,i = _integer_types(scores.itemsize)
     skip = u(0 if offset is None else 2*offset)
     keys = np.empty(len(scores), u)
     def fill(b):
@@ -129,7 +130,7 @@ def unpack_keys(
 ): # The scores that they were made from, zeros without a sign, shape (n,)
     "Scores from keys"
     wide = 8*keys.itemsize
-    u,i = _integer_types(keys)
+    u,i = _integer_types(keys.itemsize)
     res = np.empty(len(keys), u)
     def fill(b):
         bits = res[b]
@@ -406,8 +407,9 @@ def _weighted_points(scores, positive, weight):
     n = len(scores)
     if not n: return scores,weight,weight
     order,ordered,ends = _descending(scores)
-    tps = np.empty(n)
-    fps = np.empty(n)
+    sums = np.empty((2, n))  # one large array is faster to get than two
+    tps = sums[0]
+    fps = sums[1]
     def fill(b):
         fps[b] = weight[order[b]]
         np.multiply(fps[b], positive[order[b]], out=tps[b])
