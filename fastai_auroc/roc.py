@@ -39,7 +39,7 @@ def _count_columns(columns, weight=None, max_fpr=None):
         counts.append(torch.stack([o.to(doubled_u.dtype) for o in (doubled_u, wp.sum(-1), wq.sum(-1), nan)]))
     return torch.cat(counts, -1)
 
-# %% ../nbs/04_roc.ipynb #03001270
+# %% ../nbs/04_roc.ipynb #c67640d4
 def _count_class_pairs(columns, labels):
     "Entry (c, j): 2U of class c against class j in column c; last column: the rows of class c"
     k = len(columns.scores)
@@ -79,22 +79,27 @@ def _points_of_columns(scores, labels, high, weight):
     return [points_cpu(s, y, high, weight, threads) for s,y in zip(scores.unbind(1), labels.unbind(1))]
 
 # %% ../nbs/04_roc.ipynb #f72b4d9d
+def _total(counts): return counts[-1].item() if len(counts) else 0
+
 def _count_points(points, max_fpr):
     "As `_count_columns`, from the points of each column's curve"
     counts = []
     for _,tps,fps in points:
-        p,q = (o[-1].item() if len(o) else 0 for o in (tps, fps))
+        p = _total(tps)
+        q = _total(fps)
         counts.append((area_of_points(tps, fps, max_fpr) if p and q else math.nan, p, q, 0))
     return [list(o) for o in zip(*counts)]
 
+# %% ../nbs/04_roc.ipynb #8d18f09e
 def _count_keys(scores, labels, high):
     "As `_count_columns`, without weights; None where scores have no keys"
     threads = torch.get_num_threads()
     count = count_column_cpu if scores.ndim == 1 else count_columns_cpu
     counted = count(scores, labels, high, threads)
     if counted is None: return None
-    doubled_u,p = ([o] for o in counted) if scores.ndim == 1 else counted
-    return [doubled_u, p, [len(scores)-o for o in p], [0]*len(p)]
+    if scores.ndim == 1: counted = [[o] for o in counted]
+    p = counted[1]
+    return [*counted, [len(scores)-o for o in p], [0]*len(p)]
 
 def _count_class_keys(scores, labels):
     "As `_count_class_pairs`; None where scores have no keys"
@@ -143,7 +148,7 @@ def nan_mean(
     total = math.fsum(w for _,w in pairs)
     return math.fsum(v*w for v,w in pairs)/total if total else math.nan
 
-# %% ../nbs/04_roc.ipynb #a42c4a3a
+# %% ../nbs/04_roc.ipynb #c9e4592d
 def _pair_means(by_class, p):
     "AUROC of each pair of classes that occur, and their number of rows"
     pairs = [(a, b) for a in range(len(p)) for b in range(a) if p[a] and p[b]]
@@ -158,6 +163,7 @@ class _Areas(NamedTuple):
     negatives:list # Of each column
     nan_rows:int # How many rows have NaN scores
 
+# %% ../nbs/04_roc.ipynb #ab6ff321
 def _read_counts(task, layout, max_fpr):
     "Counts as lists, rows with NaN and weights of rows; one copy from the device, or none. Raises for invalid values"
     options = layout,task.weight,max_fpr,task.ignore_index
@@ -178,8 +184,8 @@ def _compute_areas(task, layout, max_fpr):
         p = [row[-1] for row in counts]
         return _Areas(*_pair_means(counts, p), p, [sum(p)-a for a in p], nan_rows)
     values = [auroc_from_counts(*column, max_fpr) for column in zip(*counts)]
-    _,p,q,_ = counts
-    return _Areas(values, row_weights if layout == 'samples' else p, p, q, nan_rows)
+    p = counts[1]
+    return _Areas(values, row_weights if layout == 'samples' else p, p, counts[2], nan_rows)
 
 # %% ../nbs/04_roc.ipynb #ccf70ce3
 def _choose_layout(task, average, multi_class, max_fpr):
@@ -201,7 +207,8 @@ def _average(areas, average, layout):
 
 def _explain_undefined(task, areas, value, average, layout):
     "Why the value or a part of it is undefined, in a sentence; None if all is defined"
-    p,q = areas.positives,areas.negatives
+    p = areas.positives
+    q = areas.negatives
     weightless = layout == 'samples' and areas.weights is not None and not any(areas.weights)
     if all(p) and all(q) and not areas.nan_rows and not weightless: return None
     if value.isnan().all(): what = 'is NaN'
@@ -214,7 +221,7 @@ def _explain_undefined(task, areas, value, average, layout):
     why = [nan, missing, 'no row with a weight' if weightless else '']
     return f"AUROC {what}: {'; '.join(filter(None, why))}"
 
-# %% ../nbs/04_roc.ipynb #c0bbeec3
+# %% ../nbs/04_roc.ipynb #7df601ab
 def auroc_and_note(
     scores, # As for `auroc_score`, as all that follows
     targets, # Labels
@@ -234,7 +241,7 @@ def auroc_and_note(
         shape = task.scores.shape[1:] if average is None else ()
         return torch.full(shape, torch.nan, dtype=torch.float64, device='cpu'),'AUROC is NaN: there are no rows'
     if max_fpr == 1: max_fpr = None
-    if max_fpr is None and task.weight is not None and layout != 'samples': max_fpr = 1.  # weights make no integers
+    if max_fpr is None and task.weight is not None and layout != 'samples': max_fpr = 1.
     areas = _compute_areas(task, layout, max_fpr)
     value = _average(areas, average, layout)
     return value,_explain_undefined(task, areas, value, average, layout)
@@ -348,7 +355,7 @@ def _points_cpu(task, micro):
     raise_invalid(task, 0, int(task.improper), int(task.wrong_weights))
     return points
 
-# %% ../nbs/04_roc.ipynb #21a74dfa
+# %% ../nbs/04_roc.ipynb #97a61458
 def _drop_ignored_rows(task):
     "On the CPU, a task without the rows to leave out"
     if task.scores.device.type != 'cpu' or task.labels.ndim > 1: return task
@@ -386,7 +393,8 @@ def roc_curve(
     A rate without rows is NaN, with one `UndefinedMetricWarning` (a `UserWarning`). Raises `ValueError` for NaN scores,
     if there are no rows, and where `auroc_score` does."""
     if average not in ('micro', 'macro', None):
-        raise ValueError(f"average must be 'micro', 'macro' or None, got {average!r}")
+        raise ValueError("average must be 'micro', 'macro' or None, "
+            f'got {average!r}')
     task = prepare_task(scores, targets, activation, sample_weight, ignore_index, pos_label)
     several = task.kind != 'binary'
     macro = several and average == 'macro'
@@ -394,11 +402,12 @@ def roc_curve(
     task = _drop_ignored_rows(task)
     if not len(task.scores): _raise_no_rows(ignore_index)
     points = _points_cpu(task, micro) or _points_torch(task, micro)
-    p,q = zip(*((tps[-1], fps[-1]) if len(tps) else (0, 0) for _,tps,fps in points))
+    p = [_total(tps) for _,tps,_ in points]
+    q = [_total(fps) for *_,fps in points]
     if ignore_index is not None and not any(p) and not any(q) and task.weight is None: _raise_no_rows(ignore_index)
     note = _explain_nan_rates(task, p, q, macro)
     if note: warnings.warn(note, undefined_category(), stacklevel=2)
-    curves = [_curve_from_points(*o, drop_intermediate) for o in points]
+    curves = [_curve_from_points(s, tps, fps, drop_intermediate) for s,tps,fps in points]
     if several and average is None: return curves
     defined = [c for c,a,b in zip(curves, p, q) if a and b]
     return mean_curve(defined) if macro and defined else curves[0]
@@ -425,9 +434,9 @@ def auc(
     if x.ndim != 1 or x.shape != y.shape or len(x) < 2:
         raise ValueError(f'x and y must be of one shape (n,) with n >= 2, got {tuple(x.shape)} and {tuple(y.shape)}')
     step = x.diff()
-    if (step < 0).any() and (step > 0).any():
-        raise ValueError('x must be ascending or descending, but goes both up and down')
-    area = _trapezoids(x.flip(0), y.flip(0)) if (step < 0).any() else _trapezoids(x, y)
+    falls = (step < 0).any()
+    if falls and (step > 0).any(): raise ValueError('x must be ascending or descending, but goes both up and down')
+    area = _trapezoids(x.flip(0), y.flip(0)) if falls else _trapezoids(x, y)
     if area.isnan():
         counts = [(name, int((~o.isfinite()).sum())) for name,o in (('x', x), ('y', y))]
         odd = ' and '.join(f'{k} of {len(x)} {name}' for name,k in counts if k)

@@ -18,12 +18,9 @@ from .scores import list_labels, one_hot, ranking_scores, signed, to_tensor, wid
 from .keys import aminmax
 
 # %% ../nbs/03_tasks.ipynb #b45421ff
-_averages = dict(
-    binary=('macro', 'micro', 'weighted', 'samples', None),
-    multiclass=('macro', 'micro', 'weighted', None),
-    multilabel=('macro', 'micro', 'weighted', 'samples', None),
-    ovo=('macro', 'weighted'),
-    column=('macro', 'micro', 'weighted', 'samples'))
+_all_averages = 'macro', 'micro', 'weighted', 'samples', None
+_averages = dict(binary=_all_averages, multiclass=('macro', 'micro', 'weighted', None), multilabel=_all_averages,
+    ovo=('macro', 'weighted'), column=_all_averages[:-1])
 _whose = dict(binary=' for a binary task', multiclass=' for a multiclass task', ovo=" with multi_class='ovo'")
 
 def check_average(
@@ -87,8 +84,8 @@ def positive_label(
     if not len(labels): return None
     low,high = aminmax(labels)
     whole = not labels.dtype.is_floating_point
-    if task_kind(scores, labels) == 'multiclass':
-        return high if whole and 0 <= low <= high < scores.shape[1] else None
+    by_class = task_kind(scores, labels) == 'multiclass'
+    if by_class: return high if whole and 0 <= low <= high < scores.shape[1] else None
     if low == high: return None
     neighbours = whole and high-low == 1  # no third label fits in between
     if not neighbours and ((labels != low) & (labels != high)).any(): return None
@@ -126,7 +123,8 @@ def one_vs_rest(
         return Columns(scores.T, positive, kept & ~positive, (kept & ~positive.any(0)).sum())
     positive,other = mark_positive(labels, kept)
     wrong = other.reshape(len(labels), -1).any(-1).sum()
-    return Columns(*(x.T if x.ndim == 2 else x[None] for x in (scores, positive, kept & ~positive)), wrong)
+    def as_rows(x): return x.T if x.ndim == 2 else x[None]
+    return Columns(as_rows(scores), as_rows(positive), as_rows(kept & ~positive), wrong)
 
 # %% ../nbs/03_tasks.ipynb #12482376
 def pool_columns(
@@ -134,7 +132,8 @@ def pool_columns(
     weight:Tensor|None=None, # Weight of each row, shape (n,)
 ): # One column of C·n rows, and their weights
     "All columns as one"
-    pooled = Columns(*(x.reshape(1, -1) for x in columns[:3]), columns.wrong)
+    def as_row(x): return x.reshape(1, -1)
+    pooled = Columns(as_row(columns.scores), as_row(columns.positive), as_row(columns.negative), columns.wrong)
     return pooled,None if weight is None else weight.repeat(len(columns.scores))
 
 def count_nan_rows(
@@ -234,11 +233,7 @@ def prepare_task(
         given if pos_label is None else targets, pos_label, 2.**63 if ranked.dtype == _uint64 else 0.)
 
 # %% ../nbs/03_tasks.ipynb #b967cafe
-_lacks = dict(
-    binary='{} in the targets',
-    multiclass='{} for class {}',
-    multilabel='{} for label {}',
-    samples='{} in row {}')
+_places = dict(binary='in the targets', multiclass='for class {}', multilabel='for label {}', samples='in row {}')
 
 def missing_classes(
     p:list, # Positives of each column, or their weight
@@ -254,7 +249,7 @@ def missing_classes(
 
     lacks = [('no positive', columns_without(True, False)), ('no negative', columns_without(False, True)),
         (nobody, columns_without(True, True))]
-    return '; '.join(_lacks[kind].format(lack, which) for lack,which in lacks if which)
+    return '; '.join(f'{lack} {_places[kind].format(which)}' for lack,which in lacks if which)
 
 # %% ../nbs/03_tasks.ipynb #8ef378f8
 def _advice(task, values, odd):
@@ -312,7 +307,8 @@ def raise_invalid(
     n = len(task.scores)
     if wrong: _raise_invalid_labels(task)
     if wrong_weights:
-        raise ValueError(f'sample_weight must be finite and not negative, but {wrong_weights:.0f} of {n} are not')
+        raise ValueError('sample_weight must be finite and not negative, '
+            f'but {wrong_weights:.0f} of {n} are not')
     if improper:
         raise ValueError(f'scores must be probabilities where activation=None, but {improper:.0f} of {n} rows do not '
             "sum to one: pass activation='softmax' for logits, or 'identity' to rank each column as it is; "

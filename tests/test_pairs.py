@@ -2,7 +2,7 @@
 import multiprocessing, numpy as np, pytest, torch
 from hypothesis import given, settings, strategies as st
 from hypothesis.extra.numpy import arrays
-from fastai_auroc import keys, pairs, roc
+from fastai_auroc import keys, roc
 from sklearn.metrics import roc_auc_score, roc_curve
 from fastai_auroc.keys import count_columns_cpu, count_column_cpu, count_class_pairs_cpu, doubled_area, placements_cpu, pack_keys, points_cpu, unpack_keys
 from fastai_auroc.pairs import placements, partial_area
