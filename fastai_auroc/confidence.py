@@ -46,7 +46,9 @@ def _delong_variance_of_points(tps, fps):
         m = own.sum()
         if m < 2: return math.nan
         share = (right - (own*right).sum()/m)/(2*k)
-        return float((own*share**2).sum()/(m*(m-1)))
+        np.square(share, out=share)  # in place: another array of millions would take a tenth of the time
+        share *= own
+        return float(share.sum()/(m*(m-1)))
 
     tps = tps.astype(np.float64)
     fps = fps.astype(np.float64)
