@@ -197,13 +197,13 @@ class Task(NamedTuple):
     pos_label:object # The positive label as it was given, or None
     offset:float # What was taken off the scores: 2**63 of uint64, else 0
 
-# %% ../nbs/03_tasks.ipynb #104d7b46
 def _check_one_column(outputs, labels):
     "Raise `ValueError` for shapes that have no place for `pos_label`"
     if outputs.ndim == 1 or labels.ndim == 1 and outputs.shape[1] == 2: return
     raise ValueError('pos_label is for binary tasks, with one score a row or two columns: '
         f'got scores of shape {tuple(outputs.shape)}')
 
+# %% ../nbs/03_tasks.ipynb #104d7b46
 def prepare_task(
     scores, # Scores, shape (n,), (n, K) or with further axes, as for `class_rows`
     targets, # Targets for them
