@@ -22,7 +22,7 @@ from .tasks import one_vs_rest, pool_columns, positive_label, prepare_task, rais
 # %% ../nbs/04_roc.ipynb #9697637e
 _tile = 2**24  # How many scores to sort at once
 
-def _tiles(*columns):
+def _column_tiles(*columns):
     "Tensors of shape (C, n), some columns at a time"
     size = max(1, _tile//max(1, columns[0].shape[1]))
     for tile in zip(*(x.split(size) for x in columns)): yield [x.contiguous() for x in tile]
@@ -30,7 +30,7 @@ def _tiles(*columns):
 def _count_columns(columns, weight=None, max_fpr=None):
     "For each column: 2U (or the area up to `max_fpr`), positives, negatives, whether a score is NaN; shape (4, C)"
     counts = []
-    for s,p,q in _tiles(*columns[:3]):
+    for s,p,q in _column_tiles(*columns[:3]):
         wp = p if weight is None else torch.where(p, weight, 0.)
         wq = q if weight is None else torch.where(q, weight, 0.)
         if max_fpr is None: doubled_u = (placements(s, p)*q).sum(-1)
@@ -46,7 +46,7 @@ def _count_class_pairs(columns, labels):
     kept = columns.positive.any(0)
     labels = labels.clamp(0, k-1).long()
     counts = []
-    for s,p in _tiles(*columns[:2]):
+    for s,p in _column_tiles(*columns[:2]):
         beaten_by = placements(s, p)*kept
         by_class = torch.zeros(len(s), k, dtype=beaten_by.dtype, device=s.device).index_add_(1, labels, beaten_by)
         counts.append(torch.cat([by_class, p.sum(-1, keepdim=True)], -1))

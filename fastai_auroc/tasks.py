@@ -173,7 +173,7 @@ def _mark_unsigned(labels, ignore_index):
     marked = marked.masked_fill(other, .5).masked_fill(positive, 2 if ignore_index == 1 else 1)
     return marked if ignore_index is None else marked.masked_fill(~kept, float(ignore_index))
 
-def _comparable(labels, ignore_index, by_class):
+def _make_comparable(labels, ignore_index, by_class):
     "Labels in a dtype that PyTorch can compare, and `ignore_index` as it reads there"
     if labels.dtype == torch.bool: return labels.view(torch.uint8),ignore_index
     if labels.dtype == torch.bfloat16: return labels.float(),ignore_index
@@ -220,7 +220,7 @@ def prepare_task(
     if not has_float64(outputs): outputs = outputs.cpu()
     given = given.to(outputs.device)
     single_label = outputs.ndim == 2 and given.ndim == 1
-    labels,ignore_index = _comparable(given, ignore_index, single_label and outputs.shape[1] > 2)
+    labels,ignore_index = _make_comparable(given, ignore_index, single_label and outputs.shape[1] > 2)
     kept = None if ignore_index is None else ~equals(labels, ignore_index)
     ranked = ranking_scores(outputs, labels, activation)
     improper = wrong_weights = outputs.new_zeros((), dtype=torch.long)
