@@ -156,7 +156,7 @@ def judged(s, y, **kwargs):
     assert fast is None or not any(notes)
     return fast,general.tolist()
 
-@pytest.mark.parametrize('kwargs', [{}, dict(micro=True), dict(ovo=True), dict(ignore_index=1), dict(ovo=True, ignore_index=1)], ids=str)
+@pytest.mark.parametrize('kwargs', [{}, dict(layout='micro'), dict(layout='ovo'), dict(ignore_index=1), dict(layout='ovo', ignore_index=1)], ids=str)
 @pytest.mark.parametrize('kind', ['normal', 'tied', 'constant', 'infinite'])
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float32, torch.float64, torch.int8], ids=str)
 @pytest.mark.parametrize('k,n', [(3, 50), (40, 2000), (70, 200)])
@@ -173,7 +173,7 @@ def test_classes(dtype, kind, k, n, kwargs):
 def test_labels(kind, labels, micro):
     rng = np.random.default_rng(3)
     s,y = cast(values(4000, rng, kind), torch.float32).reshape(100, 40),torch.from_numpy(rng.random((100, 40)) < np.linspace(.01, .9, 40)).to(labels)
-    fast,general = judged(s, y, micro=micro)
+    fast,general = judged(s, y, layout='micro' if micro else 'ovr')
     assert fast == general or (fast is None and kind == 'infinite')
 
 @pytest.mark.parametrize('s,y', [([.1, .2], [1, 1]), ([.1, .2, .3], [0, 1, 2]), ([.1, np.nan], [0, 1]), ([.1, .2, .3], [0, .5, 1]),
@@ -197,7 +197,7 @@ def test_layouts(f):
     m,y = torch.randn(60, 200),torch.arange(200) % 30
     copied = f(m[::2].T.contiguous(), y)
     assert torch.equal(torch.as_tensor(copied), torch.as_tensor(f(m[::2].T, y)))
-    assert roc._count_cpu(m[::2].T, y, ovo=f is count_class_pairs_cpu) is not None
+    assert roc._count_cpu(m[::2].T, y, layout='ovo' if f is count_class_pairs_cpu else 'ovr') is not None
 
 @pytest.mark.parametrize('dtype', [torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.bfloat16, torch.float16, torch.float32, torch.float64]
     + [getattr(torch, o) for o in ('uint16', 'uint32') if hasattr(torch, o)], ids=str)

@@ -17,8 +17,8 @@ steady = settings(max_examples=150, deadline=None, derandomize=True)
 def path(request, monkeypatch):
     "The CPU's own way, and the one of any device"
     if request.param == 'general':
-        monkeypatch.setattr(roc, '_count_on_host', lambda *args, **kwargs: None)
-        monkeypatch.setattr(roc, '_points_of_columns', lambda *args, **kwargs: [None])
+        monkeypatch.setattr(roc, '_count_cpu', lambda *args, **kwargs: None)
+        monkeypatch.setattr(roc, '_points_cpu', lambda *args, **kwargs: None)
     return request.param
 
 s,y,w = np.array([.1,.4,.35,.8,.5,.2]),np.array([0,0,1,1,1,0]),np.arange(1., 7)
@@ -120,8 +120,8 @@ def both(f):
     "The value by the CPU's fast path and by that of any device"
     with pytest.MonkeyPatch.context() as patch:
         fast = f()
-        patch.setattr(roc, '_count_on_host', lambda *args, **kwargs: None)
-        patch.setattr(roc, '_points_of_columns', lambda *args, **kwargs: [None])
+        patch.setattr(roc, '_count_cpu', lambda *args, **kwargs: None)
+        patch.setattr(roc, '_points_cpu', lambda *args, **kwargs: None)
         return fast,f()
 
 @steady
