@@ -41,8 +41,8 @@ def upcast(
 class Surrogate:
     "What a loss minimises, by column: values with gradients, and products with the Hessian"
     def __init__(self,
-        value, # `value(columns, positive, rows, negative)`: values (C,), gradient (C, n), and parts of the rows (C, n) or None
-        hessian_product, # `hessian_product(columns, positive, negative, direction)`: the Hessian times `direction`, shape (C, n)
+        value, # Of `(columns, positive, rows, negative)`: values (C,), gradient (C, n), and parts of the rows (C, n) or None
+        hessian_product, # Of `(columns, positive, negative, direction)`: the Hessian times `direction`, shape (C, n)
     ):
         self.value = value
         self.hessian_product = hessian_product
@@ -150,7 +150,7 @@ def _in_own_dtype(columns, positive, negative, defined, surrogate, rows):
     return value.to(columns.dtype),gradient.to(columns.dtype),parts
 
 class _WithGradient(Function):
-    "`mean_over_columns` of columns, differentiable; with `rows` also 0 with the same gradient, and the parts of the rows"
+    "`mean_over_columns`, differentiable; with `rows` also 0 with the same gradient, and the parts of the rows"
     @staticmethod
     def forward(ctx, columns, positive, negative, defined, surrogate, rows):
         value,gradient,parts = _in_own_dtype(columns, positive, negative, defined, surrogate, rows)
@@ -196,6 +196,7 @@ class _TransformableWithGradient(_WithGradient):
     @staticmethod
     def vmap(info, in_dims, *args): return vmap_one_by_one(_TransformableWithGradient, info, in_dims, args)
 
+# %% ../nbs/15_derivatives.ipynb #66ef8f8b
 def _out_of_graphs(f):
     "`f`, at which torch.compile breaks a graph; it is called through PyTorch's wrapper, which takes time, only there"
     breaking = torch.compiler.disable(f)
@@ -211,7 +212,7 @@ def apply_with_gradient(
     negative, # Which are of negatives, shape (C, n); None: all that are not of positives
     defined, # Which columns count, shape (C,); None for a single column
     rows:bool=False, # Whether to give the parts of the rows
-): # The mean, 0-d, in at least float32; with `rows` also 0 with the gradient of the mean, and the parts of the rows, shape (C, n)
+): # The mean, 0-d, at least float32; with `rows` also 0 with the mean's gradient, and the parts of the rows, shape (C, n)
     "`mean_over_columns`, differentiable"
     columns = at_least_float32(columns)
     if not _in_transform(): return _WithGradient.apply(columns, positive, negative, defined, surrogate, rows)
