@@ -40,11 +40,8 @@ def _are_two_labels(targets, low, high):
     if low == -100 or 0 < low < high or low < high <= 0: return False
     return not ((targets != low) & (targets != high)).any()
 
-def _check_labels(
-    targets:Tensor, # Targets, shape (n,) or (n, K)
-    k:int|None, # Number of classes if targets are class numbers; None if they are positive or not
-):
-    "Raise `ValueError` for labels that are neither class numbers nor two values, where they can be read"
+def _check_labels(targets, k):
+    "Raise `ValueError` for targets that are not class numbers below `k`, or two values if `k` is None, if readable"
     if not can_look(targets) or targets.dtype == torch.bool or not targets.numel(): return
     floats = targets.dtype.is_floating_point
     low,high = (o.item() for o in targets.aminmax())
@@ -106,7 +103,7 @@ def _checked_rows(
 # %% ../nbs/17_losses.ipynb #6dda05d2
 def batch_columns(
     scores:Tensor, # Scores, shape (n,) or (n, K)
-    targets:Tensor, # Labels, shape (n,) or (n, K): class numbers where `scores` have an axis more, else above zero or not
+    targets:Tensor, # Labels, shape (n,) or (n, K): class numbers if `scores` have one axis more, else above zero or not
     pooled:bool=False, # Make one column of all
     kept:Tensor|None=None, # Which targets count, in their shape; None for all
 ): # Scores, which of them are positive, and which negative, each of shape (C, n); the last None if all count
@@ -133,15 +130,21 @@ class _Option(NamedTuple):
 
 def _check_option(name, value, option):
     "Raise `ValueError` for a value that does not fit"
-    if not option.fits(value): raise ValueError(f'{name} must be {option.wanted}, got {reprlib.repr(value)}{option.why}')
+    if option.fits(value): return
+    raise ValueError(f'{name} must be {option.wanted}, got {reprlib.repr(value)}{option.why}')
 
+# %% ../nbs/17_losses.ipynb #c6f7d7fc
 def _one_of(*names): return lambda o: isinstance(o, str) and o in names
 
 def _is_label(o): return o is None or is_number(o) and abs(o) < 2**63 and float(o).is_integer()
 
 _truth = _Option(lambda o: isinstance(o, bool), 'True or False')
+_whole_number = _Option(lambda o: isinstance(o, Integral), 'a whole number')
 _positive_number = _Option(lambda o: is_number(o) and o > 0, 'above 0')
+_nonnegative_number = _Option(lambda o: is_number(o) and o >= 0, 'a number not below 0')
 _label = _Option(_is_label, 'one whole number that int64 holds, or None')
+_reduction = _Option(_one_of('mean', 'none'), "'mean' or 'none'", ': a loss of a whole batch is no sum over rows')
+_batch_options = dict(axis=_whole_number, multilabel=_truth, reduction=_reduction, ignore_index=_label)
 
 # %% ../nbs/17_losses.ipynb #309a1fe1
 def _given_columns(scores, targets, average, ignore_index=None):
@@ -161,7 +164,7 @@ _averages = _Option(_one_of('binary', 'micro', 'macro'), "'binary', 'micro' or '
 def aum(
     scores, # Scores, shape (n,) or (n, K): probabilities or margins, taken as they are
     targets, # Labels, shape (n,): above zero is positive, or class numbers; shape (n, K): which entries are positive
-    average:str='binary', # 'binary': one column; 'micro': all columns as one; 'macro': mean over the columns whose class occurs
+    average:str='binary', # 'binary': one column; 'micro': all columns as one; 'macro': mean over the classes that occur
     ignore_index:int|None=None, # Label of rows, or of entries of many labels, to leave out
 ) -> Tensor: # 0-d, differentiable once, convex in `scores`; 0 where a class is missing
     """Area under min(FPR, FNR), after Hillman & Hocking (2023, Journal of Machine Learning Research 24)
@@ -177,7 +180,7 @@ def soft_auroc(
     targets, # Labels, shape (n,): above zero is positive, or class numbers; shape (n, K): which entries are positive
     temperature:float=1., # T, in units of the scores
     ignore_index:int|None=None, # Label of rows, or of entries of many labels, to leave out
-) -> Tensor: # 0-d, differentiable; mean over the columns that have both classes, 1 (nothing in wrong order) where none has
+) -> Tensor: # 0-d, differentiable; mean over the columns that have both classes, 1 (nothing misordered) where none has
     """AUROC with a sigmoid of the margin for each pair, after Yan, Dodier, Mozer & Wolniewicz (2003)
 
     Raises `ValueError` for shapes that do not fit, a temperature not above 0, or (on the CPU) labels that are none."""
@@ -219,26 +222,26 @@ class _CheckedModule(nn.Module):
         options |= {k:v.tolist() for k,v in self.named_buffers()}
         return ', '.join(f'{k}={v!r}' for k,v in options.items() if k != 'ignore_index' or v is not None)
 
+# %% ../nbs/17_losses.ipynb #1cb507ef
+def _rows_of_batch(outputs, targets, axis, multilabel, ignore_index):
+    "Checked rows of raw outputs and targets, of the shapes that fastai and PyTorch give"
+    outputs,targets = class_rows(outputs, targets, axis, grad=True)
+    if targets.ndim == 2 and not multilabel:
+        shape = tuple(targets.shape)
+        raise ValueError(f'targets of shape {shape}, as the outputs have, are many labels: pass multilabel=True')
+    several = outputs.ndim > targets.ndim and outputs.shape[1] > 2
+    return _checked_rows(outputs, targets, ignore_index, outputs.shape[1] if several else None)
+
 # %% ../nbs/17_losses.ipynb #091b5b79
-def _per_row(
-    loss:Tensor, # Loss of the batch, 0-d
-    zero:Tensor, # 0 with the gradient of the loss
-    parts:Tensor, # Parts of the scores, shape (C, n), or (1, n*C) where columns were pooled
-    n:int, # Number of rows
-    kept:Tensor|None, # Which targets count; None for all
-) -> Tensor: # Shape (n,), 0 for rows left out; the mean over the others is the loss, and has its gradient
-    "One number a row"
+def _per_row(loss, zero, parts, n, kept):
+    "One number for each of `n` rows, 0 for those not `kept`; the mean of the others is the loss, and has its gradient"
     if not n: return loss.expand(0)
-    parts = parts.sum(0).reshape(n, -1).sum(1)
+    parts = parts.sum(0).reshape(n, -1).sum(1)  # pooled columns hold several scores of a row
     if kept is None: return (parts*n).to(loss.dtype) + zero
     if kept.ndim > 1: kept = kept.any(1)
     return torch.where(kept, (parts*kept.sum()).to(loss.dtype) + zero, 0)
 
 # %% ../nbs/17_losses.ipynb #69dbd0f0
-_batch_options = dict(axis=_Option(lambda o: isinstance(o, Integral), 'a whole number'), multilabel=_truth,
-    reduction=_Option(_one_of('mean', 'none'), "'mean' or 'none'", ': a loss of a whole batch is no sum over rows'),
-    ignore_index=_label)
-
 class BatchLoss(_CheckedModule):
     "A loss of a whole batch, as fastai and PyTorch expect one"
     y_int = True  # fastai's MixUp mixes losses then, not targets
@@ -271,12 +274,7 @@ class BatchLoss(_CheckedModule):
         targets, # 0 or 1, or class numbers, shape (n,) or without the class axis; of the outputs' shape if `multilabel`
     ) -> Tensor: # 0-d, differentiable; with `reduction='none'` one number a row
         "Loss of a batch; raises `ValueError` for shapes that do not fit, on the CPU also for labels that do not"
-        outputs,targets = class_rows(outputs, targets, self.axis, grad=True)
-        if targets.ndim == 2 and not self.multilabel:
-            raise ValueError(f'targets of shape {tuple(targets.shape)}, as the outputs have, are many labels: '
-                'pass multilabel=True')
-        several = outputs.ndim > targets.ndim and outputs.shape[1] > 2
-        return self._loss(*_checked_rows(outputs, targets, self.ignore_index, outputs.shape[1] if several else None))
+        return self._loss(*_rows_of_batch(outputs, targets, self.axis, self.multilabel, self.ignore_index))
 
     def _loss(self, outputs, targets, kept):
         columns,positive,negative = self._columns(outputs, targets, kept)
@@ -347,7 +345,7 @@ class AUMLoss(BatchLoss):
 class AUROCLoss(BatchLoss):
     """One minus the smooth AUROC of a batch, on margins, after Yan, Dodier, Mozer & Wolniewicz (2003)
 
-    For K columns it is the mean over those that have both classes. Raises `ValueError` for an option it does not know."""
+    For K columns it is the mean over those with both classes. Raises `ValueError` for an option it does not know."""
     _options = _batch_options | dict(temperature=_positive_number)
 
     def __init__(self,
@@ -366,7 +364,7 @@ class AUROCLoss(BatchLoss):
 class SquaredHingeAUCLoss(BatchLoss):
     """Mean over pairs of the squared lack of a margin, after Rust & Hocking (2023), on margins
 
-    For K columns it is the mean over those that have both classes. Raises `ValueError` for an option it does not know."""
+    For K columns it is the mean over those with both classes. Raises `ValueError` for an option it does not know."""
     _options = _batch_options | dict(margin=_positive_number)
 
     def __init__(self,
@@ -382,14 +380,8 @@ class SquaredHingeAUCLoss(BatchLoss):
     def _surrogate(self): return hinge_surrogate(self.margin)
 
 # %% ../nbs/17_losses.ipynb #d9a6c6c3
-def _soft_dice(
-    p:Tensor, # Probabilities, shape (C, n)
-    positive:Tensor, # Which are of positives, shape (C, n)
-    negative:Tensor|None, # Which are of negatives, shape (C, n); None: all that are not of positives
-    smooth:float, # Added to numerator and denominator
-    square:bool, # Whether the denominator has squares
-) -> Tensor: # Shape (C,)
-    "Soft dice of each column"
+def _soft_dice(p, positive, negative, smooth, square):
+    "Soft dice of each column of probabilities, shape (C,)"
     if negative is not None: p = torch.where(positive | negative, p, 0)
     overlap = (p*positive).sum(-1)
     total = (p.square() if square else p).sum(-1) + positive.sum(-1)
@@ -405,15 +397,15 @@ def _class_weights(weight):
     return w
 
 class SoftDiceLoss(BatchLoss):
-    """One minus the soft dice of each class over the whole batch, averaged over classes, after Milletari, Navab & Ahmadi (2016)
+    """One minus the soft dice of each class over the whole batch, after Milletari, Navab & Ahmadi (2016)
 
-    A binary task has one column, its positive class. Raises `ValueError` for an option it does not know, and for weights
-    that are none."""
+    The mean over classes; a binary task has one column, its positive class. Raises `ValueError` for an option
+    it does not know, and for invalid weights."""
     weight:Tensor|None
-    _options = _batch_options | dict(smooth=_Option(lambda o: is_number(o) and o >= 0, 'a number not below 0'), square=_truth)
+    _options = _batch_options | dict(smooth=_nonnegative_number, square=_truth)
 
     def __init__(self,
-        smooth:float=1., # Added to numerator and denominator; with 0, a class that neither occurs nor is predicted has dice 0
+        smooth:float=1., # Added to numerator and denominator; with 0, a class neither present nor predicted has dice 0
         square:bool=True, # Squares in the denominator
         weight=None, # Weight of each column in the mean: K numbers for K > 2 classes or K labels
         axis:int=1, # Which axis of the outputs holds the classes
