@@ -78,7 +78,7 @@ def _which_kept(targets, ignore_index):
     return None if can_look(kept) and kept.all() else kept
 
 # %% ../nbs/17_losses.ipynb #22e2b121
-class _Rows(NamedTuple):
+class _BatchRows(NamedTuple):
     "Checked rows of a batch"
     outputs:Tensor  # shape (n,) or (n, K), 0 where left out
     targets:Tensor  # shape (n,) or (n, K), of a dtype that can be compared
@@ -89,16 +89,16 @@ def _checked_rows(
     targets:Tensor, # Targets from `class_rows`, shape (n,) or (n, K)
     ignore_index:int|None, # Label of entries to leave out, or None
     k:int|None, # Number of classes if targets are class numbers; None if they are positive or not
-) -> _Rows: # Rows with a mask in place of the label to leave out
+) -> _BatchRows: # Rows with a mask in place of the label to leave out
     "Check labels, and leave out; raises `ValueError` for labels that are not valid, where they can be read"
     targets = _comparable(targets)
     kept = _which_kept(targets, ignore_index)
     if kept is None:
         _check_labels(targets, k)
-        return _Rows(outputs, targets, None)
+        return _BatchRows(outputs, targets, None)
     if can_look(targets): _check_labels(targets[kept], k)
     shown = kept if outputs.ndim == kept.ndim else kept[:,None]
-    return _Rows(torch.where(shown, outputs, 0), targets, kept)
+    return _BatchRows(torch.where(shown, outputs, 0), targets, kept)
 
 # %% ../nbs/17_losses.ipynb #6dda05d2
 def batch_columns(
