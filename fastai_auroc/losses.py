@@ -40,7 +40,7 @@ def _are_two_labels(targets, low, high):
     if low == -100 or 0 < low < high or low < high <= 0: return False
     return not ((targets != low) & (targets != high)).any()
 
-def _check_labels(targets, k):
+def _check_batch_labels(targets, k):
     "Raise `ValueError` for targets that are not class numbers below `k`, or two values if `k` is None, if readable"
     if not can_look(targets) or targets.dtype == torch.bool or not targets.numel(): return
     floats = targets.dtype.is_floating_point
@@ -94,9 +94,9 @@ def _checked_rows(
     targets = _comparable(targets)
     kept = _which_kept(targets, ignore_index)
     if kept is None:
-        _check_labels(targets, k)
+        _check_batch_labels(targets, k)
         return _BatchRows(outputs, targets, None)
-    if can_look(targets): _check_labels(targets[kept], k)
+    if can_look(targets): _check_batch_labels(targets[kept], k)
     shown = kept if outputs.ndim == kept.ndim else kept[:,None]
     return _BatchRows(torch.where(shown, outputs, 0), targets, kept)
 
