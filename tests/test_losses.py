@@ -12,7 +12,7 @@ from torch._subclasses import FakeTensorMode
 from torch.autograd import gradcheck
 from torch.testing import assert_close
 from torch.utils._pytree import tree_flatten
-from fastai_auroc import losses, scores, surrogates
+from fastai_auroc import scores, surrogates
 from fastai_auroc.losses import AUMLoss, AUROCLoss, SoftDiceLoss, SquaredHingeAUCLoss, aum, soft_auroc
 from fastai_auroc.derivatives import _LogOdds
 from fastai_auroc.surrogates import _aum, _aum_torch, _pairs_torch, _pairs_cpu, _sigmoid_of_pairs, _soft_on_grid
