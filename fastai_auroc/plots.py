@@ -46,7 +46,7 @@ def _positive_rows(scores, labels, ignore_index=None):
     if labels.ndim < scores.ndim: return one_hot(labels, scores.shape[1], axis=0)
     if not len(labels): return torch.zeros(scores.shape[1:].numel(), 0, dtype=torch.bool, device='cpu')
     high = positive_label(scores, labels) if ignore_index is None else None
-    if high is None: return one_vs_rest(scores, labels, ignore_index)[1]  # one class, or labels to ignore
+    if high is None: return one_vs_rest(scores, labels, ignore_index).positive  # one class, or labels to ignore
     return (labels == high).reshape(len(labels), -1).T
 
 # %% ../nbs/20_plots.ipynb #1f0b3a8f
