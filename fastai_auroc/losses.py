@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 from .scores import class_rows, is_number, to_tensor
 from .derivatives import apply_with_gradient, can_look, softmax_log_odds, upcast
-from .surrogates import aum_surrogate, both_classes, class_occurs, columns_with_both_classes
-from .surrogates import hinge_surrogate, soft_auroc_surrogate
+from .surrogates import aum_surrogate, both_classes, class_occurs, columns_with_both_classes, hinge_surrogate
+from .smooth import soft_auroc_surrogate
 
 # %% ../nbs/17_losses.ipynb #d18d448f
 def _as_text(label): return f'{label:g}' if isinstance(label, float) else str(label)
