@@ -7,7 +7,8 @@ Docs: https://fastai-auroc.github.io/fastai_auroc/scores.html.md"""
 # %% auto #0
 __all__ = ['activations', 'is_number', 'widen', 'to_tensor', 'class_rows', 'equals', 'binary_labels', 'distinct_labels',
            'list_labels', 'explain_absence', 'log_odds', 'signed', 'has_float64', 'ranking_scores',
-           'count_non_probabilities', 'undefined_category', 'infer_activation']
+           'count_non_probabilities', 'undefined_category', 'infer_activation', 'loss_activation', 'apply_activation',
+           'one_hot']
 
 # %% ../nbs/00_scores.ipynb #0d632d4b
 import functools, numpy as np, torch
@@ -339,3 +340,30 @@ def infer_activation(
     try: total = float(act(torch.tensor([[0., 1., 3.]], device='cpu')).sum())
     except Exception: return None
     return 'softmax' if abs(total - 1) < 1e-3 else 'identity'
+
+# %% ../nbs/00_scores.ipynb #cead0d0d
+def loss_activation(
+    loss_func, # A loss function, or a partial of one; None for none
+) -> str|None: # 'softmax' or 'identity'; None if the loss has no activation
+    "What to rank by, as the activation of a loss function tells"
+    while isinstance(loss_func, functools.partial): loss_func = loss_func.func
+    return infer_activation(getattr(loss_func, 'activation', None))
+
+def apply_activation(
+    outputs:Tensor, # Raw outputs, floats of any shape
+    activation:str|None, # 'softmax' or 'sigmoid'; 'identity' and None: `outputs` are probabilities
+    axis:int=-1, # Which axis holds the classes
+) -> Tensor: # In the shape of `outputs`
+    "Probabilities from outputs; a single axis has no classes to compete, so that a softmax of two is a sigmoid there"
+    if activation in (None, 'identity'): return outputs
+    return outputs.softmax(axis) if activation == 'softmax' and outputs.ndim > 1 else outputs.sigmoid()
+
+# %% ../nbs/00_scores.ipynb #28a72243
+def one_hot(
+    labels:Tensor, # Class numbers, shape (n,)
+    k:int, # Number of classes
+    axis:int=-1, # Where the axis of classes goes: -1 or 0
+) -> Tensor: # Whether a row is of a class, bool, shape (n, k), or (k, n) along axis 0; all False for a label that is no class
+    "Labels as columns of truth values, without a look at them"
+    classes = torch.arange(k, device=labels.device)
+    return labels[:,None] == classes if axis == -1 else classes[:,None] == labels

@@ -1,10 +1,7 @@
-"Real data and small real Learners, shared by the tests."
-from pathlib import Path
-import pandas as pd, pytest, torch
+"Small real Learners of fastai 2, shared by the tests."
+import pytest, torch
 from fastai.tabular.all import Categorify, CategoryBlock, FillMissing, Normalize, TabularDataLoaders, accuracy, noop, set_seed, tabular_learner
-from sklearn.metrics import roc_auc_score
-
-data = Path(__file__).parent.parent/'data'
+from shared_fixtures import adult, margin_auroc, sms
 
 @pytest.fixture(autouse=True)
 def _seed(): set_seed(0)
@@ -16,16 +13,6 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(n)
-
-@pytest.fixture(scope='session')
-def adult():
-    "Adult census income, all 32,561 rows"
-    return pd.read_csv(data/'adult.csv.gz', index_col=0, skipinitialspace=True)
-
-@pytest.fixture(scope='session')
-def sms():
-    "SMS Spam Collection, all 5,574 messages"
-    return pd.read_csv(data/'sms-spam.csv.gz', index_col=0)
 
 @pytest.fixture
 def adult_dls(adult, tmp_path):
@@ -48,8 +35,7 @@ def sk_auroc():
     "scikit-learn's AUROC of a Learner's raw outputs on a binary task: two logits are differenced in float64"
     def score(learn, **kwargs):
         with learn.no_bar(), learn.no_logging(): outputs,targets = learn.get_preds(act=noop, **kwargs)
-        margin = outputs[:,1].double() - outputs[:,0].double() if outputs.ndim == 2 and outputs.shape[1] == 2 else outputs
-        return roc_auc_score(targets.flatten(), margin.flatten())
+        return margin_auroc(outputs, targets)
     return score
 
 @pytest.fixture
@@ -57,4 +43,3 @@ def column():
     "The values of a column of the training table, one for each epoch of the last fit"
     def get(learn, name): return [v[list(learn.recorder.metric_names)[1:].index(name)] for v in learn.recorder.values]
     return get
-

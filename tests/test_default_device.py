@@ -7,7 +7,7 @@ from fastai.torch_core import set_seed, tensor
 from functools import partial
 from matplotlib import pyplot as plt
 from pathlib import Path
-from test_training_with_losses import as_dls, quietly
+from test_losses_training import as_dls, quietly
 from torch import nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.data import dataloader

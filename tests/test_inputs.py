@@ -293,9 +293,9 @@ class NoThreads:
 
 @pytest.mark.parametrize('given', [0, 1])
 def test_no_piece_of_work_is_done_twice(given, monkeypatch):
-    from fastai_auroc import pairs
+    from fastai_auroc import keys
     pool,seen = NoThreads(given),[]
-    monkeypatch.setattr(pairs, '_pool', lambda *args: pool)
+    monkeypatch.setattr(keys, '_pool', lambda *args: pool)
     assert thread_map(lambda i: seen.append(i) or i*i, range(5), 3) == [0, 1, 4, 9, 16]
     for work in pool.queue: work()   # by a thread that was busy with something else
     assert seen == [0, 1, 2, 3, 4]

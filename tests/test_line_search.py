@@ -1,6 +1,6 @@
 "Steps of the greatest AUROC along a half turn: against brute force, against logistic regression, and as an optimizer."
 import copy, pickle, numpy as np, pandas as pd, pytest, torch
-from conftest import data
+from shared_fixtures import data
 from fastai.torch_core import set_seed
 from sklearn.datasets import load_breast_cancer
 from sklearn.linear_model import LogisticRegression

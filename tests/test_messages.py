@@ -4,7 +4,7 @@ import pandas as pd, pytest, torch
 from fastai.learner import Learner
 from fastai.losses import CrossEntropyLossFlat
 from torch import nn
-from test_training_with_losses import as_dls, blobs, quietly
+from test_losses_training import as_dls, blobs, quietly
 from fastai_auroc.confidence import auroc_ci, compare_auroc
 from fastai_auroc.linesearch import AUMLineSearch
 from fastai_auroc.losses import AUMLoss, AUROCLoss, SoftDiceLoss, SquaredHingeAUCLoss, aum, soft_auroc

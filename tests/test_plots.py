@@ -12,7 +12,7 @@ from scipy.special import expit, softmax
 from sklearn import metrics as sk
 from torch import nn
 from test_losses import aum_def
-from test_training_with_losses import as_dls, blobs, quietly
+from test_losses_training import as_dls, blobs, quietly
 from fastai_auroc.confidence import auroc_ci
 from fastai_auroc.metric import AUROC
 from fastai_auroc.plots import plot_aum, plot_roc

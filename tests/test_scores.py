@@ -1,5 +1,4 @@
 "Outputs of every shape become rows, and rows become scores in the exact order of the probabilities."
-import subprocess, sys
 from decimal import Context, Decimal, localcontext
 from fractions import Fraction
 import numpy as np, pytest, torch
@@ -298,23 +297,3 @@ def test_partial_area_is_scikit_learns_before_it_is_standardised(max_fpr):
     res = partial_area(torch.tensor(s), torch.tensor(y), torch.tensor(1-y), max_fpr)
     low = max_fpr**2/2
     for a,si,yi in zip(res.tolist(), s, y): assert .5*(1 + (a-low)/(max_fpr-low)) == pytest.approx(roc_auc_score(yi, si, max_fpr=max_fpr), abs=1e-12)
-
-# -- imports --
-
-def run(code): return subprocess.run([sys.executable, '-W', 'ignore', '-c', code], capture_output=True, text=True, check=True).stdout.split()
-
-def test_only_torch_and_numpy_are_loaded():
-    code = "import sys, fastai_auroc.scores, fastai_auroc.pairs, fastai_auroc.roc, fastai_auroc.confidence, fastai_auroc.streaming, fastai_auroc.losses; print(*{m.split('.')[0] for m in sys.modules})"
-    assert not set(run(code)) & {'fastai', 'fastcore', 'sklearn', 'scipy', 'pandas', 'matplotlib'}
-
-def test_star_import_hides_two_names_of_fastai_only():
-    "The wrapped vision_learner and unet_learner, and neither of them where vision was not imported"
-    code = """if True:
-        plain,full = {}, {}
-        exec('from fastai_auroc.all import *', plain)
-        import fastai.tabular.all, fastai.text.all, fastai.vision.all, fastai.collab
-        theirs = {n for m in (fastai.tabular.all, fastai.text.all, fastai.vision.all, fastai.collab) for n in vars(m) if n[0] != '_'}
-        import sys; del sys.modules['fastai_auroc.all']
-        exec('from fastai_auroc.all import *', full)
-        print(*sorted(n for n in full if n in theirs))"""
-    assert run(code) == ['unet_learner', 'vision_learner']

@@ -1,15 +1,15 @@
-"Real data and small real Learners of fastai 1, shared by its tests."
-import warnings
+"Small real Learners of fastai 1, shared by its tests."
+import sys, warnings
 warnings.filterwarnings('ignore', module='fastai|spacy|thinc|torch')
 from pathlib import Path
-import numpy as np, pandas as pd, pytest, torch
+import numpy as np, pytest, torch
 from fastai.basic_data import DatasetType
 from fastai.core import noop
 from fastai.metrics import accuracy
 from fastai.tabular import Categorify, FillMissing, Normalize, TabularList, tabular_learner
-from sklearn.metrics import roc_auc_score
 
-data = Path(__file__).parents[2]/'data'
+sys.path.append(str(Path(__file__).parents[1]))  # this folder is run by itself, so pytest adds only it
+from shared_fixtures import adult, margin_auroc, sms
 
 @pytest.fixture(autouse=True, scope='session')
 def _one_thread():
@@ -20,16 +20,6 @@ def _one_thread():
 def _seed():
     np.random.seed(0)
     torch.manual_seed(0)
-
-@pytest.fixture(scope='session')
-def adult():
-    "Adult census income, all 32,561 rows"
-    return pd.read_csv(data/'adult.csv.gz', index_col=0, skipinitialspace=True)
-
-@pytest.fixture(scope='session')
-def sms():
-    "SMS Spam Collection, all 5,574 messages"
-    return pd.read_csv(data/'sms-spam.csv.gz', index_col=0)
 
 @pytest.fixture
 def adult_data(adult, tmp_path):
@@ -53,8 +43,7 @@ def sk_auroc():
     "scikit-learn's AUROC of a Learner's raw outputs on a binary task: two logits are differenced in float64"
     def score(learn, ds_type=DatasetType.Valid):
         outputs,targets = learn.get_preds(ds_type, activ=noop)
-        margin = outputs[:,1].double() - outputs[:,0].double() if outputs.ndim == 2 and outputs.shape[1] == 2 else outputs
-        return roc_auc_score(targets.flatten(), margin.flatten())
+        return margin_auroc(outputs, targets)
     return score
 
 @pytest.fixture

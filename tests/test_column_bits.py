@@ -5,7 +5,7 @@ from torch import nn
 from fastai_auroc.epoch import EpochAUROC
 from fastai_auroc.buckets import BitBuckets, RowBuffer, bit_numbers, bucket_wins, occupied, tie_bound
 from fastai_auroc.streaming import StreamingAUC
-from test_thresholds_column import as_dls, fit, leading, masks
+from test_column_thresholds import as_dls, fit, leading, masks
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 

@@ -1,6 +1,6 @@
 """The processes of test_processes.py: each runs the cases of `cases` one after another, in one process group, and writes a line of JSON for each
 
-`torchrun processes_worker.py FOLDER` is a process of torchrun's; `processes_worker.py FOLDER 3:cases 2:late` forks worlds of 3 and 2 processes,
+`torchrun distributed_worker.py FOLDER` is a process of torchrun's; `distributed_worker.py FOLDER 3:cases 2:late` forks worlds of 3 and 2 processes,
 which then need not import everything again."""
 import functools, gc, json, os, signal, sys, time, traceback, warnings
 from datetime import timedelta

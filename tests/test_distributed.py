@@ -7,10 +7,10 @@ if importlib.util.find_spec('accelerate') is None:
     pytest.skip('fastai trains in several processes through accelerate, which is not installed', allow_module_level=True)
 
 import gather_worker
-from processes_worker import cases, jobs
+from distributed_worker import cases, jobs
 
 here = Path(__file__).parent
-worker,limit = here/'processes_worker.py',120
+worker,limit = here/'distributed_worker.py',120
 env = {**os.environ, 'OMP_NUM_THREADS':'1', 'PYTHONWARNINGS':'ignore', 'CUDA_VISIBLE_DEVICES':''}
 if Path('/sys/class/net/lo').exists(): env['GLOO_SOCKET_IFNAME'] = 'lo'
 

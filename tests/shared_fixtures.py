@@ -1,0 +1,21 @@
+"What the tests of both generations of fastai share: the data, and scikit-learn's number for two logits"
+from pathlib import Path
+import pandas as pd, pytest
+from sklearn.metrics import roc_auc_score
+
+data = Path(__file__).parent.parent/'data'
+
+@pytest.fixture(scope='session')
+def adult():
+    "Adult census income, all 32,561 rows"
+    return pd.read_csv(data/'adult.csv.gz', index_col=0, skipinitialspace=True)
+
+@pytest.fixture(scope='session')
+def sms():
+    "SMS Spam Collection, all 5,574 messages"
+    return pd.read_csv(data/'sms-spam.csv.gz', index_col=0)
+
+def margin_auroc(outputs, targets):
+    "scikit-learn's AUROC of a binary task's raw outputs: two logits are differenced in float64"
+    margin = outputs[:,1].double() - outputs[:,0].double() if outputs.ndim == 2 and outputs.shape[1] == 2 else outputs
+    return roc_auc_score(targets.flatten(), margin.flatten())
