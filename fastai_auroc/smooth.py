@@ -7,7 +7,7 @@ Docs: https://fastai-auroc.github.io/fastai_auroc/smooth.html.md"""
 # %% auto #0
 __all__ = ['soft_auroc_surrogate']
 
-# %% ../nbs/16b_smooth.ipynb #9b57a5da
+# %% ../nbs/16b_smooth.ipynb #bff6e0e7
 import numpy as np, torch
 from functools import partial
 from math import isnan
@@ -15,7 +15,7 @@ from typing import NamedTuple
 from numpy.polynomial import Polynomial
 from .keys import block_size, map_blocks
 from .derivatives import forward_mode, save_for_derivatives, Surrogate, upcast, vmap_one_by_one
-from .surrogates import bound_infinite, column_arrays, pair_weight
+from .surrogates import clip_infinite, column_arrays, pair_weight
 
 # %% ../nbs/16b_smooth.ipynb #f6e0ccb8
 def _sigmoid_of_pairs(margin, T):
@@ -28,7 +28,8 @@ _tile = 2**22  # Pairs judged at once
 
 def _pairs_cpu(s, positive, T):
     "For each row of one column, the sums of `_sigmoid_of_pairs` and of the derivative over its pairs, shape (n,)"
-    of_positives,of_negatives = s[positive],s[~positive]
+    of_positives = s[positive]
+    of_negatives = s[~positive]
     loss_n = torch.zeros_like(of_negatives)
     slope_n = torch.zeros_like(of_negatives)
     sums = []
@@ -47,8 +48,8 @@ def _tiles(s, positive, negative=None):
     size = max(1, _tile//max(1, len(s)))
     for start in range(0, max(1, len(s)), size):
         b = slice(start, start+size)
-        mine = positive[b,None]
-        partner = mine != positive if negative is None else mine & negative | negative[b,None] & positive
+        is_positive = positive[b,None]
+        partner = is_positive != positive if negative is None else is_positive & negative | negative[b,None] & positive
         yield b,sign[b],partner
 
 def _pairs_torch(s, positive, T, negative=None):
@@ -80,6 +81,7 @@ def _make_grid(s, positive, T):
     "Rows on a grid of step T/16, long gaps shortened; None if it would be too large"
     step = T/16
     x = s-s.min()
+    # A range of 2**16 steps is small enough for a grid as it is
     if x.max() > 2**16*step: x = _shorten_gaps(x, 45*T)  # 1 - 3e-20, the sigmoid of 45, is 1 in float64
     size = int(x.max()/step) + 4
     if size > 2**23: return None  # a spectrum would take over 256 MB; tiles of pairs stay small
@@ -111,11 +113,12 @@ def _read_rows(grid, at_negatives, at_positives):
         res[b] = sum(points[first+k]*weights[k] for k in range(4))
     return res
 
-# %% ../nbs/16b_smooth.ipynb #ffa2b143
+# %% ../nbs/16b_smooth.ipynb #392cb09d
 def _sigmoid_spectra(length, step, T):
     "Spectra of what `_sigmoid_of_pairs` gives for margins of so many steps, around 0"
     margin = np.arange(-(length//2), length//2)*step/T
     right = .5 + .5*np.tanh(margin/2)  # the sigmoid, without an overflow
+    # ifftshift puts the margin 0 first, where a transform expects it
     return [np.fft.rfft(np.fft.ifftshift(o)) for o in (1-right, right*(right-1)/T)]
 
 def _soft_on_grid(s, positive, T, rows=False):
@@ -125,13 +128,13 @@ def _soft_on_grid(s, positive, T, rows=False):
     negatives,positives = _spread_rows(grid)
     length = 1 << (2*grid.size).bit_length()  # twice the grid: what goes around in a circle stays off it
     loss,slope = _sigmoid_spectra(length, grid.step, T)
-    of_negatives = np.fft.rfft(negatives, length)
-    of_positives = np.fft.rfft(positives, length)
+    spectrum_n = np.fft.rfft(negatives, length)
+    spectrum_p = np.fft.rfft(positives, length)
     def convolve(x, kernel): return np.fft.irfft(x*kernel, length)[:grid.size]
-    at_positives = convolve(of_negatives, loss)
-    gradient = _read_rows(grid, -convolve(of_positives, slope), convolve(of_negatives, slope))
+    at_positives = convolve(spectrum_n, loss)
+    gradient = _read_rows(grid, -convolve(spectrum_p, slope), convolve(spectrum_n, slope))
     # 1-σ(x) is σ(-x): from a negative, margins to the positives have the other sign
-    parts = _read_rows(grid, positives.sum() - convolve(of_positives, loss), at_positives) if rows else None
+    parts = _read_rows(grid, positives.sum() - convolve(spectrum_p, loss), at_positives) if rows else None
     return float(positives @ at_positives),gradient,parts
 
 # %% ../nbs/16b_smooth.ipynb #cebdb14e
@@ -148,20 +151,21 @@ def _soft_sums(s, positive, T, rows):
     many = len(s) > 2**11
     if many and not np.isfinite(s).all():
         if np.isnan(s).any(): return np.nan,*[np.full_like(s, np.nan)]*2
-        s = bound_infinite(torch.from_numpy(s), _saturation*T).numpy()
+        s = clip_infinite(torch.from_numpy(s), _saturation*T).numpy()
     res = _soft_on_grid(s, positive, T, rows) if many else None
     if res is None: res = _soft_by_pairs(s, positive, T)
     if not isnan(res[0]): return res
-    return _soft_by_pairs(bound_infinite(torch.from_numpy(s), _saturation*T).numpy(), positive, T)
+    return _soft_by_pairs(clip_infinite(torch.from_numpy(s), _saturation*T).numpy(), positive, T)
 
 # %% ../nbs/16b_smooth.ipynb #3f27f53d
 def _soft_cpu(s, positive, T, rows, counts=None):
-    "Mean of `_sigmoid_of_pairs` over the pairs of one column, its gradient, and the rows' parts if asked for; of arrays"
+    "Mean of `_sigmoid_of_pairs` over the pairs of one column, its gradient, and the rows' parts if asked for; arrays"
     if counts is not None:
-        value,*of_counted = _soft_cpu(s[counts], positive[counts], T, rows)
+        counted = _soft_cpu(s[counts], positive[counts], T, rows)
         of_rows = np.zeros((2, len(s)))
-        for o,x in zip(of_rows, of_counted): o[counts] = 0 if x is None else x
-        return value,*of_rows
+        for o,x in zip(of_rows, counted[1:]):
+            if x is not None: o[counts] = x
+        return counted[0],*of_rows
     p = int(np.count_nonzero(positive))
     pairs = p*(len(s)-p)
     s = s.astype(np.float64)
@@ -171,7 +175,7 @@ def _soft_cpu(s, positive, T, rows, counts=None):
 
 def _soft_torch(columns, positive, negative=None, T=1.):
     "`_soft` with rows on any device, without a look at the numbers"
-    s = bound_infinite(upcast(columns), _saturation*T)
+    s = clip_infinite(upcast(columns), _saturation*T)
     weight = pair_weight(positive, negative, s.dtype)
     each = zip(s, positive, [None]*len(s) if negative is None else negative)
     sums = [_pairs_torch(x, y, T, other) for x,y,other in each]
@@ -216,8 +220,8 @@ class _PairDerivative(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx, inputs, output):
-        *columns,ctx.T = inputs[:4]
-        save_for_derivatives(ctx, *columns, *inputs[4:])
+        ctx.T = inputs[3]
+        save_for_derivatives(ctx, *inputs[:3], *inputs[4:])
 
     @staticmethod
     def along(ctx, saved, i, v):
@@ -243,7 +247,7 @@ class _PairDerivative(torch.autograd.Function):
 # %% ../nbs/16b_smooth.ipynb #7b2e5953
 def _soft_product(columns, positive, negative, direction, T=1.):
     "Of the Hessian of each column's value and a direction"
-    s = bound_infinite(upcast(columns), _saturation*T)
+    s = clip_infinite(upcast(columns), _saturation*T)
     product = _PairDerivative.apply(s, positive, negative, T, upcast(direction))
     return product*pair_weight(positive, negative, s.dtype)
 
