@@ -134,8 +134,8 @@ def _crossing_threshold_cpu(s, positive, p, q):
     if packed is None:
         order = s.argsort()
         return s[order[np.where(positive[order], q, p).cumsum().searchsorted(p*q)]]
-    keys,gap = packed
-    return unpack_keys(_crossing_key(keys, p, q), gap)[0]
+    keys,offset = packed
+    return unpack_keys(_crossing_key(keys, p, q), offset)[0]
 
 # %% ../nbs/16_surrogates.ipynb #31a716db
 def _aum_of_blocks(s, positive, gradient, threshold, inv_p, inv_n):
