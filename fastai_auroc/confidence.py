@@ -13,8 +13,8 @@ import math, numpy as np, warnings, torch
 from collections import namedtuple
 from statistics import NormalDist
 from .scores import explain_absence, is_number, to_tensor, undefined_category
-from .keys import doubled_area, placements_cpu, points_cpu
-from .pairs import placements
+from .keys import points_cpu
+from .pairs import doubled_area, placements, placements_cpu
 from .tasks import drop_ignored, missing_classes, one_vs_rest, positive_label, prepare_task, raise_invalid
 from .roc import auroc_from_counts
 

@@ -12,9 +12,9 @@ __all__ = ['auc_roc_score', 'ROCCurve', 'auroc_from_counts', 'nan_mean', 'auroc_
 import math, reprlib, warnings, numpy as np, torch
 from collections import namedtuple
 from .scores import explain_absence, to_tensor, undefined_category
-from .keys import area_of_points, count_class_pairs_cpu, count_column_cpu, count_columns_cpu, map_blocks
+from .keys import count_class_pairs_cpu, count_column_cpu, count_columns_cpu, map_blocks
 from .keys import points_cpu
-from .pairs import partial_area, placements, tied_runs
+from .pairs import area_of_points, partial_area, placements, tied_runs
 from .tasks import check_options, drop_ignored, missing_classes, one_vs_rest, positive_label, prepare_task
 from .tasks import raise_invalid
 

@@ -148,7 +148,7 @@ def test_no_room_to_score(times, adult_learner, column, monkeypatch):
         calls.append(scores)
         if len(calls) % 2 and len(calls) < 2*times: raise full()
         return real(scores, *args)
-    monkeypatch.setattr(epoch, '_auroc', auroc_and_note)
+    monkeypatch.setattr(epoch, 'auroc_and_note', auroc_and_note)
     learn = adult_learner(metrics=None, cbs=AUROC)
     is_told(trained(learn, 3, cbs=(seen := Seen())))
     assert column(learn, 'auroc') == close(seen.values) and len(calls) == 3 + times

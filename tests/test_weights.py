@@ -6,8 +6,7 @@ from hypothesis import given, settings, strategies as st
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.metrics import roc_auc_score
 from fastai_auroc import roc
-from fastai_auroc.keys import area_of_points
-from fastai_auroc.pairs import partial_area
+from fastai_auroc.pairs import area_of_points, partial_area
 from fastai_auroc.roc import auc, auroc_score, roc_curve
 
 pytestmark = pytest.mark.filterwarnings('error')   # NumPy's too
