@@ -17,25 +17,54 @@ try: from IPython import get_ipython
 except ImportError: get_ipython = lambda: None
 try: from IPython.display import display
 except ImportError: display = None  # type: ignore[assignment]
-from .plots import draw_chance, draw_curve, frame_axes, RankedScores
+from .plots import draw_chance, draw_curve, draw_legend, label_roc_axes, RankedScores
+
+# %% ../nbs/23_callbacks.ipynb #f2c5a003
+def _column_to_draw(learn):
+    "The exact `AUROC` column of a Learner, or one of the callback's own, and whether it is that"
+    columns = [m for m in learn.metrics if isinstance(m, AUROC)]
+    for m in columns:
+        if m.thresholds is None: return m,False
+    if columns: return AUROC(**columns[0]._options() | dict(thresholds=None, ci=False)),True
+    return AUROC(ignore_index=getattr(learn.loss_func, 'ignore_index', None)),True
 
 # %% ../nbs/23_callbacks.ipynb #3b061054
-def _curve_of(ranked, average):
-    "The curve to go with a column of that average"
-    if ranked.scores.ndim == 1: return ranked.of_class(0)[1]
-    return (ranked.micro() if average == 'micro' else ranked.macro())[1]
+def _curve_of(scores, targets, ignore_index, average):
+    "The curve to go with a column of that average; None for what has none, whatever the reason"
+    try:
+        ranked = RankedScores(scores, targets, 'identity', ignore_index)
+        if ranked.scores.ndim == 1: return ranked.of_class(0)[1]
+        return (ranked.micro() if average == 'micro' else ranked.macro())[1]
+    except Exception: return None
+
+def _label_of(epoch, auroc, value):
+    "An entry of the legend: the column goes by its name if its number is not the area under the curve"
+    area = auroc.max_fpr is None and auroc.multi_class == 'ovr' and auroc.average in ('macro', 'micro')
+    number = 'undefined' if np.isnan(value) else f'{value:.3f}'
+    return f"epoch {epoch}: {'AUROC' if area else auroc.name} {number}"
 
 def _draw_epochs(ax, curves, label):
     "Draw all curves anew, the last in colour"
     ax.clear()
     draw_chance(ax)
     for curve in curves[:-1]: draw_curve(ax, curve, color='lightgrey', lw=1)
-    frame_axes(ax, [(label, draw_curve(ax, curves[-1], color='C0', lw=2, label=label))])
+    last = draw_curve(ax, curves[-1], color='C0', lw=2, label=label)
+    label_roc_axes(ax)
+    draw_legend(ax, [(label, last)])
+
+# %% ../nbs/23_callbacks.ipynb #f2c5a007
+def _show_figure(fig, handle):
+    "Display a figure in a notebook, or anew where its handle is; return the handle, None outside of a notebook"
+    if display is None or not hasattr(get_ipython(), 'kernel'): return None
+    if handle is None: return display(fig, display_id=True)
+    handle.update(fig)
+    return handle
 
 # %% ../nbs/23_callbacks.ipynb #31edb594
 class ShowROCCallback(Callback):
     "Draw the ROC curve of the validation set after each epoch, in a notebook; the figure is in `fig`"
-    run_train,order = False,65
+    run_train = False
+    order = 65
     _stateattrs = 'fig','ax','curves','_handle','_auroc','_own','_begun','_wanted'
     def __init__(self,
         figsize=(5,5), # Width and height in inches
@@ -45,23 +74,27 @@ class ShowROCCallback(Callback):
         self._init_state()
 
     def _init_state(self):
-        self.fig,self.ax,self.curves,self._handle,self._auroc = None,None,[],None,None
-        self._own = self._begun = self._wanted = False
+        self.fig = self.ax = self._handle = None
+        self.curves = []
+        self._auroc = None  # the column whose rows are drawn
+        self._own = False  # no metric of the Learner, so that this callback fills it
+        self._begun = False  # a fit has a picture
+        self._wanted = False  # a validation is to be drawn
 
     def before_fit(self):
         "Find the exact `AUROC` column whose rows and options to use, or keep rows for a picture alone"
         if hasattr(self.learn, 'gather_preds'): return
-        columns = [m for m in self.learn.metrics if isinstance(m, AUROC)]
-        exact = [m for m in columns if m.thresholds is None]
-        options = columns[0]._options() | dict(thresholds=None, ci=False) if columns else dict(ignore_index=getattr(self.learn.loss_func, 'ignore_index', None))
-        self._auroc,self._own,self._begun = exact[0] if exact else AUROC(**options),not exact,False
+        self._auroc,self._own = _column_to_draw(self.learn)
+        self._begun = False
 
     def before_train(self):
         "Start a picture, in the first epoch of a fit"
         if self._begun or hasattr(self.learn, 'lr_finder'): return
         self.fig,self.ax = plt.subplots(figsize=self.figsize, layout='constrained')
         plt.close(self.fig)
-        self._handle,self.curves,self._begun = None,[],True
+        self._handle = None
+        self.curves = []
+        self._begun = True
 
     def before_validate(self):
         "Start an epoch's curve; predictions on the way have none"
@@ -78,13 +111,9 @@ class ShowROCCallback(Callback):
         auroc = self._auroc
         scores,targets = auroc._all()
         if scores is None: return
-        value,self._wanted = auroc.value,False
-        try: curve = _curve_of(RankedScores(scores, targets, 'identity', auroc.ignore_index), auroc.average)
-        except Exception: curve = None
-        self.curves.append(curve)
+        value = auroc.value
+        self._wanted = False
+        self.curves.append(_curve_of(scores, targets, auroc.ignore_index, auroc.average))
         if self._own: auroc.reset()
-        title = 'AUROC' if auroc.max_fpr is None and auroc.multi_class == 'ovr' and auroc.average in ('macro', 'micro') else auroc.name
-        _draw_epochs(self.ax, self.curves, f'epoch {self.epoch}: {title} ' + ('undefined' if np.isnan(value) else f'{value:.3f}'))
-        if display is None or not hasattr(get_ipython(), 'kernel'): return
-        if self._handle: self._handle.update(self.fig)
-        else: self._handle = display(self.fig, display_id=True)
+        _draw_epochs(self.ax, self.curves, _label_of(self.epoch, auroc, value))
+        self._handle = _show_figure(self.fig, self._handle)

@@ -8,134 +8,210 @@ Docs: https://fastai-auroc.github.io/fastai_auroc/interpret.html.md"""
 __all__ = ['OperatingPoint', 'ROCInterpretation']
 
 # %% ../nbs/22_interpret.ipynb #42e747d1
-import numpy as np, torch, operator
-from collections import namedtuple
+import numpy as np, operator, torch
 from functools import partial
 from numbers import Integral
-from .scores import infer_activation, is_number, ranking_scores
+from typing import NamedTuple
+from .scores import apply_activation, is_number, loss_activation
 from .roc import auroc_score
 from .confidence import auroc_ci_and_note
 from .plots import decimals_needed, plot_roc, RankedScores, to_array
 
-# %% ../nbs/22_interpret.ipynb #b8f05584
-OperatingPoint = namedtuple('OperatingPoint', 'threshold fpr tpr precision')
-OperatingPoint.__doc__ = """A threshold, at or above which is positive, and the rates and the precision it has: floats
-
-The threshold of whole numbers is an int, since a float would round large ones; inf if nothing is to be positive."""
-
-def _as_probabilities(outputs, labels, activation):
+# %% ../nbs/22_interpret.ipynb #e1c5a003
+def _predicted_probabilities(outputs, labels, activation):
     "What `get_preds` makes of raw outputs, in their dtype; of two classes that of the second"
-    if activation in (None, 'identity'): p = ranking_scores(outputs, labels, activation)
-    else:
-        z = outputs if outputs.dtype.is_floating_point else outputs.double()
-        p = z.softmax(-1) if activation == 'softmax' and z.ndim > 1 else z.sigmoid()
+    computed = activation not in (None, 'identity')
+    if computed and not outputs.dtype.is_floating_point: outputs = outputs.double()
+    p = apply_activation(outputs, activation)
     return p[:,1] if p.ndim > labels.ndim and p.shape[1] == 2 else p
 
 # %% ../nbs/22_interpret.ipynb #c09f0df6
-def _between(here, below, dtype):
+def _halfway(here, below, dtype):
     "A number of `dtype` halfway from `below` to `here`; `here` if there is none"
     if not dtype.is_floating_point: return int(here) - (int(here)-int(below))//2
+    # halved before they are added, since their sum may be infinite
     middle = torch.tensor(here/2 + below/2, dtype=torch.float64, device='cpu').to(dtype).item()
     return middle if below < middle < here else here
 
-def _threshold(values, i, dtype):
-    "A number of `dtype` that parts descending `values` below the `i`-th: it and those above are positive"
-    here = values[i].item() + (0. if dtype.is_floating_point else 0)  # minus zero is zero
-    return here if i == len(values)-1 else _between(here, values[i+1].item(), dtype)
+def _threshold_at(values, i, dtype):
+    "A number of `dtype` at or above which are the first of descending `values` up to the `i`-th, and no others"
+    here = values[i].item() + (0. if dtype.is_floating_point else 0)  # minus zero becomes zero
+    return here if i == len(values)-1 else _halfway(here, values[i+1].item(), dtype)
 
-def _best_point(p, positive, max_fpr=None, cost_ratio=None):
-    "The `OperatingPoint` of a question, from numbers to be compared with a threshold"
-    m = int(positive.sum())
-    k = len(positive)-m
-    if not m or not k: raise ValueError('an operating point needs positives and negatives, and one of them is missing')
-    x,positive = to_array(p),positive.numpy()
+# %% ../nbs/22_interpret.ipynb #b8f05584
+class OperatingPoint(NamedTuple):
+    "A threshold and what it does"
+    threshold:float # At or above it is positive; of whole numbers an int; inf if nothing is positive
+    fpr:float # Share of the negatives that are at or above it
+    tpr:float # Share of the positives that are
+    precision:float # Share of positives among what is at or above it; NaN if nothing is
+
+def _count_from_above(x, positive):
+    "Distinct numbers, descending; true and false positives down to each, and before them 0 if a threshold is above all"
     values = np.unique(x)[::-1]
-    hits,alarms = (len(o) - np.sort(o).searchsorted(values) for o in (x[positive], x[~positive]))
-    above = values[0] != np.inf  # a threshold above all scores exists, at which nothing is positive
-    if above: hits,alarms = np.append(0, hits),np.append(0, alarms)
-    if max_fpr is not None: gain = np.where(alarms/k <= max_fpr, hits, -1)
-    elif cost_ratio is None: gain = hits*k - alarms*m
-    else: gain = hits - alarms/cost_ratio if cost_ratio > 1 else cost_ratio*hits - alarms
+    tp,fp = (len(o) - np.sort(o).searchsorted(values) for o in (x[positive], x[~positive]))
+    if values[0] == np.inf: return values,tp,fp
+    return values,np.append(0, tp),np.append(0, fp)
+
+def _gain(tp, fp, p, n, max_fpr=None, cost_ratio=None):
+    "What is greatest at the best threshold, from true and false positives of `p` positives and `n` negatives"
+    if max_fpr is not None: return np.where(fp/n <= max_fpr, tp, -1)
+    if cost_ratio is None: return tp*n - fp*p  # tpr - fpr, in whole numbers
+    return tp - fp/cost_ratio if cost_ratio > 1 else cost_ratio*tp - fp  # of numbers that stay finite
+
+# %% ../nbs/22_interpret.ipynb #e1c5a008
+def _best_point(p, positive, max_fpr=None, cost_ratio=None):
+    "The `OperatingPoint` of one column, from numbers to be compared with a threshold"
+    num_p = int(positive.sum())
+    num_n = len(positive) - num_p
+    if not num_p or not num_n:
+        raise ValueError('an operating point needs positives and negatives, '
+            'and one of them is missing')
+    values,tp,fp = _count_from_above(to_array(p), positive.numpy())
+    gain = _gain(tp, fp, num_p, num_n, max_fpr, cost_ratio)
     i = gain.argmax()
-    if gain[i] < 0 and max_fpr is not None:
-        raise ValueError(f'no threshold has a false positive rate of {max_fpr} or less: {alarms[0]} of {k} negatives '
+    if max_fpr is not None and gain[i] < 0:
+        raise ValueError(f'no threshold has a false positive rate of {max_fpr} or less: {fp[0]} of {num_n} negatives '
             'have the score inf, above which there is no number')
-    threshold = np.inf if above and i == 0 else _threshold(values, i-above, p.dtype)
-    hits,alarms = int(hits[i]),int(alarms[i])
-    return OperatingPoint(threshold, alarms/k, hits/m, hits/(hits+alarms) if hits+alarms else float('nan'))
+    above = len(tp) - len(values)  # 1 if the first threshold is above all numbers
+    threshold = np.inf if i < above else _threshold_at(values, i-above, p.dtype)
+    tp = int(tp[i])
+    fp = int(fp[i])
+    return OperatingPoint(threshold, fp/num_n, tp/num_p, tp/(tp+fp) if tp+fp else float('nan'))
 
 # %% ../nbs/22_interpret.ipynb #2f832cdd
+def _predicted_activation(loss_func, outputs, targets):
+    "'softmax', 'sigmoid' or, if `get_preds` leaves outputs as they are, 'identity'"
+    if targets.ndim == 2 and targets.shape[1] == 1: targets = targets[:,0]
+    kind = loss_activation(loss_func) or ('softmax' if targets.ndim < outputs.ndim else 'identity')
+    if kind == 'softmax': return kind
+    while isinstance(loss_func, partial): loss_func = loss_func.func
+    act = getattr(loss_func, 'activation', None)
+    x = torch.tensor([[-1., 2.]], device='cpu')
+    return 'sigmoid' if callable(act) and not torch.equal(act(x), x) else 'identity'
+
+def _class_names(vocab, k):
+    "Names of `k` classes from a Learner's vocabulary, of its last part, the targets', if it has several; or None"
+    if vocab is None or not len(vocab): return None
+    if not isinstance(vocab[0], (str, int, float, np.generic)): vocab = vocab[-1]
+    return list(map(str, vocab)) if len(vocab) == k else None
+
+# %% ../nbs/22_interpret.ipynb #e1c5a00b
 def _as_they_are(x): return x
 
-def _activation_of(loss_func, outputs, targets):
-    "'softmax', 'sigmoid' or, if `get_preds` leaves outputs as they are, 'identity'"
-    while isinstance(loss_func, partial): loss_func = loss_func.func
-    act,x = getattr(loss_func, 'activation', None),torch.tensor([[-1., 2.]], device='cpu')
-    kind = infer_activation(act) or ('softmax' if targets.ndim < outputs.ndim else 'identity')
-    return kind if kind == 'softmax' else 'identity' if not callable(act) or torch.equal(act(x), x) else 'sigmoid'
-
-def _get_raw(learn, ds_idx, dl):
+def _raw_predictions(learn, ds_idx, dl):
     "Raw outputs and targets of a set of a Learner"
     if not hasattr(learn, 'dls'):
-        raise TypeError(f'from_learner needs a Learner of fastai 2, got a {type(learn).__name__}: of others pass their outputs, ROCInterpretation(outputs, targets, activation)')
+        raise TypeError(f'from_learner needs a Learner of fastai 2, got a {type(learn).__name__}: '
+            'of others pass their outputs, ROCInterpretation(outputs, targets, activation)')
     if dl is None:
-        if not 0 <= ds_idx < len(learn.dls.loaders): raise ValueError(f'ds_idx must be below {len(learn.dls.loaders)}, the number of sets of the Learner, got {ds_idx!r}')
+        n = len(learn.dls.loaders)
+        if not 0 <= ds_idx < n:
+            raise ValueError(f'ds_idx must be below {n}, the number of sets of the Learner, '
+                f'got {ds_idx!r}')
         dl = learn.dls[ds_idx]
     if not len(dl): raise ValueError(f'the set has no rows: got ds_idx={ds_idx!r} and dl={dl!r}')
     with learn.no_bar(), learn.no_logging(): outputs,targets = learn.get_preds(dl=dl, act=_as_they_are)[:2]
-    if targets is None: raise ValueError('the set has no labels to compare with: make it with test_dl(..., with_labels=True)')
+    if targets is None:
+        raise ValueError('the set has no labels to compare with: '
+            'make it with test_dl(..., with_labels=True)')
     return outputs,targets
 
 # %% ../nbs/22_interpret.ipynb #9890a27c
 def _threshold_text(threshold, p, digits):
-    "A threshold with `digits` digits, or with more where fewer would part the numbers of `p` elsewhere"
+    "A threshold with `digits` digits, or with more where fewer would separate the numbers of `p` elsewhere"
     if not p.dtype.is_floating_point: return str(threshold)
     x = to_array(p)
-    below,here = x[x < threshold].max(initial=-np.inf),x[x >= threshold].min(initial=np.inf)
-    def parts(number): return (below < number or below == -np.inf == threshold) and number <= here
+    below = x[x < threshold].max(initial=-np.inf)
+    here = x[x >= threshold].min(initial=np.inf)
+    def separates(number): return (below < number or below == -np.inf == threshold) and number <= here
     for d in range(digits, 18):
         text = f'{threshold:.{d}g}'
-        numbers = float(text),torch.tensor(float(text), dtype=p.dtype, device='cpu').item()
-        if all(map(parts, numbers)): break
+        in_dtype = torch.tensor(float(text), dtype=p.dtype, device='cpu').item()
+        if separates(float(text)) and separates(in_dtype): break
     return text
 
-def _row_of_report(name, s, p, y, value, digits):
-    "A line of `print_report` as a list of texts"
+# %% ../nbs/22_interpret.ipynb #e1c5a00f
+def _report_row(name, s, p, y, value, digits):
+    "A line of the report as a list of texts: of scores to rank, numbers to compare with a threshold, and labels"
     row = [name, f'{int(y.sum()):,}', f'{len(y):,}']
-    if np.isnan(value): return [*row, 'undefined', 'NaN among the scores' if s.isnan().any() else 'one class only' if len(y) else 'no rows']
-    (auroc,low,high,_),best = auroc_ci_and_note(s, y)[0],_best_point(p, y)
+    if np.isnan(value):
+        why = 'NaN among the scores' if s.isnan().any() else 'one class only' if len(y) else 'no rows'
+        return [*row, 'undefined', why]
+    auroc,low,high,_ = auroc_ci_and_note(s, y)[0]
+    best = _best_point(p, y)
     d = decimals_needed(low, high, digits)
     interval = f'{low:.{d}f}–{high:.{d}f}' if low < high else '–'
     rates = [f'{o:.{digits}f}' for o in best[1:]]
     return [*row, f'{auroc:.{d}f}', interval, _threshold_text(best.threshold, p, digits), *rates]
 
+def _report_rows(ranked, p, names, digits):
+    "The report as rows of texts: titles, a row for each column, for several columns the macro average"
+    k = len(ranked.aurocs)
+    rows = [['', 'positive', 'rows', 'AUROC', '95% interval', 'threshold', 'fpr', 'tpr', 'precision']]
+    for c,value in enumerate(ranked.aurocs):
+        s,y = ranked.column(c)
+        rows.append(_report_row(names[c if k > 1 else 1], s, ranked.column(c, p)[0], y, value, digits))
+    if k > 1: rows.append(['macro average', '', '', f'{ranked.macro()[0]:.{digits}f}'])
+    return rows
+
+def _align_rows(rows):
+    "Lines of a table, names to the left, numbers to the right"
+    widths = [max(len(o[i]) for o in rows if i < len(o)) for i in range(len(rows[0]))]
+    for name,*texts in rows:
+        cells = [name.ljust(widths[0]), *(o.rjust(w) for o,w in zip(texts, widths[1:]))]
+        yield '  '.join(cells).rstrip()
+
+# %% ../nbs/22_interpret.ipynb #e1c5a011
 def _class_number(which, names, k):
-    "The number of one of `k` classes, by its name or number"
-    if which is None and k > 1: raise ValueError(f'say which of the {k} classes: which= its number' + (f' or one of {names}' if names else ''))
+    "The number of one of `k` columns, by its name or number"
+    if which is None and k > 1:
+        or_name = f' or one of {names}' if names else ''
+        raise ValueError(f'say which of the {k} classes: which= its number{or_name}')
     if names and which in names: which = names.index(which)
     try: number = None if isinstance(which, bool) else operator.index(which)
     except TypeError: number = None
-    if k == 1 and (which is None or number == 1): return 0
-    if k == 1: raise ValueError(f"a binary task has one question, which=1{f' or {names[1]!r}' if names else ''}, got {which!r}")
-    if number is None or not 0 <= number < k: raise ValueError(f'which must be a class number below {k} or a name, got {which!r}')
+    if k == 1:
+        if which is None or number == 1: return 0
+        or_name = f' or {names[1]!r}' if names else ''
+        raise ValueError(f'a binary task has one question, which=1{or_name}, got {which!r}')
+    if number is None or not 0 <= number < k:
+        raise ValueError(f'which must be a class number below {k} or a name, '
+            f'got {which!r}')
     return number
+
+def _check_rule(max_fpr, cost_ratio):
+    "Raise `ValueError` for rules that `operating_point` does not know"
+    if max_fpr is not None and cost_ratio is not None:
+        raise ValueError(f'give max_fpr or cost_ratio, not both: '
+            f'got {max_fpr!r} and {cost_ratio!r}')
+    if max_fpr is not None and not (is_number(max_fpr) and 0 <= max_fpr <= 1):
+        raise ValueError('max_fpr must be a number from 0 to 1, '
+            f'got {max_fpr!r}')
+    if cost_ratio is not None and not (is_number(cost_ratio) and cost_ratio > 0):
+        raise ValueError('cost_ratio must be a number above 0, '
+            f'got {cost_ratio!r}')
 
 # %% ../nbs/22_interpret.ipynb #e9a48015
 class ROCInterpretation:
-    "ROC curves, AUROC and thresholds of a validation set; raises `ValueError` for what `auroc_score` refuses"
+    "ROC curves, AUROC and thresholds of a validation set; raises `ValueError` where `auroc_score` does"
     def __init__(self,
         outputs, # Outputs of a model, shape (n,), (n, K) or with further axes, as (n, K, H, W)
-        targets, # Labels: shape (n,), the larger of two is positive, or class numbers; or of the outputs' shape, for many labels
-        activation:str|None=None, # What turns outputs into probabilities: 'softmax', 'sigmoid' or 'identity'; None: they are probabilities
+        targets, # Labels, shape (n,): the larger of two is positive, or class numbers; many labels: the outputs' shape
+        activation:str|None=None, # What turns outputs into probabilities: 'softmax', 'sigmoid', 'identity'; None: none
         names=None, # Names of the classes, of a binary task of both
         axis:int|None=None, # Which axis of the outputs holds the classes; None finds it by the shapes
         ignore_index:int|None=None, # Label of rows to leave out
     ):
-        self._ranked,self.activation,self.ignore_index = RankedScores(outputs, targets, activation, ignore_index, axis),activation,ignore_index
-        self.scores,self.targets,k = self._ranked.scores,self._ranked.labels,max(2, len(self._ranked.aurocs))
-        if names is not None and len(names) != k: raise ValueError(f'names must be those of {k} classes, got {len(names)}: {names!r}')
+        self._ranked = RankedScores(outputs, targets, activation, ignore_index, axis)
+        self.activation = activation
+        self.ignore_index = ignore_index
+        self.scores = self._ranked.scores
+        self.targets = self._ranked.labels
+        self._ranked.check_names(names)
         self.names = None if names is None else list(map(str, names))
-        self._p = _as_probabilities(self._ranked.outputs, self.targets, activation)
+        # which a threshold is compared with
+        self._p = _predicted_probabilities(self._ranked.outputs, self.targets, activation)
 
     @classmethod
     def from_learner(cls,
@@ -146,18 +222,18 @@ class ROCInterpretation:
         ignore_index:int|None=None, # Label of rows to leave out; None asks the loss function
     ):
         "From the predictions of a Learner; raises `ValueError` for a set without rows or labels"
-        outputs,targets = _get_raw(learn, ds_idx, dl)
-        loss_func,vocab = learn.loss_func,getattr(learn.dls, 'vocab', None)
+        outputs,targets = _raw_predictions(learn, ds_idx, dl)
+        loss_func = learn.loss_func
         axis = getattr(loss_func, 'axis', None) if outputs.ndim > 2 else None
         if ignore_index is None: ignore_index = getattr(loss_func, 'ignore_index', None)
-        act = activation or _activation_of(loss_func, outputs, targets.squeeze(-1) if targets.ndim == 2 and targets.shape[1] == 1 else targets)
-        if vocab is not None and len(vocab) and not isinstance(vocab[0], (str, int, float, np.generic)): vocab = vocab[-1]
-        res = cls(outputs, targets, act, None, axis, ignore_index)
-        if vocab is not None and len(vocab) == max(2, len(res._ranked.aurocs)): res.names = list(map(str, vocab))
+        activation = activation or _predicted_activation(loss_func, outputs, targets)
+        res = cls(outputs, targets, activation, None, axis, ignore_index)
+        res.names = _class_names(getattr(learn.dls, 'vocab', None), res._ranked.num_classes)
         return res
 
     def __repr__(self):
-        return f"{type(self).__name__}(scores of shape {tuple(self.scores.shape)}, targets of shape {tuple(self.targets.shape)}, activation={self.activation!r})"
+        shapes = f'scores of shape {tuple(self.scores.shape)}, targets of shape {tuple(self.targets.shape)}'
+        return f'{type(self).__name__}({shapes}, activation={self.activation!r})'
 
     def plot_roc(self,
         **kwargs, # Options of `plot_roc`, such as `average`, `ci`, `ax`
@@ -170,7 +246,8 @@ class ROCInterpretation:
         **kwargs, # Options of `auroc_score`, such as `average`, `max_fpr`
     ): # AUROC, float64
         "AUROC of the set, as `auroc_score` computes it"
-        return auroc_score(self.scores, self.targets, **dict(activation='identity', ignore_index=self.ignore_index) | kwargs)
+        options = dict(activation='identity', ignore_index=self.ignore_index)
+        return auroc_score(self.scores, self.targets, **options | kwargs)
 
     def operating_point(self,
         max_fpr:float|None=None, # The highest false positive rate that can be borne, from 0 to 1
@@ -181,25 +258,18 @@ class ROCInterpretation:
 
         Compared with the probabilities in their own dtype it gives exactly the rates returned. Raises `ValueError` if
         a class is missing, if scores are NaN, or if no threshold keeps to `max_fpr` (negatives have the score inf)."""
-        if max_fpr is not None and cost_ratio is not None: raise ValueError(f'give max_fpr or cost_ratio, not both: got {max_fpr!r} and {cost_ratio!r}')
-        if max_fpr is not None and not (is_number(max_fpr) and 0 <= max_fpr <= 1): raise ValueError(f'max_fpr must be a number from 0 to 1, got {max_fpr!r}')
-        if cost_ratio is not None and not (is_number(cost_ratio) and cost_ratio > 0): raise ValueError(f'cost_ratio must be a number above 0, got {cost_ratio!r}')
-        p,y = self._ranked.question(_class_number(which, self.names, len(self._ranked.aurocs)), self._p)
-        if p.isnan().any(): raise ValueError(f'{int(p.isnan().sum())} of {len(p)} scores are NaN, which no threshold can order')
-        max_fpr,cost_ratio = (None if o is None else float(o) for o in (max_fpr, cost_ratio))
-        return _best_point(p, y, max_fpr, cost_ratio)
+        _check_rule(max_fpr, cost_ratio)
+        c = _class_number(which, self.names, len(self._ranked.aurocs))
+        p,y = self._ranked.column(c, self._p)
+        nan = int(p.isnan().sum())
+        if nan: raise ValueError(f'{nan} of {len(p)} scores are NaN, which no threshold can order')
+        return _best_point(p, y, *(None if o is None else float(o) for o in (max_fpr, cost_ratio)))
 
     def print_report(self,
         digits:int=3, # How many digits to show
     ):
         "For each class: how many are positive, AUROC with its 95% interval, and Youden's threshold with its rates"
-        if not isinstance(digits, Integral) or digits < 1: raise ValueError(f'digits must be a whole number above 0, got {digits!r}')
-        k = len(self._ranked.aurocs)
-        names = self.names or list(map(str, range(max(2, k))))
-        rows = [['', 'positive', 'rows', 'AUROC', '95% interval', 'threshold', 'fpr', 'tpr', 'precision']]
-        for c,value in enumerate(self._ranked.aurocs):
-            (s,y),(p,_) = self._ranked.question(c),self._ranked.question(c, self._p)
-            rows.append(_row_of_report(names[c if k > 1 else 1], s, p, y, value, digits))
-        if k > 1: rows.append(['macro average', '', '', f'{self._ranked.macro()[0]:.{digits}f}'])
-        widths = [max(len(o[i]) for o in rows if i < len(o)) for i in range(9)]
-        for name,*texts in rows: print('  '.join([name.ljust(widths[0]), *(o.rjust(w) for o,w in zip(texts, widths[1:]))]).rstrip())
+        fits = isinstance(digits, Integral) and digits > 0
+        if not fits: raise ValueError(f'digits must be a whole number above 0, got {digits!r}')
+        names = self.names or list(map(str, range(self._ranked.num_classes)))
+        for line in _align_rows(_report_rows(self._ranked, self._p, names, digits)): print(line)
