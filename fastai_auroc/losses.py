@@ -26,7 +26,7 @@ def _describe_labels(labels):
     if len(labels) > 5: some += f' and {len(labels)-5} more'
     return f'{_as_text(labels[0])} to {_as_text(labels[-1])} (labels {some})'
 
-def _raise_invalid_labels(targets, wanted):
+def _raise_label_error(targets, wanted):
     "Raise `ValueError` that names the labels found, and what may be a mark of rows without a label"
     labels = targets.unique().tolist()
     mark = next((o for o in (-100, -1, 255) if o in labels), None)
@@ -50,9 +50,9 @@ def _check_batch_labels(targets, k):
             'give them a label of their own, as targets.nan_to_num(-100) does, and pass ignore_index=-100')
     if k is not None:
         if not 0 <= low <= high < k or floats and (targets % 1).any():
-            _raise_invalid_labels(targets, f'must be class numbers from 0 to {k-1}')
+            _raise_label_error(targets, f'must be class numbers from 0 to {k-1}')
     elif (floats or low < 0 or high > 1) and not _are_two_labels(targets, low, high):
-        _raise_invalid_labels(targets, 'of a binary task must be 0 or 1 (or of two values, one above zero)')
+        _raise_label_error(targets, 'of a binary task must be 0 or 1 (or of two values, one above zero)')
 
 # %% ../nbs/18_losses.ipynb #fbe32927
 _unsigned = [getattr(torch, o) for o in ('uint16', 'uint32', 'uint64') if hasattr(torch, o)]
