@@ -46,7 +46,7 @@ def _class_counts(positive, negative):
     q = positive.shape[-1] - p if negative is None else negative.sum(-1, keepdim=True)
     return p,q
 
-def _step_weights(positive, negative, dtype):
+def _inverse_counts(positive, negative, dtype):
     "One over the number of positives, and of negatives, of each column, shape (C, 1); 0 where a class is missing"
     p,q = _class_counts(positive, negative)
     both = (p > 0) & (q > 0)
@@ -88,7 +88,7 @@ def _aum_torch(columns, positive, negative=None):
     "AUM of each column, its subgradient and the threshold, on any device, without a look at the numbers"
     s = upcast(columns)
     threshold = _crossing_threshold(s, positive, negative)
-    inv_p,inv_n = _step_weights(positive, negative, s.dtype)
+    inv_p,inv_n = _inverse_counts(positive, negative, s.dtype)
     if negative is None: negative = ~positive
     gradient = (negative & (s > threshold))*inv_n - (positive & (s < threshold))*inv_p
     value = torch.where((gradient != 0) | s.isnan(), gradient*(s-threshold), 0).sum(-1)  # 0·∞ would be NaN
@@ -198,7 +198,7 @@ def _aum(columns, positive, rows=False, negative=None):
     values,gradient,threshold = (_aum_of_columns if on_cpu else _aum_torch)(columns, positive, negative)
     if not rows: return values,gradient,None
     if on_cpu: threshold = threshold.to(columns.dtype)
-    inv_p,inv_n = _step_weights(positive, negative, columns.dtype)
+    inv_p,inv_n = _inverse_counts(positive, negative, columns.dtype)
     distance = torch.where(columns == threshold, 0, columns-threshold)
     parts = torch.where(positive, inv_p*(-distance).relu(), inv_n*distance.relu())
     counts = inv_p > 0 if negative is None else (inv_p > 0) & (positive | negative)

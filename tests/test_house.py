@@ -130,6 +130,15 @@ def test_cells(page):
         whole_class = any(isinstance(o, ast.ClassDef) for o in ast.parse(cell).body) if export else False
         assert not export or whole_class or len(code_lines(cell)) <= 40, cell.splitlines()[:3]
 
+def without_example(page):
+    "Exported definitions that are followed by another exported cell, not by an example, a shown error or a check"
+    cells = [(export, cell) for export,cell in exported(page) if not cell.startswith('#| default_exp')]
+    defines = [export and any(isinstance(o, (ast.FunctionDef, ast.ClassDef)) for o in ast.parse(cell).body) for export,cell in cells]
+    return [cell.splitlines()[1] for (_,cell),(next_export,_),is_definition in zip(cells, cells[1:], defines) if is_definition and next_export]
+
+@pytest.mark.parametrize('page', pages, ids=rooms)
+def test_examples_follow_definitions(page): assert not without_example(page)
+
 # The rules can fail
 
 def test_private_names_are_seen():
