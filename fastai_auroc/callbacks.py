@@ -25,7 +25,7 @@ def _column_to_draw(learn):
     columns = [m for m in learn.metrics if isinstance(m, AUROC)]
     for m in columns:
         if m.thresholds is None: return m,False
-    if columns: return AUROC(**columns[0]._options() | dict(thresholds=None, ci=False)),True
+    if columns: return AUROC(**columns[0].options() | dict(thresholds=None, ci=False)),True
     return AUROC(ignore_index=getattr(learn.loss_func, 'ignore_index', None)),True
 
 # %% ../nbs/23_callbacks.ipynb #3b061054
@@ -109,7 +109,7 @@ class ShowROCCallback(Callback):
         "Draw the curve; what is undefined is not drawn, and ends no training"
         if not self._wanted: return
         auroc = self._auroc
-        scores,targets = auroc._all()
+        scores,targets = auroc.rows()
         if scores is None: return
         value = auroc.value
         self._wanted = False
