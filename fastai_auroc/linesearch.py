@@ -22,37 +22,51 @@ def _mean_auroc(
     "Exact AUROC"
     return np.mean([auroc_score(s, y).item() for s,y in zip(scores, positive)]).item()
 
+def _rounding(scores, eps):
+    "By how much a difference of two scores may be off, in each column of scores that were rounded to `eps`; shape (C, 1)"
+    return 16*eps*scores.abs().amax(-1, keepdim=True)
+
 def _exact_angle(
     scores:Tensor, # Scores of each column, float64 on the CPU, shape (C, n)
     along:Tensor, # Scores of the direction, in the same shape
     positive:Tensor, # Which are positive, bool, in the same shape
+    eps:float, # Relative rounding of the scores
 ) -> float: # Angle in radians, from 0 to π
     "The angle of the greatest AUROC of a half turn: the middle of a stretch without a crossing"
     rises,falls = [],[]
-    for s,d,y in zip(scores.numpy(), along.numpy(), positive.numpy()):
+    errors = (_rounding(x, eps).numpy() for x in (scores, along))
+    for s,d,y,error,error_along in zip(scores.numpy(), along.numpy(), positive.numpy(), *errors):
         gap,gap_along = (np.subtract.outer(x[y], x[~y]).ravel() for x in (s, d))
         crossing = np.arctan2(abs(gap), -gap_along*np.sign(gap))
-        rises.append(np.sort(crossing[gap < 0]))
-        falls.append(np.sort(crossing[gap > 0]))
-    low = np.concatenate([[0.], *rises]) + 1e-12  # crossings at one place differ by rounding
+        # How far a crossing may be off: a pair counts as won only after its crossing, as lost already before it
+        with np.errstate(divide='ignore', invalid='ignore'):
+            off = (error*abs(gap_along) + error_along*abs(gap))/(gap**2 + gap_along**2)
+        rises.append(np.sort((crossing + off)[gap < 0]))
+        falls.append(np.sort((crossing - off)[gap > 0]))
+    low = np.concatenate([[0.], *rises])
+    low = low[low < math.pi]
     pairs = [y.sum().item()*(~y).sum().item() for y in positive]
-    gain = sum((r.searchsorted(low) - f.searchsorted(low))/n for r,f,n in zip(rises, falls, pairs))
+    gain = sum((r.searchsorted(low, 'right') - f.searchsorted(low, 'right'))/n for r,f,n in zip(rises, falls, pairs))
     best = low[gain.argmax()]
-    high = min([o[i] for o in rises + falls if (i := o.searchsorted(best)) < len(o)], default=math.pi)
-    return (best + high).item()/2
+    high = min([o[i] for o in falls if (i := o.searchsorted(best, 'right')) < len(o)], default=math.pi)
+    return (best + min(high, math.pi)).item()/2
 
 # %% ../nbs/19_linesearch.ipynb #9919126d
 def _searched_angle(
     scores:Tensor, # Scores of each column, float64 on the CPU, shape (C, n)
     along:Tensor, # Scores of the direction, in the same shape
     positive:Tensor, # Which are positive, bool, in the same shape
+    eps:float, # Relative rounding of the scores
 ) -> float: # Angle in radians, from 0 to π
     "The angle of the greatest AUROC among 45, most of them close to 0 or to the best of the others"
     width,width_along = (x.std(-1).norm().item() for x in (scores, along))
     ratio = width/width_along if width_along else 1.  # scores that turn fast need small angles
+    error,error_along = (_rounding(x, eps) for x in (scores, along))
     def look(share):
         angle = math.atan2(ratio*math.sin(share), math.cos(share))
-        return _mean_auroc(scores*math.cos(angle) + along*math.sin(angle), positive),share,angle
+        c,s = math.cos(angle),math.sin(angle)
+        # A pair counts as won where the difference of its scores is more than rounding
+        return _mean_auroc(scores*c + along*s - positive*(error*abs(c) + error_along*s), positive),share,angle
     looks = [look(share) for share in math.pi*np.r_[0, 2.**np.arange(-12, -1), np.arange(3, 9)/8]]
     for _ in range(3):
         i = looks.index(best := max(looks))
@@ -63,11 +77,11 @@ def _searched_angle(
 
 _max_pairs = 2**20  # Crossings that are sorted at most
 
-def _best_angle(scores, along, positive):
+def _best_angle(scores, along, positive, eps):
     "The angle of the greatest AUROC, exactly where there are few pairs"
     p = positive.sum(-1)
     search = _exact_angle if (p*(positive.shape[-1]-p)).sum() <= _max_pairs else _searched_angle
-    return search(scores, along, positive)
+    return search(scores, along, positive, eps)
 
 # %% ../nbs/19_linesearch.ipynb #bf9accc9
 _temperatures = 1., 1/4, 1/16, 1/64  # In standard deviations of the scores
@@ -192,7 +206,7 @@ def _best_turn(model, stage):
     "Parameters of the greatest AUROC of the half turn along the direction of `stage`, and the angle to them"
     w = model.vector
     d = _at_right_angles(_steepest(model, _gradient(model.scores, model.positive, stage)), w)
-    angle = _best_angle(model.scores, model.at(d), model.positive)
+    angle = _best_angle(model.scores, model.at(d), model.positive, torch.finfo(model.graph.dtype).eps)
     vector = math.cos(angle)*w + math.sin(angle)*d
     return vector*(w.norm()/vector.norm()),angle
 
