@@ -10,9 +10,9 @@ __all__ = ['AUMLineSearch']
 # %% ../nbs/19_linesearch.ipynb #6b4f0c13
 import math, numpy as np, torch
 from torch import Tensor
-from .scores import class_rows
+from .scores import class_rows, widen
 from .roc import auroc_score
-from .losses import aum, soft_auroc
+from .losses import aum, batch_columns, soft_auroc
 
 # %% ../nbs/19_linesearch.ipynb #f0f8742d
 def _mean_auroc(
@@ -100,15 +100,11 @@ def _gradient(
     return torch.autograd.grad(value, s)[0]
 
 # %% ../nbs/19_linesearch.ipynb #0c567343
-def _one_vs_rest(scores, targets, average):
-    "Scores of each column that has both classes, and which are positive, both of shape (C, n)"
-    if scores.ndim == 1: columns,positive = scores[None],targets[None] > 0
-    else:
-        classes = torch.arange(scores.shape[1], device=targets.device)
-        columns,positive = scores.T,(targets > 0 if targets.ndim == 2 else targets[:,None] == classes).T
-        if average == 'micro': columns,positive = columns.reshape(1, -1),positive.reshape(1, -1)
+def _informative_columns(scores, targets, average):
+    "Scores of each column that has both classes, and on the CPU which are positive, both of shape (C, n)"
+    columns,positive,_ = batch_columns(scores, widen(targets.cpu()), average == 'micro')
     both = positive.any(-1) & ~positive.all(-1)
-    return columns[both],positive[both]
+    return columns[both.to(columns.device)],positive[both]
 
 def _centered(scores): return scores - scores.mean(-1, keepdim=True)
 
@@ -133,9 +129,9 @@ class _LinearScores:
         with torch.enable_grad():
             scores,targets = class_rows(*_call(closure), grad=True)
             self.value = self.aum(scores, targets)
-            self.graph,positive = _one_vs_rest(scores, targets, average)
+            self.graph,positive = _informative_columns(scores, targets, average)
             used = torch.autograd.grad(self.graph.sum(), params, retain_graph=True, allow_unused=True)
-        self.scores,self.positive = self.graph.detach().cpu().double(),positive.cpu()
+        self.scores,self.positive = self.graph.detach().cpu().double(),positive
         self.params = [p for p,g in zip(params, used) if g is not None]
         self.vector = torch.cat([p.detach().cpu().double().flatten() for p in self.params])
 
@@ -158,7 +154,7 @@ class _LinearScores:
 
     def at(self, vector):
         "Scores of each column with other parameters"
-        return _one_vs_rest(*self.call(vector), self.average)[0].cpu().double()
+        return _informative_columns(*self.call(vector), self.average)[0].cpu().double()
 
     def gradient(self, of_scores):
         "Derivative by the parameters from that by the scores"
@@ -261,7 +257,8 @@ class AUMLineSearch(torch.optim.Optimizer):
         for stage in [*range(first, _num_stages), *range(first)] if auroc < 1 else []:
             vector,angle = _best_turn(model, stage)
             scores,targets = model.call(vector)
-            after = _mean_auroc(*(o.cpu() for o in _one_vs_rest(scores, targets, self.average)))
+            columns,positive = _informative_columns(scores, targets, self.average)
+            after = _mean_auroc(columns.cpu(), positive)
             if not after > auroc + 1e-6: continue
             for p,v in zip(model.params, model.parts(vector)): p.copy_(v)
             state.update(size=angle, auroc=after, stage=stage)

@@ -150,6 +150,17 @@ def test_separable(average):
     kept = values_of(model)
     assert opt.step(lambda: (model(x), y)) == 0 and opt.size == 0 and opt.auroc == 1 and same(model, kept)
 
+@pytest.mark.parametrize('dtype', [torch.uint8, torch.uint16, torch.uint32, torch.uint64, torch.bool, torch.float32], ids=str)
+@every_average
+def test_dtypes_of_targets(average, dtype):
+    "Unsigned integers, which PyTorch cannot compare, are labels like any"
+    x,y = problem(k := average_of[average])
+    given = y if k == 1 or dtype not in (torch.bool, torch.float32) else nn.functional.one_hot(y, k)
+    models = linear(4, k),linear(4, k)
+    opts = [AUMLineSearch(m.parameters(), average) for m in models]
+    for _ in range(3): assert opts[0].step(lambda: (models[0](x), given.to(dtype))) == opts[1].step(lambda: (models[1](x), given))
+    assert same(models[0], values_of(models[1])) and opts[0].auroc > .5
+
 def test_two_outputs():
     "Their difference is a linear score"
     x,y = problem()
