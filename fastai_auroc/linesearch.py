@@ -137,7 +137,11 @@ class _LinearScores:
 
     def aum(self, scores, targets):
         "AUM of scores and targets as the closure gives them"
-        return aum(scores.detach().cpu().double(), targets.cpu(), self.average).item()
+        try: return aum(scores.detach().cpu().double(), targets.cpu(), self.average).item()
+        except ValueError as e:
+            found,_,hint = str(e).rpartition(': ')
+            if 'ignore_index' not in hint: raise
+            raise ValueError(f'{found}: the closure must leave such rows out') from None
 
     def parts(self, vector):
         "The vector cut into parameters"

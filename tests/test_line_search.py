@@ -406,6 +406,21 @@ def test_errors(name):
     with pytest.raises(ValueError, match=text): opt.step(lambda: (model(x), y))
     assert same(model, kept)
 
+marks = dict(unlabelled=('binary', -100, 'must be 0 or 1'), third=('binary', 2, 'must be 0 or 1'), missing=('binary', torch.nan, 'some are NaN'),
+    no_class=('macro', -100, 'class numbers from 0 to 2'))
+
+@pytest.mark.parametrize('name', marks)
+def test_rows_without_a_label(name):
+    "The message names no argument that AUMLineSearch does not have"
+    average,mark,text = marks[name]
+    x,y = problem(k := average_of[average])
+    model = linear(4, k)
+    y = y.float() if mark != mark else y
+    y[:2] = mark
+    with pytest.raises(ValueError, match=f'{text}.*: the closure must leave such rows out$') as e:
+        AUMLineSearch(model.parameters(), average).step(lambda: (model(x), y))
+    assert 'ignore_index' not in str(e.value) and 'nan_to_num' not in str(e.value)
+
 def test_unknown_average():
     with pytest.raises(ValueError, match="'binary', 'micro' or 'macro', got 'weighted'"): AUMLineSearch(linear(4).parameters(), 'weighted')
 
