@@ -269,6 +269,7 @@ def _row_count(loader, is_fastai2):
 # %% ../nbs/18_samplers.ipynb #b2978377
 def _number(label):
     "A row's label as a number; raises `ValueError` if it is none"
+    if hasattr(label, 'obj') and hasattr(label, 'data'): label = label.data  # an item of fastai 1
     if isinstance(label, (torch.Tensor, np.ndarray)):
         size = label.numel() if isinstance(label, torch.Tensor) else label.size
         if size != 1: raise ValueError(f'a row has a target of shape {tuple(label.shape)} where one label is wanted')
@@ -295,6 +296,22 @@ def _target_of(item, n_inputs):
     return _single(item[len(item)-1 if n_inputs is None else n_inputs:])
 
 # %% ../nbs/18_samplers.ipynb #24c61868
+def _has_own_items(dataset):
+    "Whether a dataset's items are made by code of PyTorch, torchvision or fastai, which give stored labels as they are"
+    module = getattr(getattr(type(dataset), '__getitem__', None), '__module__', None) or ''
+    known = module.partition('.')[0] in ('torch', 'torchvision', 'fastai', 'fastcore')
+    joint = type(getattr(dataset, 'transforms', None)).__name__ not in ('NoneType', 'StandardTransform')
+    parts = [dataset.dataset] if isinstance(dataset, Subset) else getattr(dataset, 'datasets', ())
+    return known and not joint and all(map(_has_own_items, parts))
+
+def _gives_labels(target, labels, n):
+    "Whether `target` returns `labels` for some of `n` rows, among them one of each class, or none that could be told"
+    first = np.unique(labels, return_index=True)[1]
+    rows = np.union1d(first[:64], np.linspace(0, len(labels)-1, min(64, len(labels)), dtype=np.int64))
+    rows = rows[rows < n].tolist()
+    try: return _each_label(lambda i: target(rows[i]), len(rows)) == labels[rows].tolist()
+    except ValueError: return True
+
 def _stored_labels(dataset):
     "Labels that a dataset holds apart from its inputs, None if it does not"
     if isinstance(dataset, TensorDataset): return dataset.tensors[-1] if len(dataset.tensors) > 1 else None
@@ -307,8 +324,8 @@ def _stored_labels(dataset):
     if hasattr(dataset, 'y_names') and hasattr(dataset, 'ys'): return dataset.ys.to_numpy()  # fastai 2's TabularPandas
     y = getattr(dataset, 'y', None) if hasattr(dataset, 'x') else None
     if isinstance(getattr(y, 'items', None), np.ndarray):  # fastai 1's LabelList
-        _each_label(lambda i: y[i].data, min(1, len(y)))
-        return y.items
+        _each_label(y.__getitem__, min(1, len(y)))
+        return y.items if _gives_labels(y.__getitem__, _one_label(y.items), len(y)) else _each_label(y.__getitem__, len(y))
     has_targets = hasattr(dataset, 'targets') and getattr(dataset, 'target_transform', 0) is None  # torchvision's
     return dataset.targets if has_targets else None
 
@@ -316,15 +333,17 @@ def _stored_labels(dataset):
 def _read_labels(loader, is_fastai2):
     "Labels of the training rows in the loader's order, an array"
     dataset,n = loader.dataset,_row_count(loader, is_fastai2)
+    read = loader.create_item if is_fastai2 else dataset.__getitem__
     lists,n_inputs = getattr(dataset, '__dict__', {}).get('tls'),getattr(dataset, 'n_inp', None)
     if lists is not None:  # fastai 2's Datasets
         targets = _single(lists[n_inputs:])
         labels = _each_label(targets.__getitem__, len(targets))
     else: labels = _stored_labels(dataset)
-    if labels is None:
-        read = loader.create_item if is_fastai2 else dataset.__getitem__
-        labels = _each_label(lambda i: _target_of(read(i), n_inputs), n)
-    labels = _one_label(labels)
+    def target(i): return _target_of(read(i), n_inputs)
+    if labels is not None:
+        labels = _one_label(labels)
+        if not _has_own_items(dataset) and not _gives_labels(target, labels, n): labels = None
+    if labels is None: labels = _one_label(_each_label(target, n))
     if len(labels) != n: raise ValueError(f'it has {len(labels)} labels, but {n} rows')
     numbers,procs = len(np.unique(labels)),getattr(getattr(dataset, 'procs', None), 'fs', ())
     if numbers > 2 and (labels.dtype.kind == 'f' or any(type(o).__name__ == 'RegressionSetup' for o in procs)):

@@ -19,6 +19,7 @@ from fastai.vision.data import ImageBlock, ImageDataLoaders, MaskBlock
 from PIL import Image
 from torch import nn
 from torch.utils.data import ConcatDataset, DataLoader as TorchLoader, IterableDataset, Subset, TensorDataset
+from torchvision.datasets import ImageFolder
 from fastai_auroc.all import AUROC, AUROCLoss, StratifiedBatchSampler, balance_batches
 
 pytestmark = pytest.mark.usefixtures('one_thread')
@@ -97,6 +98,8 @@ class Photos:
     def __getitem__(self, i):
         Photos.opened += 1
         return x[self.rows[i]],self.targets[i]
+
+Photos.__getitem__.__module__ = 'torchvision.datasets'  # whose items have the targets as they are
 
 def torchvision(path): return DataLoaders.from_dsets(Photos(parts[0]), Photos(parts[1]), bs=bs, **quiet)
 
@@ -195,6 +198,83 @@ def test_torchvision_images_are_not_opened(tmp_path):
     Photos.opened = 0
     balance_batches(dls)
     assert not Photos.opened
+
+# Datasets that store other labels than they give
+
+class Flipped(TensorDataset):
+    def __getitem__(self, i):
+        a,b = super().__getitem__(i)
+        return a,1-b
+
+class IsOne(Photos):
+    "Of three stored classes, one against the others"
+    def __getitem__(self, i): return x[self.rows[i]],int(self.targets[i] == 1)
+
+class Joint(Photos):
+    "Transforms of both, as `torchvision.transforms.v2` has them"
+    transforms = staticmethod(lambda image, target: (image, 1-target))
+    def __getitem__(self, i): return self.transforms(*super().__getitem__(i))
+
+class Negative(Datasets):
+    def __getitem__(self, i): return super().__getitem__(i)[0],1-super().__getitem__(i)[1]
+
+def three(rows):
+    ds = IsOne(rows)
+    ds.targets = [int(i % 20 == 3) + 2*int(i % 20 == 5) for i in rows]
+    return ds
+
+def folder(root, **kwargs):
+    "torchvision's own class"
+    for name in ('no', 'yes'):
+        (root/name).mkdir(exist_ok=True)
+        for i in range(60 if name == 'no' else 9): Image.fromarray(np.full((4, 4, 3), i, dtype=np.uint8)).save(root/name/f'{i}.png')
+    return ImageFolder(root, **kwargs)
+
+def pixels(image): return torch.tensor(np.array(image)).float()
+
+def flip_both(image, target): return pixels(image),1-target
+
+changed = dict(tensors=lambda path: Flipped(x, torch.tensor(labels)), targets=lambda path: three(range(n)),
+    part=lambda path: Subset(Flipped(x, torch.tensor(labels)), range(120)),
+    joined=lambda path: ConcatDataset([Flipped(x, torch.tensor(labels)), TensorDataset(x, torch.tensor(labels))]),
+    joint=lambda path: Joint(range(n)),
+    target_transform=lambda path: folder(path, transform=pixels, target_transform=lambda y: 1-y),
+    subclass=lambda path: type('Own', (ImageFolder,), dict(__getitem__=lambda self, i: flip_both(*ImageFolder.__getitem__(self, i))))(folder(path).root),
+    datasets=lambda path: Negative(range(n), [[lambda i: x[i]], [lambda i: int(labels[i])]], splits=parts).train)
+
+@pytest.mark.parametrize('name', changed)
+def test_labels_are_those_that_a_dataset_gives(name, tmp_path):
+    "Where its items have others than it stores, they are read"
+    ds = changed[name](tmp_path)
+    want = [int(ds[i][-1]) for i in range(len(ds))]
+    dls = DataLoaders.from_dsets(ds, ds, bs=bs, **quiet)
+    sampler = balance_batches(dls)
+    assert sampler.classes.tolist() == [0, 1] and sampler.counts.tolist() == np.bincount(want).tolist()
+    assert all(b.sum() == bs//2 for b in targets_of(dls.train))
+
+def test_torchvision_folders_are_not_opened(tmp_path, monkeypatch):
+    "Its own class tells its labels, also beside a transform of images"
+    ds = folder(tmp_path, transform=pixels)
+    monkeypatch.setattr(ds, 'loader', lambda path: pytest.fail('opened'))
+    dls = DataLoaders.from_dsets(ds, ds, bs=bs, **quiet)
+    assert balance_batches(dls).counts.tolist() == [60, 9]
+
+def test_a_class_of_ones_own_is_asked_for_some_rows(tmp_path):
+    class Own(Photos):
+        asked = []
+        def __getitem__(self, i):
+            self.asked.append(i)
+            return super().__getitem__(i)
+    many = Own(np.arange(2000) % n)
+    dls = DataLoaders.from_dsets(many, many, bs=bs, **quiet)
+    assert balance_batches(dls).counts.tolist() == np.bincount(labels[many.rows]).tolist()
+    assert len(many.asked) <= 128 and {many.targets[i] for i in many.asked} == {0, 1}
+
+def test_stored_labels_stand_for_items_without_one(tmp_path):
+    class Named(Photos):
+        def __getitem__(self, i): return dict(zip('xy', super().__getitem__(i)))
+    dls = DataLoaders.from_dsets(Named(parts[0]), Named(parts[1]), bs=bs, **quiet)
+    assert balance_batches(dls).counts.tolist() == np.bincount(labels[:-n_valid]).tolist()
 
 # Other loaders made of it
 

@@ -2,8 +2,8 @@
 import copy, numpy as np, pandas as pd, pytest, torch
 from fastai.basic_data import DataBunch, DatasetType
 from fastai.basic_train import Learner, LearnerCallback
-from fastai.core import ItemBase
-from fastai.data_block import ItemList
+from fastai.core import Category, ItemBase
+from fastai.data_block import CategoryList, ItemList
 from fastai.distributed import OurDistributedSampler
 from fastai.tabular import FloatList, TabularList, tabular_learner
 from fastai.text import AWD_LSTM, TextClasDataBunch, TextLMDataBunch, Tokenizer, awd_lstm_clas_config
@@ -131,6 +131,32 @@ def test_copies_go_their_own_way(tmp_path):
     other.batch_size = 4
     assert other.train_dl.new().batch_size == 4 and data.train_dl.new().batch_size == bs
     assert all(b.sum() == 2 for b in targets_of(other.train_dl.new()))
+
+class Flipped(TensorDataset):
+    def __getitem__(self, i):
+        a,b = super().__getitem__(i)
+        return a,1-b
+
+class Reversed(Rows):
+    "Stores other labels than it gives"
+    target_transform = None
+    @property
+    def targets(self): return [1-int(labels[i]) for i in self.rows]
+
+class Other(CategoryList):
+    def get(self, i): return Category(1-self.items[i], self.classes[1-self.items[i]])
+
+changed = dict(tensors=lambda path: Flipped(x, torch.tensor(labels)), targets=lambda path: Reversed(range(n)),
+    categories=lambda path: items(path).label_from_df(cols='name', label_cls=Other).train)
+
+@pytest.mark.parametrize('name', changed)
+def test_labels_are_those_that_a_dataset_gives(name, tmp_path):
+    "Where its items have others than it stores, they are read"
+    ds = changed[name](tmp_path)
+    want = [int(getattr(o, 'data', o)) for o in (ds[i][1] for i in range(len(ds)))]
+    data = DataBunch.create(ds, ds, path=tmp_path, bs=bs, num_workers=0)
+    assert balance_batches(data).counts.tolist() == np.bincount(want).tolist()
+    assert all(b.sum() == bs//2 for b in targets_of(data.train_dl))
 
 class Seen(LearnerCallback):
     "Targets of the training batches"
