@@ -166,13 +166,18 @@ def _epoch_rows(
     return places
 
 # %% ../nbs/18_samplers.ipynb #28dcd2b8
-def _readers():
+class _Readers(list):
     """Objects of PyTorch, fastai or accelerate whose methods ask the caller for rows, the nearest first
 
     A sampler is not told who reads it, but must know: accelerate and fastai share an order out themselves."""
-    frame,readers = sys._getframe(2),[]
-    while frame and frame.f_globals.get('__name__', '').partition('.')[0] in ('torch', 'fastai', 'accelerate'):
+    validate = False  # Whether a Learner reads to validate
+
+def _readers():
+    "Who asks the caller for rows"
+    frame,readers = sys._getframe(2),_Readers()
+    while frame and frame.f_globals.get('__name__', '').partition('.')[0] in ('torch', 'fastai', 'fastprogress', 'accelerate'):
         readers.append(frame.f_locals.get('self'))
+        readers.validate = readers.validate or frame.f_code.co_name in ('validate', '_do_epoch_validate', 'get_preds')
         frame = frame.f_back
     return readers
 
@@ -243,7 +248,8 @@ class _RowSampler(Sampler):
     def __len__(self): return self.sampler._share(_readers())[2]
     def __iter__(self):
         size = None if self.loader is None else self.loader.batch_size
-        return itertools.chain.from_iterable(self.sampler._batches(*self.sampler._share(_readers()), size))
+        readers = _readers()
+        return itertools.chain.from_iterable(self.sampler._batches(*self.sampler._share(readers), size, readers.validate))
     def set_epoch(self, epoch): self.sampler.set_epoch(epoch)
     def __repr__(self): return f'{self.sampler!r}.rows'
 
@@ -438,15 +444,16 @@ class StratifiedBatchSampler(_SharedSampler):
         seed,epoch = self._seed_and_epoch()
         return _epoch_rows(self._rows_of_class, self.balanced, seed, epoch, rows, min(batch_size, rows), world)
 
-    def _batches(self, rank, world, rows, batch_size=None):
+    def _batches(self, rank, world, rows, batch_size=None, in_order=False):
         "Batches of this process; an epoch begins with its first one, since loaders with workers make two iterators"
         size = min(batch_size or self.batch_size, rows)
-        order = self._next_epoch(world, rows, size)[rank].tolist()
+        order = np.resize(np.arange(self._n), (world, rows)) if in_order else self._next_epoch(world, rows, size)
+        order = order[rank].tolist()
         for i in range(0, rows, size): yield order[i:i+size]
 
     def _rows_for_fastai(self, readers, batch_size):
-        "The rows of all processes, one after the other, as DistributedDL shares them out; in order for `get_preds`"
-        if readers and not hasattr(readers[0], 'get_idxs'): return list(range(self._n))
+        "The rows of all processes, one after the other, as DistributedDL shares them out; in order for predictions"
+        if readers and (readers.validate or not hasattr(readers[0], 'get_idxs')): return list(range(self._n))
         world = process_count()
         return self._next_epoch(world, -(-self._n//world), batch_size).ravel().tolist()
 
@@ -455,8 +462,10 @@ class StratifiedBatchSampler(_SharedSampler):
         return rows//min(self.batch_size, rows) if self.drop_last else -(-rows//self.batch_size)
 
     def __iter__(self):
-        rank,world,rows = self._share(_readers())
-        return self._batches(rank, world, rows - rows % min(self.batch_size, rows) if self.drop_last else rows)
+        readers = _readers()
+        rank,world,rows = self._share(readers)
+        if self.drop_last: rows -= rows % min(self.batch_size, rows)
+        return self._batches(rank, world, rows, in_order=readers.validate)
 
     def get_idxs(self):
         """The rows of an epoch, as many as there are targets, batch after batch; the last one may be smaller
@@ -465,7 +474,7 @@ class StratifiedBatchSampler(_SharedSampler):
         readers = _readers()
         share,is_shared = self._share(readers),self.rank is not None or self.num_replicas is not None
         if readers and not is_shared: return self._rows_for_fastai(readers, self.batch_size)
-        return [i for batch in self._batches(*share) for i in batch]
+        return [i for batch in self._batches(*share, in_order=readers.validate) for i in batch]
 
     @classmethod
     def from_dls(cls,

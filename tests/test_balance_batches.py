@@ -391,6 +391,41 @@ def test_predictions_of_the_training_loader_itself(by_hand, tmp_path):
     assert all(o.sum() == bs//2 for o in seen.targets)
     assert quietly(learn, 'get_preds', dl=learn.dls.train)[1].flatten().long().equal(y)
 
+class Validated(Callback):
+    "Targets of the batches that a Learner validates"
+    def before_validate(self): self.targets = []
+    def before_batch(self):
+        if not self.training: self.targets.append(self.yb[0].flatten().long().cpu())
+
+@pytest.mark.parametrize('by_hand', [False, True])
+@pytest.mark.parametrize('make', [bools, table, datasets], ids=lambda f: f.__name__)
+def test_validation_of_the_training_rows(make, by_hand, tmp_path):
+    "In their order, each once, as predictions; with and without a bar, between epochs that it leaves as they are"
+    learn = learner(make, tmp_path)
+    train,y = learn.dls.train,in_order(learn.dls)
+    sampler = StratifiedBatchSampler(y, bs, seed=0)
+    if by_hand: train.get_idxs = sampler.get_idxs
+    else: sampler.install(learn.dls)
+    with learn.no_logging(): learn.validate(ds_idx=0, cbs=(seen := Validated()))
+    assert torch.cat(seen.targets).equal(y[:len(train)*bs])
+    quietly(learn, 'fit', 1, cbs=(trained := Seen()))
+    value = quietly(learn, 'validate', ds_idx=0, cbs=(seen := Validated()))
+    assert torch.cat(seen.targets).equal(y[:len(train)*bs]) and sampler.epoch == 1
+    assert all(b.sum() == bs//2 for b in trained.targets)
+    same = train.new(shuffle=False, get_idxs=lambda: list(range(n-n_valid)))
+    assert list(value) == list(quietly(learn, 'validate', dl=same))
+
+@pytest.mark.parametrize('world', [2, 3])
+def test_validation_of_the_training_rows_in_several_processes(world, tmp_path, monkeypatch):
+    monkeypatch.setattr(DistributedDL, '_broadcast', lambda self, t, rank: list(t))
+    monkeypatch.setattr('fastai_auroc.samplers.process_count', lambda: world)
+    learn = learner(bools, tmp_path)
+    y,each = in_order(learn.dls),-(-(n-n_valid)//world)
+    balance_batches(learn.dls)
+    for rank in range(world):
+        quietly(learn, 'validate', dl=DistributedDL(learn.dls.train, rank, world), cbs=(seen := Validated()))
+        assert torch.cat(seen.targets).tolist() == np.resize(y, world*each)[rank*each:(rank+1)*each].tolist()
+
 def test_augmented_predictions(pictures):
     "fastai's `tta` makes its loader with a misspelt `shuffle`"
     dls = image_dls(pictures)

@@ -186,6 +186,29 @@ def test_training(make, loss, tmp_path):
     assert len(seen.targets) == 3*size and all(o.sum() == bs//2 for o in seen.targets)
     assert len(learn.get_preds()[0]) == n_valid
 
+class Validated(LearnerCallback):
+    "Targets of the batches that a Learner validates"
+    def on_train_begin(self, **kwargs): self.targets = []
+    def on_batch_begin(self, last_target, train, **kwargs):
+        if not train: self.targets.append(last_target.flatten().long().cpu())
+
+@pytest.mark.parametrize('by_hand', [False, True])
+@every_maker
+def test_validation_of_the_training_rows(make, by_hand, tmp_path):
+    "In their order, each once, also for predictions; between epochs that it leaves as they are"
+    data = make(tmp_path)
+    y = torch.tensor([int(getattr(o, 'data', o)) for o in (data.train_ds[i][1] for i in range(n-n_valid))])
+    sampler = StratifiedBatchSampler(y, bs, seed=0)
+    if by_hand: data.train_dl = data.train_dl.new(shuffle=False, sampler=sampler.rows)
+    else: sampler.install(data)
+    learn,m = learner(make, data, AUROCLoss()),len(data.train_dl)*bs
+    learn.validate(data.train_dl, callbacks=[seen := Validated(learn)])
+    assert torch.cat(seen.targets).equal(y[:m]) and learn.get_preds(DatasetType.Train)[1].long().equal(y[:m])
+    learn.fit(1, callbacks=[trained := Seen(learn)])
+    assert all(b.sum() == bs//2 for b in trained.targets)
+    learn.validate(data.train_dl, callbacks=[seen])
+    assert torch.cat(seen.targets).equal(y[:m]) and sampler.epoch == 1
+
 # Refusals
 
 def block(label): return lambda path: label(items(path)).databunch(bs=bs, num_workers=0)
