@@ -363,7 +363,10 @@ class _InFastai2:
         self.sampler,self.loader = sampler,loader
         loader.get_idxs,loader.new = self.get_idxs,self.new
 
-    def get_idxs(self): return self.sampler._rows_for_fastai(_readers(), self.loader.bs)
+    def get_idxs(self):
+        readers = _readers()
+        _check_rows(self.sampler._n, [self.loader])
+        return self.sampler._rows_for_fastai(readers, self.loader.bs)
 
     def new(self, dataset=None, *args, **kwargs):
         "Another loader; it keeps the sampler if it has the same rows and is not to read them in order"

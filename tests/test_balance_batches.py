@@ -624,6 +624,16 @@ def test_labels_of_other_rows_end_the_first_epoch(make, wrong, tmp_path):
     says = f'labels of {len(wrong)} rows, but the loader reads 160: targets must be the labels of the training rows'
     with pytest.raises(ValueError, match=says): quietly(learn, 'fit', 1)
 
+@pytest.mark.parametrize('by_hand', [False, True])
+def test_a_loader_that_is_cut_later(by_hand, tmp_path):
+    "The same error with `balance_batches` as by hand"
+    learn = learner(table, tmp_path)
+    sampler = StratifiedBatchSampler(in_order(learn.dls), bs)
+    if by_hand: learn.dls.train.get_idxs = sampler.get_idxs
+    else: balance_batches(learn.dls)
+    learn.dls.train.n = 100
+    with pytest.raises(ValueError, match='labels of 160 rows, but the loader reads 100: targets must be the labels'): quietly(learn, 'fit', 1)
+
 @pytest.mark.parametrize('workers', [0, 1])
 @pytest.mark.parametrize('way', ['batch_sampler', 'sampler'])
 def test_labels_of_other_rows_end_the_first_epoch_of_torch(way, workers):
