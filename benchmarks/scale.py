@@ -3,6 +3,7 @@ import argparse, gc, json, os, subprocess, sys, tempfile, time
 from datetime import date
 from pathlib import Path
 import torch, torch.distributed as dist
+from fastai_auroc.buckets import BitBuckets
 from fastai_auroc.epoch import EpochAUROC
 from fastai_auroc.distributed import all_reduce_sum, gather_rows
 from fastai_auroc.roc import auroc_score
@@ -23,8 +24,8 @@ def one(mode, n, size):
     "Seconds to keep and to score `n` rows that come in batches of `size`, most bytes held, the value and its bound"
     use_threads(1)
     warm = EpochAUROC(**modes[mode])
-    warm._keep(*two_logits(1000, 0))
-    warm._result()
+    warm.add(*two_logits(1000, 0))
+    warm.compute()
     epoch,kept = EpochAUROC(**modes[mode]),0.
     gc.collect()
     two_logits(piece, 0)
@@ -33,10 +34,10 @@ def one(mode, n, size):
     for i in range(0, n, piece):
         batches = list(zip(*(o.split(size) for o in two_logits(min(piece, n-i), i))))
         start = time.perf_counter()
-        for o in batches: epoch._keep(*o)
+        for o in batches: epoch.add(*o)
         kept += time.perf_counter()-start
     start = time.perf_counter()
-    value = epoch._result()[0]
+    value = epoch.compute()
     return dict(keep=kept, score=time.perf_counter()-start, peak=_status('VmHWM:')-before, value=value, bound=epoch.bound)
 
 def pair(rank, n, meeting):
@@ -44,10 +45,10 @@ def pair(rank, n, meeting):
     use_threads(1)
     dist.init_process_group('gloo', init_method=f'file://{meeting}', rank=rank, world_size=2)
     z,y = two_logits(n//2, rank)
-    s,auc = z[:,1].double() - z[:,0].double(),StreamingAUC(thresholds='bits', from_logits=True)
-    auc.update_state(y, s)
+    s,buckets = z[:,1].double() - z[:,0].double(),BitBuckets()
+    buckets.add(s, y == 1)
     took = {}
-    for name,f in dict(gather=lambda: gather_rows(s, y.short()), add=lambda: all_reduce_sum(auc._buckets.counts)).items():
+    for name,f in dict(gather=lambda: gather_rows(s, y.short()), add=lambda: all_reduce_sum(buckets.counts)).items():
         best = []
         for _ in range(5):
             dist.barrier()

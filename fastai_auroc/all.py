@@ -16,18 +16,21 @@ from fastai_auroc.plots import plot_roc, plot_aum
 from fastai_auroc.interpret import ROCInterpretation
 from fastai_auroc.callbacks import ShowROCCallback
 
-_both = ['AUROC', 'auroc_score', 'auc', 'auroc_ci', 'compare_auroc', 'aum', 'soft_auroc', 'AUMLoss', 'SoftDiceLoss', 'AUROCLoss',
-    'SquaredHingeAUCLoss', 'StratifiedBatchSampler', 'balance_batches', 'StreamingAUC', 'quantile_thresholds', 'gather_rows',
-    'plot_roc', 'plot_aum', 'ROCInterpretation']
-_fastai2 = ['auc_roc_score', 'roc_curve', 'enable_callback_fns', 'disable_callback_fns', 'ShowROCCallback']  # fastai 1 has its own, or no use for them
+# What is exported beside fastai 2
+__all__ = ['AUROC', 'auroc_score', 'auc_roc_score', 'roc_curve', 'auc', 'auroc_ci', 'compare_auroc', 'StreamingAUC',
+    'quantile_thresholds', 'gather_rows', 'enable_callback_fns', 'disable_callback_fns',
+    'aum', 'soft_auroc', 'AUMLoss', 'SoftDiceLoss', 'AUROCLoss', 'SquaredHingeAUCLoss', 'StratifiedBatchSampler', 'balance_batches',
+    'plot_roc', 'plot_aum', 'ROCInterpretation', 'ShowROCCallback']
 
 if _fastai.startswith('1.'):
     from fastai_auroc.fastai1 import AUROC
-    __all__ = _both
+    # fastai 1 has an auc_roc_score, a roc_curve and callback_fns of its own, and other callbacks
+    __all__ = ['AUROC', 'auroc_score', 'auc', 'auroc_ci', 'compare_auroc', 'StreamingAUC', 'quantile_thresholds', 'gather_rows',
+        'aum', 'soft_auroc', 'AUMLoss', 'SoftDiceLoss', 'AUROCLoss', 'SquaredHingeAUCLoss', 'StratifiedBatchSampler', 'balance_batches',
+        'plot_roc', 'plot_aum', 'ROCInterpretation']
 else:
     from fastai_auroc.metric import AUROC  # type: ignore[assignment]
     from fastai_auroc.callback_fns import enable_callback_fns, disable_callback_fns
-    __all__ = _both + _fastai2
     enable_callback_fns()
     _vision = sys.modules.get('fastai.vision.learner')
     if _vision is not None:

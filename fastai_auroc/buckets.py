@@ -6,7 +6,7 @@ Docs: https://fastai-auroc.github.io/fastai_auroc/buckets.html.md"""
 
 # %% auto #0
 __all__ = ['check_num_thresholds', 'spaced_thresholds', 'quantile_thresholds', 'count_buckets', 'bucket_wins', 'tie_bound',
-           'count_outside', 'Buckets', 'bit_numbers', 'bits_for', 'bit_edges', 'occupied', 'add_bits', 'RowBuffer',
+           'count_outside', 'Buckets', 'bit_numbers', 'bit_edges', 'occupied', 'add_bits', 'RowBuffer', 'bits_for',
            'BitBuckets']
 
 # %% ../nbs/08_buckets.ipynb #c5765c69
@@ -15,36 +15,55 @@ from torch import Tensor
 from .scores import has_float64, to_tensor
 
 # %% ../nbs/08_buckets.ipynb #01578996
-_max_logit = 16.
+_max_logit = 16.  # float32 still tells the sigmoid of 16 from 1, but not that of 17
 
-def check_num_thresholds(n):
-    if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 2: raise ValueError(f'num_thresholds must be a whole number above 1, got {n!r}')
+def check_num_thresholds(
+    n, # What was given for `num_thresholds`
+):
+    "Raise `ValueError` unless `n` is a whole number above 1"
+    if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 2: raise ValueError(
+        f'num_thresholds must be a whole number above 1, got {n!r}')
+
+def _even_thresholds(n, spacing):
+    "The `n`-2 between the outer two: even in probability (None), or in log-odds ('logit')"
+    if spacing is None: return np.arange(1, n-1)/(n-1)
+    if n == 3: return np.array([.5])  # of a linspace with one number that would be its start
+    return 1/(1 + np.exp(-np.linspace(-_max_logit, _max_logit, n-2)))
+
+# %% ../nbs/08_buckets.ipynb #6b813625
+def _flat_array(x, name): return to_tensor(x, name).double().cpu().numpy().reshape(-1)
+
+def _all_probabilities(p): return ((p >= 0) & (p <= 1)).all()
 
 def spaced_thresholds(
     num_thresholds:int=200, # How many, the two outermost included
-    thresholds=None, # None: evenly from 0 to 1; 'logit': evenly in log-odds; or the ones between the two outermost, numbers from 0 to 1
+    thresholds=None, # Those between the outermost: evenly (None), evenly in log-odds ('logit'), or numbers from 0 to 1
 ): # Ascending, a float64 array of at least two
-    "Thresholds on the scale of probabilities, the first below 0 and the last above 1; raises `ValueError` for what is none"
+    "Thresholds for probabilities, the first below 0 and the last above 1; raises `ValueError` for what is none"
     if thresholds is None or isinstance(thresholds, str):
         check_num_thresholds(num_thresholds)
         if thresholds not in (None, 'logit'):
             raise ValueError(f"thresholds must be None, 'logit', numbers from 0 to 1 or 'bits', got {thresholds!r}")
-        if thresholds is None: inner = np.arange(1, num_thresholds-1)/(num_thresholds-1)
-        else: inner = 1/(1 + np.exp(-np.linspace(-_max_logit, _max_logit, num_thresholds-2))) if num_thresholds != 3 else np.array([.5])
+        inner = _even_thresholds(num_thresholds, thresholds)
     else:
-        inner = np.sort(to_tensor(thresholds, 'thresholds').double().cpu().numpy().reshape(-1))
-        if not ((inner >= 0) & (inner <= 1)).all(): raise ValueError(f'thresholds must be probabilities, from 0 to 1, got {reprlib.repr(inner.tolist())}; how many there are is num_thresholds')
+        inner = np.sort(_flat_array(thresholds, 'thresholds'))
+        if not _all_probabilities(inner): raise ValueError(
+            f'thresholds must be probabilities, from 0 to 1, got {reprlib.repr(inner.tolist())}; '
+            'how many there are is num_thresholds')
     return np.concatenate([[-1e-7], inner, [1 + 1e-7]])
 
+# %% ../nbs/08_buckets.ipynb #e0e320e8
 def quantile_thresholds(
     scores, # A sample of probabilities, any shape, say those of a first epoch
     num_thresholds:int=200, # How many thresholds a `StreamingAUC` shall have, its two outermost included
 ) -> list: # For its `thresholds`, ascending, without repetitions
-    "Thresholds that divide a sample of scores into parts of one size; raises `ValueError` for scores that are no probabilities"
+    "Thresholds that divide a sample of scores into equal parts; raises `ValueError` unless these are probabilities"
     check_num_thresholds(num_thresholds)
-    scores = to_tensor(scores, 'scores').double().cpu().numpy().reshape(-1)
-    if not len(scores) or not ((scores >= 0) & (scores <= 1)).all(): raise ValueError('scores must be probabilities, one or more, from 0 to 1')
-    return np.unique(np.quantile(scores, np.arange(1, num_thresholds-1)/(num_thresholds-1), method='lower')).tolist()
+    scores = _flat_array(scores, 'scores')
+    if not len(scores) or not _all_probabilities(scores): raise ValueError(
+        'scores must be probabilities, one or more, from 0 to 1')
+    shares = np.arange(1, num_thresholds-1)/(num_thresholds-1)
+    return np.unique(np.quantile(scores, shares, method='lower')).tolist()
 
 # %% ../nbs/08_buckets.ipynb #fd67c77e
 def count_buckets(
@@ -52,26 +71,29 @@ def count_buckets(
     positive:Tensor, # Which are positive, bool, in the shape of `scores`
     thresholds:Tensor, # Ascending, on the device of `scores`, shape (T,)
     weight:Tensor|None=None, # Weights in the shape of `scores`
-) -> Tensor: # For negatives and positives the count, with weights their sum, of scores above just as many thresholds: shape (2, T+1), or (L, 2, T+1)
+) -> Tensor: # Number (or weight) of negatives and positives above i thresholds, shape (2, T+1), or (L, 2, T+1)
     "Histogram of scores between thresholds, for each class; a score at a threshold is not above it"
-    size,shape = 1 + len(thresholds),scores.shape[1:]
+    size = 1 + len(thresholds)
+    columns = scores.shape[1:]
+    total = 2*size*columns.numel()  # which is 1 for no columns
     index = torch.bucketize(scores.contiguous(), thresholds.to(scores.dtype)) + size*positive
-    if shape: index = index + 2*size*torch.arange(shape[0], device=scores.device)
-    index,total = index.reshape(-1),2*size*(shape[0] if shape else 1)
+    if columns: index = index + 2*size*torch.arange(columns[0], device=scores.device)
+    index = index.reshape(-1)
     if weight is not None: weight = weight.to(torch.float64 if has_float64(scores) else torch.float32).reshape(-1)
     if scores.device.type == 'cpu': res = torch.bincount(index, weight, minlength=total)
     else:
-        add = torch.ones_like(index) if weight is None else weight
-        res = torch.zeros(total, dtype=add.dtype, device=scores.device).scatter_add_(0, index, add)
-    return res.reshape(*shape, 2, size)
+        amount = torch.ones_like(index) if weight is None else weight
+        res = torch.zeros(total, dtype=amount.dtype, device=scores.device).scatter_add_(0, index, amount)
+    return res.reshape(*columns, 2, size)
 
 # %% ../nbs/08_buckets.ipynb #8afe9870
 def bucket_wins(
     counts:Tensor, # From `count_buckets`, shape (..., 2, T+1)
-): # Twice the pairs won and once the tied ones, positives, negatives: each of shape (...)
-    "What the AUROC of buckets is made of; beyond what int64 holds it is float64"
+): # Twice the pairs won plus the tied ones, positives, negatives: each of shape (...)
+    "Pairs and rows of which the AUROC of buckets is made; beyond what int64 holds they are float64"
     neg,pos = (counts if counts.sum().item()**2 < 2**62 else counts.double()).unbind(-2)
-    return (pos*(2*neg.cumsum(-1) - neg)).sum(-1),pos.sum(-1),neg.sum(-1)
+    below_twice = 2*neg.cumsum(-1) - neg  # negatives of lower buckets twice, those of the same bucket once
+    return (pos*below_twice).sum(-1),pos.sum(-1),neg.sum(-1)
 
 # %% ../nbs/08_buckets.ipynb #d9bb8903
 def tie_bound(
@@ -87,15 +109,25 @@ def count_outside(
     low:float, # The least score there may be
     high:float, # The greatest
     weight:Tensor|None=None, # Weights in the shape of `scores`
-) -> Tensor: # How many are NaN or out of range, or weigh less than 0 or no finite number, 0-d int64 on their device
-    "Count the scores that spoil a result; without waiting for a device, and with a glance where the CPU sees none"
+) -> Tensor: # How many are NaN or out of range, or have a negative or infinite weight, 0-d int64 on their device
+    "Count the scores that spoil a result, without waiting for a device"
     weighted = weight is not None and weight.dtype != torch.bool
-    if scores.device.type == 'cpu' and scores.numel() and not weighted:
+    if scores.device.type == 'cpu' and scores.numel() and not weighted:  # faster, where there are none
         least,greatest = scores.aminmax()  # both NaN if there is one
         if least >= low and greatest <= high: return torch.zeros((), dtype=torch.long, device='cpu')
-    proper = (scores >= low) & (scores <= high)
-    if weight is not None and weighted: proper = proper & (weight >= 0) & weight.isfinite()
-    return (~proper).sum()
+    valid = (scores >= low) & (scores <= high)
+    if weight is not None and weighted: valid = valid & (weight >= 0) & weight.isfinite()
+    return (~valid).sum()
+
+# %% ../nbs/08_buckets.ipynb #59624a94
+def _check_columns(shape, known):
+    "Raise `ValueError` if counts of `shape` cannot be added to those of the shape `known`"
+    if shape != known: raise ValueError(
+        f'updates must agree in their columns, got counts of shape {tuple(shape)} after {tuple(known)}')
+
+def _where_float64(*rows):
+    "Tensors on their device, or on the CPU if the device of the first has no float64"
+    return rows if has_float64(rows[0]) else [None if o is None else o.cpu() for o in rows]
 
 # %% ../nbs/08_buckets.ipynb #557f9202
 class Buckets:
@@ -105,12 +137,15 @@ class Buckets:
         low:float=0., # The least score there may be; what is outside spoils the result
         high:float=1., # The greatest score there may be
     ):
-        self.cuts,self.low,self.high = torch.as_tensor(thresholds, device='cpu'),low,high
+        self.cuts = torch.as_tensor(thresholds, device='cpu')
+        self.low = low
+        self.high = high
         self.reset()
 
     def reset(self):
         "Forget all scores"
-        self.counts,self.improper = None,None
+        self.counts = None
+        self.improper = None
 
     def add(self,
         scores:Tensor, # Shape (n,) or (n, L)
@@ -118,10 +153,12 @@ class Buckets:
         weight:Tensor|None=None, # Weights in the shape of `scores`
     ):
         "Count scores, without waiting for their device"
-        if not has_float64(scores): scores,positive,weight = scores.cpu(),positive.cpu(),None if weight is None else weight.cpu()
+        scores,positive,weight = _where_float64(scores, positive, weight)
         if scores.dtype not in (torch.float32, torch.float64): scores = scores.float()
-        if self.cuts.device != scores.device: self.cuts = self.cuts.to(scores.device)
-        if self.counts is not None: self.counts,self.improper = (o.to(scores.device) for o in (self.counts, self.improper))
+        device = scores.device
+        if self.cuts.device != device: self.cuts = self.cuts.to(device)
+        if self.counts is not None: self.counts = self.counts.to(device)
+        if self.improper is not None: self.improper = self.improper.to(device)
         improper = count_outside(scores, self.low, self.high, weight)
         self.merge(count_buckets(scores, positive, self.cuts, weight), improper)
 
@@ -130,9 +167,12 @@ class Buckets:
         improper:Tensor, # How many scores were outside of the range, 0-d
     ):
         "Add the counts of other scores"
-        if self.counts is None: self.counts,self.improper = counts,improper
-        elif self.counts.shape != counts.shape: raise ValueError(f'updates must agree in their columns, got counts of shape {tuple(counts.shape)} after {tuple(self.counts.shape)}')
-        else: self.counts,self.improper = self.counts + counts.to(self.counts.device),self.improper + improper.to(self.improper.device)
+        if self.counts is not None:
+            _check_columns(counts.shape, self.counts.shape)
+            counts = self.counts + counts.to(self.counts.device)
+            improper = self.improper + improper.to(self.improper.device)
+        self.counts = counts
+        self.improper = improper
 
 # %% ../nbs/08_buckets.ipynb #a0cfb01f
 def bit_numbers(
@@ -146,20 +186,15 @@ def bit_numbers(
     keys += 2**(bits-1)
     return keys
 
-def bits_for(
-    columns:int=1, # How many columns there are
-) -> int: # 20 for up to four
-    "How many leading bits to look at so that the counts of all columns take 64 MB at most"
-    return max(2, min(20, 22 - (columns-1).bit_length()))
-
+# %% ../nbs/08_buckets.ipynb #60820654
 def bit_edges(
     bits:int=20, # How many leading bits, from 2 to 31
 ) -> np.ndarray: # Ascending, float64
     "The greatest float32 of each bucket but the last, without those of NaN: a score is above as many as buckets"
     keys = np.arange(1, 2**bits)*2**(32-bits) - 2**31 - 1
-    res = (keys ^ ((keys >> 31) & 0x7FFFFFFF)).astype(np.int32).view(np.float32).astype(np.float64)
+    res = (keys ^ ((keys >> 31) & 0x7FFFFFFF)).astype(np.int32).view(np.float32)
     res[res == 0] = -2.**-149  # what is just below 0, since -0 is 0
-    return res[~np.isnan(res)]
+    return res[~np.isnan(res)].astype(np.float64)
 
 # %% ../nbs/08_buckets.ipynb #15f10bfc
 def occupied(
@@ -183,10 +218,19 @@ def add_bits(
     counts.view(-1).index_add_(0, index.reshape(-1), weight.to(counts.dtype).reshape(-1))
 
 # %% ../nbs/08_buckets.ipynb #ebb4a11c
+def _rows_within(numbers, rows):
+    "How many rows of these tensors together have at most so many numbers; one or more"
+    return max(1, numbers//max(1, *(math.prod(x.shape[1:]) for x in rows)))
+
 class RowBuffer:
     "Rows of small batches, copied side by side on their device until they are worth counting"
-    most_rows,most_numbers = 2**16,2**20
-    def __init__(self): self.blocks,self.kind,self.room,self.used = (),None,0,0
+    most_rows = 2**16
+    most_numbers = 2**20
+    def __init__(self):
+        self.kind = None  # dtype, device and shape of the rows
+        self.blocks = ()  # memory for `capacity` rows, of which the first `used` wait
+        self.capacity = self.used = 0
+
     def __len__(self): return self.used
 
     def add(self,
@@ -194,53 +238,85 @@ class RowBuffer:
         *rows, # Tensors of one length, which are copied
     ):
         "Keep rows; `count` gets those that waited once the next do not fit, or are of another kind"
-        n,kind = len(rows[0]),[(x.dtype, x.device, x.shape[1:]) for x in rows]
-        if kind != self.kind or self.used + n > self.room or 2*n > self.room:
+        n = len(rows[0])
+        kind = [(x.dtype, x.device, x.shape[1:]) for x in rows]
+        if kind != self.kind or self.used + n > self.capacity or 2*n > self.capacity:
             self.flush(count)
-            if kind != self.kind: self._open(rows, kind)
-            if 2*n > self.room: return self._pass_on(count, rows)
+            if kind != self.kind: self._make_room(rows, kind)
+            if 2*n > self.capacity: return self._count_pieces(count, rows)
         end = self.used + n
         for block,x in zip(self.blocks, rows): block[self.used:end] = x
         self.used = end
 
-    def _open(self, rows, kind):
-        self.numbers = max(1, *(math.prod(x.shape[1:]) for x in rows))
-        self.room = max(1, min(self.most_rows, self.most_numbers//self.numbers))
-        self.blocks,self.kind = [x.new_empty((self.room, *x.shape[1:])) for x in rows],kind
+    def _make_room(self, rows, kind):
+        self.capacity = min(self.most_rows, _rows_within(self.most_numbers, rows))
+        self.blocks = [x.new_empty((self.capacity, *x.shape[1:])) for x in rows]
+        self.kind = kind
 
-    def _pass_on(self, count, rows):
+    def _count_pieces(self, count, rows):
         "Count rows that are many by themselves, on the CPU in pieces that fit its cache"
-        size = self.room if rows[0].device.type == 'cpu' else max(1, self.most_numbers//self.numbers)
+        size = self.capacity if rows[0].device.type == 'cpu' else _rows_within(self.most_numbers, rows)
         for piece in zip(*(x.split(size) for x in rows)): count(*piece)
 
     def flush(self,
         count, # As in `add`
     ):
         "Hand over all rows that wait"
-        n,self.used = self.used,0
+        n = self.used
+        self.used = 0
         if n: count(*(o[:n] for o in self.blocks))
 
     def clear(self):
         "Forget the rows that wait; their room is kept"
         self.used = 0
 
-# %% ../nbs/08_buckets.ipynb #9b57a5de
-class _Store:
-    "Memory to count in"
-    def __init__(self): self.counts,self.used = None,False
-    def __getstate__(self): return dict(counts=self.counts if self.used else None, used=self.used)
+# %% ../nbs/08_buckets.ipynb #6bbdb268
+def bits_for(
+    columns:int=1, # How many columns there are
+) -> int: # 20 for up to four
+    "How many leading bits to look at so that the counts of all columns take 64 MB at most"
+    return max(2, min(20, 22 - (columns-1).bit_length()))
 
-    @property
-    def device(self): return self.counts.device if self.used else None
+# %% ../nbs/08_buckets.ipynb #a8aa4b7b
+def _bit_shape(columns): return (*columns, 2, 2**bits_for(math.prod(columns)))
 
-    def open(self, shape, dtype, device):
-        "The counts, zeros if none are in use; of a dtype that holds `dtype`, too, and on this device"
-        if not self.used:
-            old,self.used = self.counts,True
-            if old is not None and (old.shape, old.dtype, old.device) == (shape, dtype, device): old.zero_()
-            else: self.counts = torch.zeros(shape, dtype=dtype, device=device)
+def _zeros(shape, dtype, device, old):
+    "Zeros, in the memory of `old` where that fits"
+    fits = old is not None and (old.shape, old.dtype, old.device) == (shape, dtype, device)
+    return old.zero_() if fits else torch.zeros(shape, dtype=dtype, device=device)
+
+class _BitCounts:
+    "Counts by leading bits and how many scores were out of range, both None without scores"
+    counts = improper = spare = None
+    def __init__(self, low, high):
+        self.low = low
+        self.high = high
+
+    def reset(self):
+        if self.counts is not None: self.spare = self.counts
+        self.counts = self.improper = None
+
+    def __getstate__(self): return dict(vars(self), spare=None)
+
+    def add(self, scores, positive, weight=None):
+        dtype = torch.long if weight is None or weight.dtype == torch.bool else torch.float64
+        counts = self._open(_bit_shape(scores.shape[1:]), dtype, scores.device)
+        add_bits(counts, scores, positive, weight)
+        self._add_improper(count_outside(scores, self.low, self.high, weight))
+
+    def merge(self, counts, improper):
+        own = self._open(counts.shape, counts.dtype, counts.device if self.counts is None else self.counts.device)
+        own += counts.to(own.device)
+        self._add_improper(improper.to(own.device))
+
+    def _open(self, shape, dtype, device):
+        "The counts, zeros after a reset; of a dtype that holds `dtype`, too, and on this device"
+        if self.counts is None: self.counts = _zeros(shape, dtype, device, self.spare)
+        self.spare = None
         self.counts = self.counts.to(device, torch.promote_types(self.counts.dtype, dtype))
         return self.counts
+
+    def _add_improper(self, n): self.improper = n if self.improper is None else n + self.improper.to(n.device)
 
 # %% ../nbs/08_buckets.ipynb #9ee1c6cd
 class BitBuckets:
@@ -249,24 +325,19 @@ class BitBuckets:
         low:float=-math.inf, # The least score there may be; what is outside spoils the result
         high:float=math.inf, # The greatest score there may be
     ):
-        self.low,self.high,self.rows,self._store = low,high,RowBuffer(),_Store()
+        self.rows = RowBuffer()
+        self._counted = _BitCounts(low, high)
         self.reset()
 
     def reset(self):
         "Forget all scores; the memory is kept"
         self.rows.clear()
-        self.shape,self._store.used,self._improper = (2, 2**20),False,None
+        self._counted.reset()
+        self.shape = _bit_shape(())
 
     def __getstate__(self):
-        self.rows.flush(self._count)
+        self._count_all()
         return dict(vars(self), rows=RowBuffer())
-
-    def _set_columns(self, columns):
-        "Set the shape of the counts; raises `ValueError` for other columns than there are, if there are any"
-        shape = *columns,2,2**bits_for(math.prod(columns))
-        if (self._store.used or len(self.rows)) and shape != self.shape:
-            raise ValueError(f'updates must agree in their columns, got counts of shape {shape} after {self.shape}')
-        self.shape = shape
 
     def add(self,
         scores:Tensor, # Shape (n,) or (n, L)
@@ -274,16 +345,9 @@ class BitBuckets:
         weight:Tensor|None=None, # Weights in the shape of `scores`; of dtype bool: which to count
     ):
         "Count scores, at once or when there are more of them, without waiting for their device"
-        rows = [o for o in (scores, positive, weight) if o is not None]
+        rows = (scores, positive) if weight is None else (scores, positive, weight)
         self._set_columns(scores.shape[1:])
-        self.rows.add(self._count, *(rows if has_float64(scores) else [o.cpu() for o in rows]))
-
-    def _count(self, scores, positive, weight=None):
-        dtype = torch.long if weight is None or weight.dtype == torch.bool else torch.float64
-        add_bits(self._store.open(self.shape, dtype, scores.device), scores, positive, weight)
-        self._add_improper(count_outside(scores, self.low, self.high, weight))
-
-    def _add_improper(self, n): self._improper = n if self._improper is None else n + self._improper.to(n.device)
+        self.rows.add(self._counted.add, *_where_float64(*rows))
 
     def merge(self,
         counts:Tensor, # From `counts` of others
@@ -291,25 +355,30 @@ class BitBuckets:
     ):
         "Add the counts of other scores"
         self._set_columns(counts.shape[:-2])
-        self.rows.flush(self._count)
-        own = self._store.open(self.shape, counts.dtype, self._store.device or counts.device)
-        own += counts.to(own.device)
-        self._add_improper(improper.to(own.device))
+        self._count_all().merge(counts, improper)
 
     @property
     def counts(self):
         "Negatives and positives by bucket, shape (2, B) or (L, 2, B), which later scores change; None without scores"
-        self.rows.flush(self._count)
-        return self._store.counts if self._store.used else None
+        return self._count_all().counts
 
     @property
     def improper(self):
         "How many scores were out of range, 0-d; None without scores"
-        self.rows.flush(self._count)
-        return self._improper
+        return self._count_all().improper
 
     @property
     def cuts(self):
         "The least and the greatest score there may be: what other counts must agree in to be added"
-        device = self._store.device or 'cpu'
-        return torch.stack([torch.full((), o, dtype=torch.float64, device=device) for o in (self.low, self.high)])
+        counts,limits = self._counted.counts,(self._counted.low, self._counted.high)
+        device = 'cpu' if counts is None else counts.device
+        return torch.stack([torch.full((), o, dtype=torch.float64, device=device) for o in limits])
+
+    def _count_all(self):
+        self.rows.flush(self._counted.add)
+        return self._counted
+
+    def _set_columns(self, columns):
+        shape = _bit_shape(columns)
+        if self._counted.counts is not None or len(self.rows): _check_columns(shape, self.shape)
+        self.shape = shape

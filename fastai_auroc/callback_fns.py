@@ -17,24 +17,29 @@ from importlib import import_module
 from .metric import AUROC
 
 # %% ../nbs/14_callback_fns.ipynb #e260cc5f
-_wrapped,_enabled = {},[]  # type: dict, list
+def _make_callback(f):
+    "A callback from a class or a partial; a callback is as it is"
+    if isinstance(f, Callback): return f
+    try: cb = f()
+    except TypeError as e:
+        raise TypeError('callback_fns takes callback classes or partials of them, to be called without arguments: '
+            f'{f} failed: {e}') from e
+    if not isinstance(cb, Callback): raise TypeError(f'callback_fns must make callbacks, but {f} made a {type(cb).__name__}')
+    return cb
 
-def _make_cbs(callback_fns):
-    "Callbacks from classes, partials or instances"
-    def make(f):
-        if isinstance(f, Callback): return f
-        try: cb = f()
-        except TypeError as e: raise TypeError(f'callback_fns takes callback classes or partials of them, to be called without arguments: {f} failed: {e}') from e
-        if not isinstance(cb, Callback): raise TypeError(f'callback_fns must make callbacks, but {f} made a {type(cb).__name__}')
-        return cb
-    return L(callback_fns).map(make)
+# %% ../nbs/14_callback_fns.ipynb #e99430f2
+def _make_column(o):
+    "The column that a partial of `AUROC` makes; all else as it is"
+    is_column = isinstance(o, partial) and isinstance(o.func, type) and issubclass(o.func, AUROC)
+    return o() if is_column else o
 
-def _make_partials(items):
-    "`items` with a column made of each partial of `AUROC`"
-    def make(o):
-        ours = isinstance(o, partial) and isinstance(o.func, type) and issubclass(o.func, AUROC)
-        return o() if ours else o
-    return None if items is None else L(items).map(make)
+# %% ../nbs/14_callback_fns.ipynb #50dcee84
+_enabled = []  # type: list
+
+def _find_argument(name, names, by_position, by_name):
+    "Where an argument was given, a dict, and its key there"
+    if name in names[:len(by_position)]: return by_position,names.index(name)
+    return by_name,name
 
 def _with_callback_fns(f):
     "Let `f`, which takes `cbs` and `metrics`, take `callback_fns` too"
@@ -42,16 +47,18 @@ def _with_callback_fns(f):
     @functools.wraps(f)
     def _f(*args, **kwargs):
         if not _enabled: return f(*args, **kwargs)
-        given = dict(enumerate(args))
-        made = _make_cbs(kwargs.pop('callback_fns', None))
+        by_position = dict(enumerate(args))
+        made = L(kwargs.pop('callback_fns', None)).map(_make_callback)
         for name in 'metrics','cbs':
-            where,key = (given, names.index(name)) if names.index(name) < len(args) else (kwargs, name)
-            if key in where: where[key] = _make_partials(where[key])
-            if name == 'cbs' and made: where[key] = L(where.get(key)) + made
-        return f(*given.values(), **kwargs)
+            given,key = _find_argument(name, names, by_position, kwargs)
+            if given.get(key) is not None: given[key] = L(given[key]).map(_make_column)
+            if name == 'cbs' and made: given[key] = L(given.get(key)) + made
+        return f(*by_position.values(), **kwargs)
     return _f
 
 # %% ../nbs/14_callback_fns.ipynb #4ce3b473
+_wrapped = {}  # type: dict[object, object]  # the wrapper of each function of fastai
+
 def _places():
     "What to wrap, where it is now: the class, and the functions of the vision modules that are loaded"
     modules = [sys.modules[name] for name in ('fastai.vision.learner', 'fastai.vision.all') if name in sys.modules]

@@ -12,16 +12,20 @@ import functools, json, math, threading, torch, torch.distributed as dist
 from weakref import WeakKeyDictionary
 
 # %% ../nbs/07_distributed.ipynb #a00c2716
-def process_count(group=None): # of processes in `group`, None for all; 1 without a process group
+def process_count(
+    group=None, # Process group, None for all processes
+) -> int: # 1 without a process group
     "How many processes there are"
     return dist.get_world_size(group) if dist.is_available() and dist.is_initialized() else 1
 
-def _call(f, *args, group):
+# %% ../nbs/07_distributed.ipynb #d2853862
+def _run_collective(f, *args, group):
     "A collective operation, or an error that says what may have happened"
     try: f(*args, group=group)
     except RuntimeError as e:
-        raise RuntimeError('could not bring the validation sets of all processes together: one of them has ended, or did not get here within the '
-            f'time-out of the process group (init_process_group(timeout=...)), or the backend refused: {e}') from e
+        raise RuntimeError('could not bring the validation sets of all processes together: one of them has ended, '
+            'or did not get here within the time-out of the process group (init_process_group(timeout=...)), '
+            f'or the backend refused: {e}') from e
 
 # %% ../nbs/07_distributed.ipynb #939449a9
 _dtypes = {o:getattr(torch, o) for o in 'float64 float32 float16 bfloat16 int64 int32 int16 int8 uint8 bool'.split()}
@@ -35,93 +39,108 @@ def _fault(x, rows):
     if x.dtype not in _dtypes.values(): return f'a tensor of {x.dtype}'
     if rows and not x.ndim: return 'a number without an axis of rows'
 
-def _describe(x, rows):
+def _header(x, rows):
     "Length, dtype and shape of a row (of the whole without `rows`); None for None; raises for what can't be sent"
     if x is None: return None
     kind = type(x).__name__
-    if not isinstance(x, torch.Tensor): raise TypeError(f'gather_rows and all_reduce_sum take tensors, one by one, got {kind}')
+    if not isinstance(x, torch.Tensor): raise TypeError(
+        f'gather_rows and all_reduce_sum take tensors, one by one, got {kind}')
     fault = _fault(x, rows)
-    if fault: raise ValueError(f'gather_rows and all_reduce_sum take dense tensors of {", ".join(_dtypes)}, got {fault}')
-    return [len(x) if rows else 1, str(x.dtype)[6:], list(x.shape[1:] if rows else x.shape)]
+    if fault: raise ValueError(
+        f'gather_rows and all_reduce_sum take dense tensors of {", ".join(_dtypes)}, got {fault}')
+    return [len(x) if rows else 1, str(x.dtype).removeprefix('torch.'), list(x.shape[1:] if rows else x.shape)]
+
+# %% ../nbs/07_distributed.ipynb #a5e70e13
+def _message(call, tensors, failed):
+    "What this process says of itself, as JSON takes it"
+    headers,error = [],None
+    try: headers = [_header(x, call == 'gather_rows') for x in tensors]
+    except Exception as e: error = [type(e).__name__, str(e)]
+    thread = threading.current_thread()
+    name = 'the main thread' if thread is threading.main_thread() else thread.name
+    return dict(call=call, thread=name, error=error, failed=bool(failed), count=len(tensors), headers=headers)
+
+def _check_same(messages, key, what):
+    "Raise `ValueError` unless all processes say the same of `key`"
+    values = [o[key] for o in messages]
+    if all(o == values[0] for o in values): return
+    got = ', '.join(f'{o!r} in process {i}' for i,o in enumerate(values))
+    raise ValueError(f'processes must agree in {what}, got {got}')
+
+def _headers(messages):
+    "The headers of all processes for each tensor, None if one failed; raises if one can't send, or they disagree"
+    _check_same(messages, 'thread', 'the thread that calls')
+    _check_same(messages, 'call', 'what they call')
+    for i,o in enumerate(messages):
+        if o['error'] is None: continue
+        name,text = o['error']
+        raise dict(TypeError=TypeError, ValueError=ValueError).get(name, RuntimeError)(f'process {i}: {text}')
+    if any(o['failed'] for o in messages): return None
+    _check_same(messages, 'count', 'the number of their tensors')
+    return list(zip(*(o['headers'] for o in messages)))
+
+# %% ../nbs/07_distributed.ipynb #53c4e2f0
+def _common(headers):
+    "The dtype and the row's shape of all processes, None where nobody has rows; raises `ValueError` if shapes differ"
+    known = [o for o in headers if o is not None]
+    if not known: return None,()
+    shapes = {tuple(shape) for _,_,shape in known}
+    if len(shapes) > 1: raise ValueError(f'processes must agree in the shape of their rows, got {sorted(shapes)}')
+    return functools.reduce(torch.promote_types, [_dtypes[dtype] for _,dtype,_ in known]),shapes.pop()
 
 # %% ../nbs/07_distributed.ipynb #e599c349
-def _device(group): return torch.device('cuda', torch.cuda.current_device()) if dist.get_backend(group) == 'nccl' else torch.device('cpu')
+def _device(group):
+    "The device on which the backend of a group works"
+    if dist.get_backend(group) != 'nccl': return torch.device('cpu')
+    return torch.device('cuda', torch.cuda.current_device())
 
 def _all_gather(x, lengths, group):
     "The first axis of `x`, of which process i has `lengths[i]`, from all processes: a list"
     padded = x.new_zeros((max(lengths), *x.shape[1:]))
     padded[:len(x)] = x
     parts = [torch.empty_like(padded) for _ in lengths]
-    _call(dist.all_gather, parts, padded, group=group)
+    _run_collective(dist.all_gather, parts, padded, group=group)
     return [o[:n] for o,n in zip(parts, lengths)]
 
-def _exchange(said, group):
-    "What each process says, as JSON takes it, in the order of ranks"
-    text = torch.tensor(list(json.dumps(said).encode()), dtype=torch.uint8, device=_device(group))
+def _gather_messages(message, group):
+    "The messages of all processes, in the order of ranks"
+    text = torch.tensor(list(json.dumps(message).encode()), dtype=torch.uint8, device=_device(group))
     size = torch.tensor([len(text)], dtype=torch.int64, device=text.device)
     sizes = torch.cat(_all_gather(size, [1]*process_count(group), group)).tolist()
     return [json.loads(bytes(o.tolist())) for o in _all_gather(text, sizes, group)]
 
-# %% ../nbs/07_distributed.ipynb #a5e70e13
-def _check_same(said, key, what):
-    "Raise `ValueError` unless all processes say the same of `key`"
-    told = [o[key] for o in said]
-    if all(o == told[0] for o in told): return
-    got = ', '.join(f'{o!r} in process {i}' for i,o in enumerate(told))
-    raise ValueError(f'processes must agree in {what}, got {got}')
-
-_kinds = dict(TypeError=TypeError, ValueError=ValueError)
-
-def _survey(call, tensors, failed, group):
-    "What each process has of each tensor, None if one failed; raises in all if one can't send, or they do not agree"
-    error,told = None,[]
-    try: told = [_describe(x, call == 'gather_rows') for x in tensors]
-    except Exception as e: error = type(e).__name__,str(e)
-    thread = threading.current_thread()
-    name = 'the main thread' if thread is threading.main_thread() else thread.name
-    own = dict(call=call, thread=name, error=error, failed=bool(failed), count=len(tensors), tensors=told)
-    said = _exchange(own, group)
-    _check_same(said, 'thread', 'the thread that calls')
-    _check_same(said, 'call', 'what they call')
-    for i,o in enumerate(said):
-        if o['error']: raise _kinds.get(o['error'][0], RuntimeError)(f"process {i}: {o['error'][1]}")
-    if any(o['failed'] for o in said): return None
-    _check_same(said, 'count', 'the number of their tensors')
-    return list(zip(*(o['tensors'] for o in said)))
-
-# %% ../nbs/07_distributed.ipynb #53c4e2f0
-def _common(descriptions):
-    "The dtype and the row's shape that all processes have, None where nobody has rows; raises `ValueError` if shapes differ"
-    known = [o for o in descriptions if o is not None]
-    if not known: return None,()
-    rows = {tuple(o[2]) for o in known}
-    if len(rows) > 1: raise ValueError(f'processes must agree in the shape of their rows, got {sorted(rows)}')
-    return functools.reduce(torch.promote_types, [_dtypes[o[1]] for o in known]),rows.pop()
-
 # %% ../nbs/07_distributed.ipynb #ee49c44b
-def _gather(x, descriptions, group):
+def _gather(x, headers, group):
     "The rows of all processes"
-    dtype,row = _common(descriptions)
+    dtype,row = _common(headers)
     if dtype is None: return None
-    lengths,device = [0 if o is None else o[0] for o in descriptions],_device(group)
+    device = _device(group)
     home = device if x is None else x.device
-    if not math.prod(row): return torch.zeros((sum(lengths), *row), dtype=dtype, device=home)
+    lengths = [0 if o is None else o[0] for o in headers]
+    shape = (sum(lengths), *row)
+    if not math.prod(row): return torch.zeros(shape, dtype=dtype, device=home)
     x = torch.zeros((0, *row), dtype=dtype, device=device) if x is None else x.detach().to(dtype)
     flat = x.reshape(len(x), math.prod(row)).contiguous().to(device).view(torch.uint8)
-    return torch.cat(_all_gather(flat, lengths, group)).view(dtype).reshape(sum(lengths), *row).to(home)
+    return torch.cat(_all_gather(flat, lengths, group)).view(dtype).reshape(shape).to(home)
 
-def _sum(tensors, descriptions, group):
-    "The sums over all processes, those of one dtype in one collective"
-    kinds,device,res = [_common(o) for o in descriptions],_device(group),[None]*len(tensors)
-    for dtype in {o:None for o,_ in kinds if o}:
-        wide = torch.promote_types(dtype, torch.int32)  # backends cannot add narrow integers
-        which = [i for i,(o,_) in enumerate(kinds) if o == dtype]
-        own = [torch.zeros(kinds[i][1], device=device) if tensors[i] is None else tensors[i].detach() for i in which]
-        parts = [o.to(device, wide) for o in own]
-        total = torch.cat([o.reshape(-1) for o in parts])
-        _call(dist.all_reduce, total, group=group)
-        for i,o,part in zip(which, total.split([part.numel() for part in parts]), parts):
-            res[i] = o.reshape(part.shape).to(device if tensors[i] is None else tensors[i].device, dtype)
+def _sum_one_dtype(tensors, dtype, shapes, group):
+    "The sums over all processes, in one collective"
+    device = _device(group)
+    wide = torch.promote_types(dtype, torch.int32)  # backends cannot add narrow integers
+    own = [torch.zeros(shape, device=device) if x is None else x.detach() for x,shape in zip(tensors, shapes)]
+    total = torch.cat([o.to(device, wide).reshape(-1) for o in own])
+    _run_collective(dist.all_reduce, total, group=group)
+    sums = total.split([o.numel() for o in own])
+    return [part.reshape(o.shape).to(o.device, dtype) for part,o in zip(sums, own)]
+
+def _sum(tensors, headers, group):
+    "The sums over all processes, in the order of `tensors`"
+    common = [_common(o) for o in headers]
+    res = [None]*len(tensors)
+    for dtype in dict.fromkeys(dtype for dtype,_ in common if dtype):
+        which = [i for i,(o,_) in enumerate(common) if o == dtype]
+        sums = _sum_one_dtype([tensors[i] for i in which], dtype, [common[i][1] for i in which], group)
+        for i,o in zip(which, sums): res[i] = o
     return res
 
 # %% ../nbs/07_distributed.ipynb #a342abcb
@@ -132,36 +151,36 @@ def _group_lock(group):
     "The lock of a process group"
     with _lock: return _locks.setdefault(dist.group.WORLD if group is None else group, threading.Lock())
 
-def _together(call, tensors, failed, group):
-    "What all processes have of each tensor, a tuple"
+def _of_all_processes(call, tensors, failed, group):
+    "What `gather_rows` or `all_reduce_sum` returns"
     n = process_count(group)
     if n < 1: raise ValueError(f'{call} must be called by processes of the group, and this one is not in it')
     if n == 1:
-        for x in tensors: _describe(x, call == 'gather_rows')
+        for x in tensors: _header(x, call == 'gather_rows')
         return (None,)*len(tensors) if failed else tensors
     with _group_lock(group):
-        descriptions = _survey(call, tensors, failed, group)
-        if descriptions is None: return (None,)*len(tensors)
-        for o in descriptions: _common(o)  # raises before the first rows go around
-        if call == 'all_reduce_sum': return tuple(_sum(tensors, descriptions, group))
-        return tuple(_gather(*o, group) for o in zip(tensors, descriptions))
+        headers = _headers(_gather_messages(_message(call, tensors, failed), group))
+        if headers is None: return (None,)*len(tensors)
+        for o in headers: _common(o)  # raises before the first rows go around
+        if call == 'all_reduce_sum': return tuple(_sum(tensors, headers, group))
+        return tuple(_gather(*o, group) for o in zip(tensors, headers))
 
 # %% ../nbs/07_distributed.ipynb #21d2093f
 def gather_rows(
-    *tensors, # Tensors of shape (n, ...), n may differ between processes; None where a process has no rows and knows no shape
+    *tensors, # Of shape (n, ...), n may differ between processes; None where one has no rows and knows no shape
     failed:bool=False, # This process has no valid rows: all get None for each tensor
     group=None, # Process group, None for all processes
-): # A tuple: each tensor with all processes' rows by rank, on its device, without gradient; None where nobody has rows
+): # A tuple: each tensor with all rows by rank, on its device, without gradient; None where nobody has rows
     """The rows of all processes, in each of them; all must call it, from the main thread or from threads of one name
 
     Raises in all processes: `ValueError` if shapes or the number of tensors differ, or a tensor is sparse, nested,
     quantised, meta or complex; `TypeError` for what is no tensor; `RuntimeError` if a process has ended or is late."""
-    return _together('gather_rows', tensors, failed, group)
+    return _of_all_processes('gather_rows', tensors, failed, group)
 
 def all_reduce_sum(
     *tensors, # Counts, each of one shape everywhere; None where a process has none and knows no shape
     failed:bool=False, # This process has no valid counts: all get None for each tensor
     group=None, # Process group, None for all processes
-): # A tuple: the sums over all processes, on the tensors' devices, without gradient; None where nobody has counts
+): # A tuple: the sums, on the tensors' devices, without gradient; None where nobody has counts
     "The sums over all processes, in each of them; all must call it, and it raises as `gather_rows` does"
-    return _together('all_reduce_sum', tensors, failed, group)
+    return _of_all_processes('all_reduce_sum', tensors, failed, group)

@@ -14,8 +14,9 @@ from fastai.basic_train import LearnerCallback
 from fastai.core import listify, noop
 from fastai.torch_core import add_metrics
 from .scores import infer_activation
-from .epoch import caller_locals, check_not_language_model, EpochAUROC, infer_ignore_index
-from .losses import BatchLoss
+from .accumulators import EpochScore, LossHints
+from .epoch import are_twins, caller_locals, check_attribute, check_not_language_model, EpochAUROC
+from .epoch import loss_hints, warn_of_namesakes
 
 # %% ../nbs/13_fastai1.ipynb #8666e557
 _by_name = getattr(basic_train._loss_func2activ, '__wrapped__', basic_train._loss_func2activ)
@@ -29,16 +30,56 @@ for _name in ('fastai.basic_train', 'fastai.vision.tta'):
     if _name in sys.modules: setattr(sys.modules[_name], '_loss_func2activ', _loss_func2activ)
 
 # %% ../nbs/13_fastai1.ipynb #8abe7ce6
-def _activation_of(loss_func):
-    "'softmax' or 'identity', as the activation of `loss_func` asks for; None if it has none"
+def _look_up_activation(loss_func):
+    "'softmax' or 'identity', as the activation of a loss, or its name in fastai's table, asks for; None without one"
     act = getattr(loss_func, 'activation', None) or _loss_func2activ(loss_func)
     if act is torch.exp: return 'softmax'  # of log-probabilities, which are logits of their own
     return None if act is noop else infer_activation(act)
 
-# %% ../nbs/13_fastai1.ipynb #f0d181e1
-class _Column(EpochAUROC, LearnerCallback):
-    "A callback that is stored as its options"
-    _learn = None
+def _hints_of(loss_func) -> LossHints:
+    "What a loss of fastai 1 tells a column"
+    hints = loss_hints(loss_func)
+    return hints if loss_func is None else hints._replace(activation=_look_up_activation(loss_func))
+
+# %% ../nbs/13_fastai1.ipynb #6d483fe6
+def _check_use(column, as_metric, caller):
+    "Raise `ValueError` for a language model, and where a column has no place"
+    if as_metric and column.ci:
+        raise ValueError('AUROC(ci=True) has two columns, but a metric has one: '
+            'pass it as callback_fns=partial(AUROC, ci=True), not as metrics=')
+    if column.learn is None and not as_metric:
+        raise ValueError('as a callback AUROC needs its Learner: callbacks=[AUROC(learn)], or callback_fns=AUROC')
+    check_not_language_model(column.learn or caller.get('learn', caller.get('self')))
+
+def _stand_aside(column, as_metric):
+    "Leave the column to another of the same options that fastai calls first, if there is one"
+    handler = caller_locals('_call_and_update').get('self')
+    called = (*handler.metrics, *handler.callbacks) if handler else (column,)
+    column._columns = [o for o in called if isinstance(o, AUROC)]
+    first = next(o for o in [*column._columns, column] if o is column or are_twins(column, o))
+    before = column._aside
+    column._aside = first is not column and not as_metric
+    if column._aside: column._last = first._last  # one list, filled in place
+    elif before: column._last = [*column._last]
+    if column._aside and first.learn is None:
+        first._learn = column._learn
+        first._lent = True
+
+def _add_names(column, as_metric, learn):
+    "Tell the Recorder of a Learner what the column is called"
+    recorder = getattr(learn, 'recorder', None)
+    again = recorder is not None and recorder is column._recorder  # one instance, given twice
+    if not (as_metric or again): recorder.add_metric_names([column.name, f'{column.name}_ci'][:1+column.ci])
+    column._recorder = recorder
+
+# %% ../nbs/13_fastai1.ipynb #132fa9e7
+class AUROC(EpochAUROC, LearnerCallback):  # chkstyle: ignore
+    "AUROC of the validation set as a column of fastai 1's training table, exact; the options are those of fastai 2's"
+    _order = -11
+    _learn = None  # A weak reference to its Learner
+    _aside = _lent = False  # Whether another one has the column; whether it has the Learner of one that stands aside
+    _recorder,_columns = None,()  # Until the first epoch of a fit: the Recorder, and all columns of ours
+    _open,_outer = False,()  # Whether an epoch has begun, and those that it began in
     _choose = {f'{o}s':f'choose one in a subclass, with def on_batch_end(self, last_{o}, **kwargs): '
         f'return super().on_batch_end(last_{o}=last_{o}[{{}}], **kwargs)' for o in ('output', 'target')}
 
@@ -47,19 +88,24 @@ class _Column(EpochAUROC, LearnerCallback):
         average:str='macro', # For K columns: 'macro', 'weighted' or 'micro', for multilabel also 'samples'
         multi_class:str='ovr', # One-vs-rest ('ovr') or one-vs-one ('ovo')
         max_fpr:float|None=None, # Standardised partial area up to this false positive rate, in (0, 1]
-        activation:str='auto', # What the loss applies to the outputs: 'softmax', 'sigmoid', 'identity'; 'auto' asks the loss function
-        axis:int|None=None, # Which axis of the outputs holds the classes; None compares shapes and asks the loss function
+        activation:str='auto', # What the loss applies to the outputs: 'softmax', 'sigmoid', 'identity'; 'auto' asks it
+        axis:int|None=None, # Axis of the outputs that holds the classes; None compares shapes and asks the loss
         ignore_index:int|None=None, # Label of rows to leave out, such as padding or void pixels
         thresholds=None, # Count in constant memory: 'bits' (alias 'logit'), how many from 0 to 1, or which; None: exact
-        ci:bool=False, # Add a column `name`_ci: half the width of the 95% confidence interval; for binary tasks, and only as a callback
+        ci:bool=False, # Add a column `name`_ci: half the width of the 95% interval; for binary tasks, as a callback
         name:str='auroc', # Name of the column, and of the Learner's attribute when used as a callback
     ):
         EpochAUROC.__init__(self, average, multi_class, max_fpr, activation, axis, ignore_index, thresholds, ci, name)
         if learn is None: return
-        if not hasattr(learn, 'callback_fns'): raise TypeError(f"AUROC's first argument is the Learner, got {learn!r}: pass options by name")
-        self._check_name(learn)
+        if not hasattr(learn, 'callback_fns'):
+            raise TypeError(f"AUROC's first argument is the Learner, got {learn!r}: pass options by name")
+        check_attribute(self, learn)
         if self._name in vars(learn): self._last = vars(learn)[self._name]._last  # one list, filled in place
         LearnerCallback.__init__(self, learn)
+
+    def _init_state(self):
+        super()._init_state()
+        self._last = [float('nan')]*2  # Value and half width of the last epoch
 
     def __getattr__(self, k): raise AttributeError(f'{type(self).__name__!r} object has no attribute {k!r}')
 
@@ -74,15 +120,11 @@ class _Column(EpochAUROC, LearnerCallback):
         "AUROC of the last epoch, a float; NaN where it is undefined"
         return self._last[0]
 
-    def _init_state(self):
-        super()._init_state()
-        self._last = [float('nan')]*2
-
     def get_state(self, minimal=True):
         "The options, which is all that `export` and `purge` keep"
-        return self._options()
+        return self.options()
 
-    def __getstate__(self): return self._options()
+    def __getstate__(self): return self.options()
     def __setstate__(self, options): EpochAUROC.__init__(self, **options)
 
     def __deepcopy__(self, memo):
@@ -93,87 +135,50 @@ class _Column(EpochAUROC, LearnerCallback):
         if learn is not None: res._learn = weakref.ref(learn)
         return res
 
-# %% ../nbs/13_fastai1.ipynb #6d483fe6
-class _OneOfSeveral(_Column):
-    "A column among those of a fit or of a validation"
-    _order,_aside,_lent = -11,False,False
-    _recorder,_columns = None,()
-
-    def _check_use(self, as_metric, caller):
-        "Raise `ValueError` for a language model, and where it could have no column"
-        if as_metric and self.ci:
-            raise ValueError('AUROC(ci=True) has two columns, but a metric has one: '
-                'pass it as callback_fns=partial(AUROC, ci=True), not as metrics=')
-        if self.learn is None and not as_metric:
-            raise ValueError('as a callback AUROC needs its Learner: callbacks=[AUROC(learn)], or callback_fns=AUROC')
-        check_not_language_model(self.learn or caller.get('learn', caller.get('self')))
-
-    def _stand_aside(self, as_metric):
-        "Leave the column to another of the same options that fastai calls first, if there is one"
-        handler,before = caller_locals('_call_and_update').get('self'),self._aside
-        called = (*handler.metrics, *handler.callbacks) if handler else (self,)
-        self._columns = [o for o in called if isinstance(o, _Column)]
-        first = next(o for o in [*self._columns, self] if o is self or self._is_twin(o))
-        self._aside = first is not self and not as_metric
-        if self._aside: self._last = first._last  # one list, filled in place
-        elif before: self._last = [*self._last]
-        if self._aside and first.learn is None: first._learn,first._lent = self._learn,True
-
     def on_train_begin(self=None, metrics=None, pbar=None, **kwargs):
         "Tell the Recorder the column's name; raises `ValueError` for a language model, and where no column is possible"
         if self is None:  # called as a function of the class
             raise TypeError('callbacks takes callbacks, not classes: callbacks=[AUROC(learn)], or callback_fns=AUROC')
         if self._lent: self._learn = None
-        self._warned,self._lent = False,False
-        caller,as_metric = caller_locals('fit', 'validate'),any(m is self for m in listify(metrics))
-        self._check_use(as_metric, caller)
-        self._stand_aside(as_metric)
-        if pbar is None or self._aside: return
-        recorder = getattr(self.learn or caller.get('learn'), 'recorder', None)
-        again = recorder is not None and recorder is self._recorder  # one instance, given twice
-        if not (as_metric or again): recorder.add_metric_names([self.name, f'{self.name}_ci'][:1+self.ci])
-        self._recorder = recorder
-
-    def on_epoch_begin(self, **kwargs):
-        "Warn, before the first epoch, of a name that another column has"
-        columns,recorder = self._columns,self._recorder
-        self._columns,self._recorder = (),None
-        if recorder is not None: self._warn_of_namesakes(recorder.names, columns)
-
-# %% ../nbs/13_fastai1.ipynb #132fa9e7
-class AUROC(_OneOfSeveral):
-    "AUROC of the whole validation set as a column of fastai 1's training table, exact and computed once an epoch; the options are those of fastai 2's"
-    _open,_outer = False,()
+        self._warned = self._lent = False
+        caller = caller_locals('fit', 'validate')
+        as_metric = any(m is self for m in listify(metrics))
+        _check_use(self, as_metric, caller)
+        _stand_aside(self, as_metric)
+        if pbar is not None and not self._aside: _add_names(self, as_metric, self.learn or caller.get('learn'))
 
     def on_epoch_begin(self, pbar=None, **kwargs):
         "Start an epoch; one that `validate` begins inside another puts that aside"
-        super().on_epoch_begin()
+        if self._recorder is not None: warn_of_namesakes(self, self._recorder.names, self._columns)
+        self._recorder,self._columns = None,()
         if self._aside: return
-        self._outer = [*self._outer, (self._scores, self._targets, self._buckets, self._logits, self._n, self._failure)] if self._open and pbar is None else []
-        if self._outer: self._buckets = None  # which is put aside, so it must not be counted on
-        loss_func = getattr(self.learn, 'loss_func', None)
-        self._loss_axis,self._loss_activation = getattr(loss_func, 'axis', None),loss_func and _activation_of(loss_func)
-        self._loss_ignores = infer_ignore_index(loss_func)
-        self._clear()
+        if self._open and pbar is None:
+            self._outer = [*self._outer, self._epoch]
+            self._epoch = self._new_epoch()
+        else:
+            self._outer = []
+            self.reset()
+        self._epoch.accumulator.hints = _hints_of(getattr(self.learn, 'loss_func', None))
         self._open = True
 
     def on_batch_end(self, last_output, last_target, train, n_epochs=None, **kwargs):
         "Keep the outputs and the targets of a validation batch, on its device; `get_preds` has no `n_epochs`"
-        if train or n_epochs is None or not self._open or self._failure: return
-        try: self._keep(last_output, last_target)
-        except Exception as e: self._fail(e)
+        if train or n_epochs is None or not self._open or self._epoch.failure: return
+        try: self.add(last_output, last_target)
+        except Exception as e: self._epoch.fail(e)
 
     def on_epoch_end(self, last_metrics, **kwargs):
         "Score the epoch, and hand the number to the Recorder"
         if not self._open: return
         validated = last_metrics[0] is not None
-        self._last[:] = self._result() if validated else [float('nan')]*2
-        self._clear()
+        score = self.score() if validated else EpochScore()
+        self._last[:] = score.value,score.half_width
         self._open = len(self._outer) > 0
-        if self._open: *self._outer,(self._scores,self._targets,self._buckets,self._logits,self._n,self._failure) = self._outer
+        if self._open: self._epoch = self._outer.pop()
+        else: self.reset()
         return add_metrics(last_metrics, self._last[:1+self.ci]) if validated else None
 
     def on_train_end(self, **kwargs):
         "Let go of the batches, also after an interrupt"
         self._open,self._outer = False,()
-        self._clear()
+        self.reset()

@@ -6,27 +6,37 @@ Docs: https://fastai-auroc.github.io/fastai_auroc/keys.html.md"""
 
 # %% auto #0
 __all__ = ['block_size', 'map_blocks', 'thread_map', 'aminmax', 'pack_keys', 'unpack_keys', 'sort_keys', 'count_keys',
-           'placements_cpu', 'count_column_cpu', 'count_columns_cpu', 'count_class_pairs_cpu', 'points_cpu',
-           'doubled_area', 'area_of_points']
+           'count_column_cpu', 'count_columns_cpu', 'count_class_pairs_cpu', 'points_cpu']
 
 # %% ../nbs/01_keys.ipynb #755759fe
-import numpy as np, torch, math, os, functools, collections
+import collections, functools, os, numpy as np, torch
 from concurrent.futures import ThreadPoolExecutor
 from torch import Tensor
 
 # %% ../nbs/01_keys.ipynb #f814a289
 block_size = 2**16  # Rows that are worked on at a time
 
-def map_blocks(f, n): return [f(slice(i, min(i+block_size, n))) for i in range(0, n, block_size)]
+def map_blocks(
+    f, # Function of a slice, which holds `block_size` rows or fewer
+    n:int, # How many rows there are
+) -> list: # What `f` returns for each block
+    "Apply a function to rows block by block"
+    return [f(slice(i, min(i+block_size, n))) for i in range(0, n, block_size)]
 
+# %% ../nbs/01_keys.ipynb #975c3295
 @functools.cache
 def _pool(threads, process): return ThreadPoolExecutor(threads)
 
-def thread_map(f, items, threads=1):
-    "`f` of each item, on this thread and `threads`-1 others of this process (not of one that it was forked from)"
-    items,todo,others = list(items),collections.deque(),[]
-    todo.extend(range(len(items)))
+def thread_map(
+    f, # Function of one item
+    items, # Items, any iterable
+    threads:int=1, # How many threads work, the calling one included
+) -> list: # What `f` returns for each item
+    "Apply a function to each item, on threads of this process (not of one that it was forked from)"
+    items = list(items)
     res = [None]*len(items)
+    todo = collections.deque(range(len(items)))
+    others = []
 
     def work():
         while True:
@@ -47,75 +57,93 @@ def aminmax(
     x:Tensor, # Numbers on the CPU, any shape, not empty
 ): # The least and the greatest of them, Python numbers
     "Range of a tensor on the CPU, found block by block"
-    a = (x.float() if x.dtype == torch.bfloat16 else x).numpy().reshape(-1)
+    if x.dtype == torch.bfloat16: x = x.float()
+    a = x.numpy().reshape(-1)
     low,high = zip(*map_blocks(lambda b: (a[b].min(), a[b].max()), len(a)))
     return min(low).item(),max(high).item()
 
-# %% ../nbs/01_keys.ipynb #dfcabaa7
-def _span(scores):
-    "Least and greatest score, the bits below those of the least magnitude that is not zero, and whether there are zeros"
-    bits,u = scores.view(f'u{scores.itemsize}'),np.dtype(f'u{scores.itemsize}').type
-    def block(b):
-        low,top = scores[b].min(),scores[b].max()
-        if not low <= 0: return low,top,int(low.view(u))-1,False
-        size = bits[b] & u(2**(8*scores.itemsize-1) - 1)
-        least = size.min()
-        if least: return low,top,int(least)-1,False
-        size -= u(1)
-        return low,top,int(size.min()),True
-    low,top,gap,zero = zip(*map_blocks(block, len(scores)))
-    return np.min(low),np.max(top),min(gap),any(zero)
+# %% ../nbs/01_keys.ipynb #80132d67
+@functools.cache
+def _integer_types(itemsize):
+    "Types of unsigned and of signed integers of so many bytes"
+    return np.dtype(f'u{itemsize}').type,np.dtype(f'i{itemsize}').type
 
+def _block_range(scores):
+    "Least and greatest score, the number of unused magnitudes next to zero, and whether there are zeros"
+    u,_ = _integer_types(scores.itemsize)
+    low = scores.min()
+    top = scores.max()
+    if not low <= 0: return low,top,int(low.view(u))-1,False
+    magnitude = scores.view(u) & u(np.iinfo(u).max >> 1)  # all bits but the sign
+    least = magnitude.min()
+    if least: return low,top,int(least)-1,False
+    magnitude -= u(1)  # zeros wrap around to the greatest integer, so that the minimum is that of the others
+    return low,top,int(magnitude.min()),True
+
+def _key_range(scores):
+    "The offset (None without negative scores) and whether there are zeros; None for NaN or too wide a range"
+    low,top,offset,zero = zip(*map_blocks(lambda b: _block_range(scores[b]), len(scores)))
+    low = np.min(low)
+    top = np.max(top)
+    offset = min(offset)
+    if np.isnan(top): return None
+    if low >= 0: return None,any(zero)
+    # Of all bits of a key one is for the sign and one for the label: wide-2 are left for the magnitude less the offset
+    wide = 8*scores.itemsize
+    u,_ = _integer_types(scores.itemsize)
+    return None if int(max(-low, top).view(u)) - offset >= 2**(wide-2) else (offset, any(zero))
+
+# %% ../nbs/01_keys.ipynb #dfcabaa7
 def pack_keys(
     scores, # Scores, float32 or float64 array, shape (n,), n > 0
     positive, # Labels as a bool array, or as numbers of which `high` is the positive one, shape (n,)
     high=1, # Which label is positive
-): # Unsigned integers in the order of scores, with the label as lowest bit, shape (n,), and the gap (None without negative scores); None for NaN or too wide a range
+): # Unsigned integers, shape (n,), and their offset (None without negative scores); None for NaN or too wide a range
     "Integers that sort by score first and label second, equal only if both are"
-    n,wide = len(scores),8*scores.itemsize
-    u,i = np.dtype(f'u{wide//8}').type,np.dtype(f'i{wide//8}').type
-    low,top,gap,zero = _span(scores)
-    if np.isnan(top): return None
-    if low >= 0: gap = 0
-    if low < 0 and int(max(-low, top).view(u)) - gap >= 2**(wide-2): return None
-    keys,one,skip = np.empty(n, u),u(1),u(2*gap)
-
+    found = _key_range(scores)
+    if found is None: return None
+    offset,zero = found
+    wide = 8*scores.itemsize
+    u,i = _integer_types(scores.itemsize)
+    skip = u(0 if offset is None else 2*offset)
+    keys = np.empty(len(scores), u)
     def fill(b):
-        bits,k = (scores[b] + scores.dtype.type(0) if zero else scores[b]).view(u),keys[b]
-        np.left_shift(bits, one, out=k)
+        s = scores[b] + scores.dtype.type(0) if zero else scores[b]  # minus zero plus zero is zero
+        bits = s.view(u)
+        k = keys[b]
+        np.left_shift(bits, u(1), out=k)  # the sign leaves at the top
         if zero: np.maximum(k, skip, out=k)
         k -= skip
         k |= positive[b] if positive.dtype == bool else positive[b] == high
-        if low < 0:
-            minus = bits.view(i) >> i(wide-1)
-            minus <<= i(1)
-            k ^= minus.view(u)
-            k ^= u(2**(wide-1))
-    map_blocks(fill, n)
-    return keys,gap if low < 0 else None
+        if offset is None: return
+        sign_mask = bits.view(i) >> i(wide-1)  # all ones for negative scores, else all zeros
+        sign_mask <<= i(1)  # but for the label's bit
+        k ^= sign_mask.view(u)
+        k ^= u(2**(wide-1))  # negative scores below the others
+    map_blocks(fill, len(scores))
+    return keys,offset
 
 # %% ../nbs/01_keys.ipynb #929471e5
 def unpack_keys(
     keys, # Keys of `pack_keys`, shape (n,)
-    gap, # Their gap
+    offset, # Their offset
 ): # The scores that they were made from, zeros without a sign, shape (n,)
     "Scores from keys"
     wide = 8*keys.itemsize
-    u,i = np.dtype(f'u{wide//8}').type,np.dtype(f'i{wide//8}').type
+    u,i = _integer_types(keys.itemsize)
     res = np.empty(len(keys), u)
-
     def fill(b):
         bits = res[b]
-        if gap is None: return np.right_shift(keys[b], u(1), out=bits)
+        if offset is None: return np.right_shift(keys[b], u(1), out=bits)
         np.bitwise_xor(keys[b], u(2**(wide-1)), out=bits)
-        minus = (bits.view(i) >> i(wide-1)).view(u)
-        bits ^= minus
+        sign_mask = (bits.view(i) >> i(wide-1)).view(u)
+        bits ^= sign_mask
         bits >>= u(1)
-        bits += (bits > 0) * u(gap)
-        minus <<= u(wide-1)
-        bits |= minus
+        bits += (bits > 0) * u(offset)
+        sign_mask <<= u(wide-1)  # the sign bit alone
+        bits |= sign_mask
     map_blocks(fill, len(keys))
-    return res.view(f'f{wide//8}')
+    return res.view(f'f{keys.itemsize}')
 
 # %% ../nbs/01_keys.ipynb #205361b4
 def sort_keys(
@@ -132,11 +160,10 @@ def sort_keys(
     return keys
 
 # %% ../nbs/01_keys.ipynb #d57f4ef5
-_ramp = np.arange(block_size, dtype=np.uint32)  # Positions within a block; they add up to less than 2**32
-
 def _run_lengths(keys, at, step):
     "How many keys equal to `keys[at]` there are from `at` on, in the direction of `step` (1 or -1)"
-    length,todo = np.ones(len(at), np.int64),np.arange(len(at))
+    length = np.ones(len(at), np.int64)
+    todo = np.arange(len(at))
     for i in range(1, 4 if len(at) > 1000 else 1):
         there = at[todo] + i*step
         inside = np.minimum(np.maximum(there, 0), len(keys)-1)
@@ -146,41 +173,41 @@ def _run_lengths(keys, at, step):
     length[todo] = ends - at[todo] if step > 0 else at[todo] + 1 - ends
     return length
 
+# %% ../nbs/01_keys.ipynb #c701eb85
+_positions = np.arange(block_size, dtype=np.uint32)  # Within a block
+
+def _count_block(keys, b):
+    "Positives of a block, the sum of their positions, ties of one pair, and where the negatives of longer ties end"
+    odd = (keys[b] & keys.dtype.type(1)).astype(np.uint32, copy=False)
+    p = int(np.add.reduce(odd, dtype=np.uint32))
+    # uint32 does not overflow: all positions of a block add up to 2**16 * (2**16 - 1) / 2 < 2**31
+    positions = p*b.start + int(np.einsum('i,i', odd, _positions[:len(odd)]))
+    k = keys[b.start:b.stop+1]  # with the first key of the next block
+    change = np.zeros(len(k)+1, keys.dtype)  # 0: same key as before, or unknown; 1: only the label differs
+    np.bitwise_xor(k[1:], k[:-1], out=change[1:-1])
+    ties = np.flatnonzero(change == 1) - 1
+    alone = (change[ties] != 0) & (change[ties+2] != 0)
+    return p,positions,int(np.count_nonzero(alone)),ties[~alone] + b.start
+
 def count_keys(
     keys, # Sorted keys of `pack_keys`, shape (n,)
-): # Twice the pairs won, and the number of positives; Python integers
+): # 2U and the number of positives; Python integers
     "Count pairs in sorted keys: a won pair counts two, a tied one counts one"
-    one = keys.dtype.type(1)
-    def block(b):
-        odd,k = (keys[b] & one).astype(np.uint32, copy=False),keys[b.start:b.stop+1]
-        p = int(np.add.reduce(odd, dtype=np.uint32))
-        change = np.zeros(len(k)+1, keys.dtype)  # 0 where keys are equal, 1 where only the label differs
-        np.bitwise_xor(k[1:], k[:-1], out=change[1:-1])
-        ties = np.flatnonzero(change == one) - 1
-        ties = ties[odd[ties] == 0]
-        alone = (change[ties] != 0) & (change[ties+2] != 0)
-        return p,p*b.start + int(np.einsum('i,i', odd, _ramp[:len(odd)])),int(np.count_nonzero(alone)),ties[~alone] + b.start
-    p,positions,alone,ties = zip(*map_blocks(block, len(keys)))
-    p,ties = sum(p),np.concatenate(ties)
-    tied = sum(alone) + sum(map_blocks(lambda b: int((_run_lengths(keys, ties[b], -1) * _run_lengths(keys, ties[b]+1, 1)).sum()), len(ties)))
+    p,positions,alone,ties = zip(*map_blocks(lambda b: _count_block(keys, b), len(keys)))
+    p = sum(p)
+    ties = np.concatenate(ties)
+    def tied_pairs(b): return int((_run_lengths(keys, ties[b], -1) * _run_lengths(keys, ties[b]+1, 1)).sum())
+    tied = sum(alone) + sum(map_blocks(tied_pairs, len(ties)))
     return 2*(sum(positions) - p*(p-1)//2) - tied,p
-
-# %% ../nbs/01_keys.ipynb #fad984fb
-def placements_cpu(
-    scores:Tensor, # Scores, shape (n,), on the CPU
-    positive:Tensor, # Which rows are positive, bool, shape (n,)
-) -> Tensor: # For each row 2·(positives above it) + (positives tied with it), shape (n,), int64; without meaning where scores are NaN
-    "`placements` of one column on the CPU"
-    s = (scores.float() if scores.dtype == torch.bfloat16 else scores).numpy()
-    wanted = np.sort(s[positive.numpy()])
-    return torch.from_numpy(2*len(wanted) - wanted.searchsorted(s) - wanted.searchsorted(s, 'right'))
 
 # %% ../nbs/01_keys.ipynb #911f5bec
 def _count_half(scores, positive):
     "As `count_keys`, for float16 or bfloat16 tensors; None for NaN"
     bins = torch.zeros(2**17, dtype=torch.long, device='cpu')
-    for s,p in zip(scores.view(torch.int16).split(2**20), positive.split(2**20)): bins += torch.bincount(s.int().mul_(2).add_(p).add_(2**16), minlength=2**17)
-    bins = bins.view(-1, 2).roll(2**15, 0)
+    for s,p in zip(scores.view(torch.int16).split(2**20), positive.split(2**20)):
+        key = s.int().mul_(2).add_(p).add_(2**16)  # the bits are signed, so at least -2**15
+        bins += torch.bincount(key, minlength=2**17)
+    bins = bins.view(-1, 2).roll(2**15, 0)  # the row is now the bits without a sign
     bins[0] += bins[2**15]
     bins[2**15] = 0  # minus zero is zero
     values = torch.arange(2**16, dtype=torch.int32, device='cpu').to(torch.int16).view(scores.dtype).double()
@@ -189,95 +216,107 @@ def _count_half(scores, positive):
     return int((p*(2*n.cumsum(0) - n)).sum()),int(p.sum())
 
 # %% ../nbs/01_keys.ipynb #20869be4
+_with_keys = torch.float16, torch.bfloat16, torch.float32, torch.float64
+_within_float64 = torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32
+
 def _as_float(scores):
     "A CPU tensor with the same order in a dtype that has keys; None if there is none"
-    if scores.dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64): return scores.contiguous()
-    return scores.double() if scores.dtype in (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32) else None
+    if scores.dtype in _with_keys: return scores.contiguous()
+    return scores.double() if scores.dtype in _within_float64 else None
+
+def _as_array(scores):
+    "Scores on the CPU as a float32 or float64 array; None if they have no keys"
+    scores = _as_float(scores)
+    if scores is None: return None
+    return (scores.float() if scores.itemsize == 2 else scores).numpy()
 
 def count_column_cpu(
     scores:Tensor, # Scores, shape (n,), on the CPU
     positive:Tensor, # Which rows are positive, bool, or labels of which `high` is the positive one, shape (n,)
     high=1, # Which label is positive
     threads:int=1, # How many threads to sort on
-): # Twice the pairs won, and the number of positives; None where scores are NaN or do not fit into keys
+): # 2U and the number of positives; None where scores are NaN or do not fit into keys
     "Count the pairs of one column on the CPU"
     scores = _as_float(scores)
     if scores is None: return None
     if not len(scores): return 0,0
-    if scores.itemsize == 2 and len(scores) < 2**16: scores = scores.float()
-    if scores.itemsize == 2: return _count_half(scores, positive if positive.dtype == torch.bool else positive == high)
-    packed = pack_keys(scores.numpy(), positive.numpy(), high)
+    if scores.itemsize == 2 and len(scores) >= 2**16:
+        positive = positive if positive.dtype == torch.bool else positive == high
+        return _count_half(scores, positive)
+    packed = pack_keys(_as_array(scores), positive.numpy(), high)
     return packed and count_keys(sort_keys(packed[0], threads))
 
 # %% ../nbs/01_keys.ipynb #791ec717
-def _columns_of(matrix, which):
-    "Columns `which` of a matrix as rows of a contiguous one, copied in tiles"
+def _copy_columns(matrix, which):
+    "Columns `which`, a range, of a matrix as rows of a contiguous one, copied in tiles of 1,024 rows"
     res = np.empty((len(which), len(matrix)), matrix.dtype)
     for i in range(0, len(matrix), 1024): res[:,i:i+1024] = matrix[i:i+1024,which.start:which.stop].T
     return res
 
-def _by_columns(f, matrix, threads):
+def _map_columns(f, matrix, threads):
     "`f(column number, column)` for each column of a matrix, which it may write to"
     n,k = matrix.shape
-    def tile(which): return [f(c, column) for c,column in zip(which, _columns_of(matrix, which))]
+    def tile(which): return [f(c, column) for c,column in zip(which, _copy_columns(matrix, which))]
     tiles = [range(i, min(i+16, k)) for i in range(0, k, 16)]
     return [o for res in thread_map(tile, tiles, threads if n*k > 2**20 else 1) for o in res]
 
 # %% ../nbs/01_keys.ipynb #3a61db19
 def _count_rare(column, wanted):
-    "Twice the pairs that the values `wanted`, which are among those of `column`, win; None for NaN. Sorts `column` in place"
+    "2U of the values `wanted`, some of those of `column`, which is sorted in place; None for NaN"
     column.sort()
     if np.isnan(column[-1]): return None
     wanted.sort()
-    return int(np.searchsorted(column, wanted).sum() + np.searchsorted(column, wanted, 'right').sum()) - len(wanted)**2
+    left = int(column.searchsorted(wanted).sum())
+    right = int(column.searchsorted(wanted, 'right').sum())
+    return left + right - len(wanted)**2
 
 # %% ../nbs/01_keys.ipynb #ba446d4d
-def _matrix_of(scores):
-    "Scores of a tensor on the CPU with one row a row, float32 or float64; None if they have no keys"
-    scores = _as_float(scores)
-    return None if scores is None else (scores.float() if scores.itemsize == 2 else scores).numpy()
+def _count_label_columns(matrix, labels, high, threads):
+    "`count_keys` of each column, for labels in columns; None where scores do not fit into keys"
+    packed = pack_keys(matrix.reshape(-1), labels.reshape(-1), high)
+    if packed is None: return None
+    return _map_columns(lambda c, keys: count_keys(sort_keys(keys)), packed[0].reshape(matrix.shape), threads)
 
-def _rows_by_class(labels, k):
-    "The numbers of the rows of each class"
-    if k < 2**15: labels = labels.astype(np.int16)  # NumPy sorts these by counting
-    return np.split(labels.argsort(kind='stable'), np.searchsorted(np.sort(labels), range(1, k)))
+def _count_class_columns(matrix, labels, threads):
+    "`count_keys` of each column, for class numbers; (None, 0) where a column does not fit into keys"
+    n,k = matrix.shape
+    y = labels.numpy()
+    if k < 2**15: y = y.astype(np.int16)  # NumPy sorts these by counting
+    rows = np.split(y.argsort(kind='stable'), np.searchsorted(np.sort(y), range(1, k)))  # of each class
+    def count(c, column):
+        if len(rows[c])*32 < n: return _count_rare(column, column[rows[c]]),len(rows[c])
+        return count_column_cpu(torch.from_numpy(column), labels, c) or (None, 0)
+    return _map_columns(count, matrix, threads)
 
+# %% ../nbs/01_keys.ipynb #7c31574b
 def count_columns_cpu(
     scores:Tensor, # Scores, shape (n, K), on the CPU, n > 0
     labels:Tensor, # Class numbers, shape (n,), or labels of which `high` is the positive one, shape (n, K)
     high=1, # Which label is positive, for labels of shape (n, K)
     threads:int=1, # How many threads to use
-): # Twice the pairs won and the number of positives, each a list of K; None where scores are NaN or do not fit into keys
+): # 2U and the number of positives, each a list of K; None where scores are NaN or do not fit into keys
     "Count the pairs of each column against the rest on the CPU"
-    matrix,y = _matrix_of(scores),labels.numpy()
+    matrix = _as_array(scores)
     if matrix is None: return None
-    n,k = matrix.shape
-    if y.ndim > 1:
-        packed = pack_keys(matrix.reshape(-1), y.reshape(-1), high)
-        if packed is None: return None
-        res = _by_columns(lambda c, keys: count_keys(sort_keys(keys)), packed[0].reshape(n, k), threads)
-    else:
-        rows = _rows_by_class(y, k)
-        def one(c, column):
-            if len(rows[c])*32 < n: return _count_rare(column, column[rows[c]]),len(rows[c])
-            return count_column_cpu(torch.from_numpy(column), labels, c) or (None, 0)
-        res = _by_columns(one, matrix, threads)
-    return None if any(won is None for won,_ in res) else tuple(map(list, zip(*res)))
+    if labels.ndim > 1: res = _count_label_columns(matrix, labels.numpy(), high, threads)
+    else: res = _count_class_columns(matrix, labels, threads)
+    if res is None or any(doubled_u is None for doubled_u,_ in res): return None
+    return tuple(map(list, zip(*res)))
 
 # %% ../nbs/01_keys.ipynb #7d7be0a8
-def _turn(bits):
+def _ordered_bits(bits):
     "Signed integers in the order of float32 numbers with these bits; and back"
     return bits ^ ((bits >> np.int32(31)) & np.int32(2**31-1))
 
 def _ascending(scores):
     "Signed integers in the order of float32 scores, equal ones for zeros of either sign"
-    return _turn((scores + np.float32(0)).view(np.int32))
+    return _ordered_bits((scores + np.float32(0)).view(np.int32))
 
 def _changes(keys):
     "Where sorted 64-bit keys differ from the next one in their upper half"
     return (keys[1:] ^ keys[:-1]).view(np.uint64) >= np.uint64(2**32)
 
-# %% ../nbs/01_keys.ipynb #1df5fe3b
+# %% ../nbs/01_keys.ipynb #1d4242e2
 def _order_by_score(column, labels):
     "Labels in ascending order of the scores, and where a row ties with the one before"
     if column.dtype == np.float32:
@@ -290,16 +329,22 @@ def _order_by_score(column, labels):
     column = column[order]
     return labels[order],np.append(False, column[1:] == column[:-1])
 
+# %% ../nbs/01_keys.ipynb #1df5fe3b
+def _correct_ties(beaten_by, tied, at):
+    "Count rows `at` within a run of ties once for each row of it; `tied` tells which rows tie with the one before"
+    ahead = np.append(tied[1:], False)
+    start = np.flatnonzero(ahead & ~tied)
+    end = np.flatnonzero(tied & ~ahead) + 1
+    beaten_by[ahead | tied] = np.repeat(2.*len(at) - at.searchsorted(start) - at.searchsorted(end), end-start)
+
 def _wins_by_class(column, labels, c, k):
-    "Twice the pairs that rows of class `c` win against rows of each class"
+    "2U of class `c` against each class"
     ordered,tied = _order_by_score(column, labels)
     at = np.flatnonzero(ordered == c)
-    beaten_by = np.repeat(2.*np.arange(len(at), -1, -1), np.diff(at, prepend=-1, append=len(labels)-1))
-    if tied.any():
-        ahead = np.append(tied[1:], False)
-        start,end = np.flatnonzero(ahead & ~tied),np.flatnonzero(tied & ~ahead) + 1
-        beaten_by[ahead | tied] = np.repeat(2.*len(at) - at.searchsorted(start) - at.searchsorted(end), end-start)
-    res = np.bincount(ordered, weights=beaten_by, minlength=k).astype(np.int64)
+    stretches = np.diff(at, prepend=-1, append=len(labels)-1)
+    beaten_by = np.repeat(2.*np.arange(len(at), -1, -1), stretches)
+    if tied.any(): _correct_ties(beaten_by, tied, at)
+    res = np.bincount(ordered, weights=beaten_by, minlength=k).astype(np.int64)  # sums in float64, exact below 2**53
     res[c] = len(at)**2  # its own rows among themselves, each of which ties with itself
     return res
 
@@ -307,123 +352,97 @@ def count_class_pairs_cpu(
     scores:Tensor, # Scores, shape (n, K), on the CPU, n > 0
     labels:Tensor, # Class numbers, shape (n,)
     threads:int=1, # How many threads to use
-): # Entry (c, j): twice the pairs that class c wins against class j in column c, int64 tensor, shape (K, K); None for NaN
+): # Entry (c, j): 2U of class c against class j in column c, int64 tensor, shape (K, K); None for NaN
     "Count the pairs of each two classes on the CPU"
-    matrix,y = _matrix_of(scores),labels.long().numpy()
+    matrix = _as_array(scores)
     if matrix is None or np.isnan(np.min(map_blocks(lambda b: matrix[b].min(), len(matrix)))): return None
+    y = labels.long().numpy()
     k = matrix.shape[1]
-    return torch.from_numpy(np.stack(_by_columns(lambda c, column: _wins_by_class(column, y, c, k), matrix, threads)))
+    res = _map_columns(lambda c, column: _wins_by_class(column, y, c, k), matrix, threads)
+    return torch.from_numpy(np.stack(res))
 
 # %% ../nbs/01_keys.ipynb #ed348a71
-def _runs_end(changes, n): return np.flatnonzero(np.append(np.concatenate(map_blocks(lambda b: changes(slice(b.start, b.stop+1)), n)), True))
+def _run_ends(changes, n):
+    "Where runs of ties end, in ascending order; `changes(b)` tells which rows of a slice differ from the next one"
+    return np.flatnonzero(np.append(np.concatenate(map_blocks(lambda b: changes(slice(b.start, b.stop+1)), n)), True))
 
-def _keep(x, which):
+def _descending32(scores):
+    "`_descending` of float32 scores"
+    n = len(scores)
+    keys = np.empty(n, np.int64)
+    ordered = np.empty(n, np.int32)
+    def fill(b):
+        keys[b] = ~_ascending(scores[b])
+        keys[b] <<= 32
+        keys[b] |= np.arange(b.start, b.stop)
+
+    def read(b):
+        ordered[b] = keys[b] >> 32
+        ordered[b] = _ordered_bits(~ordered[b])
+        keys[b] &= 2**32-1
+    map_blocks(fill, n)
+    keys.sort()
+    ends = _run_ends(lambda b: _changes(keys[b]), n)
+    map_blocks(read, n)
+    return keys,ordered.view(np.float32),ends
+
+def _descending(scores):
+    "The order of scores from the greatest down, ties in the order of rows; the scores in it; where runs of ties end"
+    if scores.dtype == np.float32: return _descending32(scores)
+    order = (-scores).argsort(kind='stable')
+    ordered = scores[order]
+    return order,ordered,_run_ends(lambda b: ordered[b][1:] != ordered[b][:-1], len(scores))
+
+# %% ../nbs/01_keys.ipynb #5ace7145
+def _take(x, which):
     "`x[which]`, for ascending positions `which`, in the memory of `x`"
     if len(which) == len(x): return x
     map_blocks(lambda b: np.copyto(x[b], x[which[b]]), len(which))
     return x[:len(which)]
 
-def _descending(scores):
-    "The order of float32 or float64 scores from the greatest down, ties in the order of rows, the scores in it, and where runs of ties end"
-    n = len(scores)
-    if scores.dtype == np.float64:
-        order = (-scores).argsort(kind='stable')
-        ordered = scores[order]
-        return order,ordered,_runs_end(lambda b: ordered[b][1:] != ordered[b][:-1], n)
-    keys,ordered = np.empty(n, np.int64),np.empty(n, np.int32)
-    def fill(b):
-        keys[b] = ~_ascending(scores[b])
-        keys[b] <<= 32
-        keys[b] |= np.arange(b.start, b.stop)
-    def read(b):
-        ordered[b] = keys[b] >> 32
-        ordered[b] = _turn(~ordered[b])
-        keys[b] &= 2**32-1
-    map_blocks(fill, n)
-    keys.sort()
-    last = _runs_end(lambda b: _changes(keys[b]), n)
-    map_blocks(read, n)
-    return keys,ordered.view(np.float32),last
-
-# %% ../nbs/01_keys.ipynb #5ace7145
 def _weighted_points(scores, positive, weight):
     "As `points_cpu`, for arrays of which `positive` is bool; None for NaN"
     if np.isnan(np.min(map_blocks(lambda b: scores[b].min(), len(scores)))): return None
     if not weight.all(): scores,positive,weight = (x[weight != 0] for x in (scores, positive, weight))
     n = len(scores)
     if not n: return scores,weight,weight
-    (order,ordered,last),(tps,fps) = _descending(scores),np.empty((2, n))
+    order,ordered,ends = _descending(scores)
+    sums = np.empty((2, n))  # one large array is faster to get than two
+    tps = sums[0]
+    fps = sums[1]
     def fill(b):
         fps[b] = weight[order[b]]
         np.multiply(fps[b], positive[order[b]], out=tps[b])
         fps[b] -= tps[b]
     map_blocks(fill, n)
     for o in (tps, fps): np.cumsum(o, out=o)
-    return tuple(_keep(o, last) for o in (ordered, tps, fps))
+    return tuple(_take(o, ends) for o in (ordered, tps, fps))
 
 # %% ../nbs/01_keys.ipynb #3ccde3f0
+def _key_points(keys, offset, threads):
+    "`points_cpu` from keys, which are sorted in place"
+    n = len(keys)
+    np.invert(keys, out=keys)
+    sort_keys(keys, threads)
+    np.invert(keys, out=keys)  # now in descending order
+    tps = np.empty(n, np.int32)
+    map_blocks(lambda b: np.bitwise_and(keys[b], keys.dtype.type(1), out=tps[b], casting='unsafe'), n)
+    np.cumsum(tps, out=tps)
+    ends = _run_ends(lambda b: (keys[b][1:] ^ keys[b][:-1]) > 1, n)
+    tps = _take(tps, ends)
+    return unpack_keys(_take(keys, ends), offset),tps,(ends+1).astype(np.int32) - tps
+
 def points_cpu(
     scores:Tensor, # Scores, shape (n,), on the CPU, n > 0
     positive:Tensor, # Which rows are positive, bool, or labels of which `high` is the positive one, shape (n,)
     high=1, # Which label is positive
-    weight:Tensor|None=None, # Weight of each row, float64, shape (n,)
+    weight:Tensor|None=None, # Weight of each row, float64, shape (n,); rows without weight are left out
     threads:int=1, # How many threads to sort on
-): # Distinct scores in descending order, and the positives and the negatives from the first down to each, arrays; None where scores are NaN or do not fit into keys
-    "Points of the ROC curve, not yet divided by the number of positives and negatives; rows without weight are left out"
-    s,y,n = _matrix_of(scores),positive.numpy(),len(scores)
-    if s is None or n >= 2**31: return None
+): # Distinct scores, descending; positives and negatives down to each, arrays; None for NaN or scores that have no keys
+    "Points of the ROC curve, not yet divided by the number of positives and negatives"
+    s = _as_array(scores)
+    y = positive.numpy()
+    if s is None or len(s) >= 2**31: return None  # counts are int32
     if weight is not None: return _weighted_points(s, y if y.dtype == bool else y == high, weight.numpy())
     packed = pack_keys(s, y, high)
-    if packed is None: return None
-    (keys,gap),tps = packed,np.empty(n, np.int32)
-    np.invert(keys, out=keys)
-    sort_keys(keys, threads)
-    np.invert(keys, out=keys)  # now in descending order
-    map_blocks(lambda b: np.bitwise_and(keys[b], keys.dtype.type(1), out=tps[b], casting='unsafe'), n)
-    np.cumsum(tps, out=tps)
-    last = _runs_end(lambda b: (keys[b][1:] ^ keys[b][:-1]) > 1, n)
-    keys,tps = _keep(keys, last),_keep(tps, last)
-    return unpack_keys(keys, gap),tps,(last+1).astype(np.int32) - tps
-
-# %% ../nbs/01_keys.ipynb #a2b71ddf
-def doubled_area(
-    tps, # Positives, or their weight, down to each distinct score, shape (m,)
-    fps, # Negatives, or their weight, down to each distinct score, shape (m,)
-    most:float|None=None, # Up to which of `fps`; None: all
-) -> float: # Twice the area, in pairs; an int for integers without `most`
-    "Twice the area under points of a curve, from (0, 0) on"
-    if most is not None:
-        i = int(np.searchsorted(fps, most, 'right'))
-        tps,fps = np.append(tps[:i], np.interp(most, np.append(0, fps), np.append(0, tps))),np.append(fps[:i], most)
-    kind = np.int64 if fps.dtype.kind == 'i' else np.float64
-    def block(b):
-        x,y = (np.append(0 if b.start == 0 else o[b.start-1], o[b]).astype(kind) for o in (fps, tps))
-        return ((x[1:]-x[:-1]) * (y[1:]+y[:-1])).sum().item()
-    return sum(map_blocks(block, len(fps)))
-
-# %% ../nbs/01_keys.ipynb #8b1b61e3
-def _unit(x):
-    "Running weights as float64; those whose products may leave its range scaled by a power of two"
-    exponent = math.frexp(x[-1])[1]
-    return x if abs(exponent) < 400 else np.ldexp(x, -exponent)
-
-def area_of_points(
-    tps, # Positives, or their weight, down to each distinct score, shape (m,), the last one above 0
-    fps, # Negatives, or their weight, down to each distinct score, shape (m,), the last one above 0
-    max_fpr:float=1., # Up to which false positive rate, in (0, 1]
-) -> float: # Area under the curve from 0 to `max_fpr`, between 0 and `max_fpr`; exactly `max_fpr` for a perfect ranking
-    "`partial_area` of points of a curve on the CPU"
-    tps,fps = _unit(tps),_unit(fps)
-    p,cap = float(tps[-1]),max_fpr*float(fps[-1])
-    i = int(np.searchsorted(fps, cap, 'right'))
-    if i < len(fps):
-        x0,y0 = (float(fps[i-1]), float(tps[i-1])) if i else (0., 0.)
-        x1,y1 = float(fps[i]),float(tps[i])
-        tps,fps = np.append(tps[:i], min(y0 + (y1-y0)*((cap-x0)/(x1-x0)), y1)),np.append(fps[:i], cap)
-    def block(b):
-        x,y = (np.append(0. if b.start == 0 else o[b.start-1], o[b]) for o in (fps, tps))
-        width = x[1:]-x[:-1]
-        lack = p-y
-        return (width*(y[1:]+y[:-1])).sum(),(width*(lack[1:]+lack[:-1])).sum()
-    under,above = map(sum, zip(*map_blocks(block, len(fps))))
-    return float(max_fpr*(under/(under+above)))
+    return None if packed is None else _key_points(packed[0], packed[1], threads)

@@ -9,88 +9,19 @@ __all__ = ['AUROC']
 
 # %% ../nbs/12_metric.ipynb #c368359f
 import torch
-from functools import partial
 from weakref import ref
-from fastcore.basics import patch
 from fastai.callback.core import Callback
 from fastai.learner import Metric, Recorder
 from fastai.torch_core import find_bs
-from .scores import infer_activation
-from .epoch import caller_locals, check_not_language_model, EpochAUROC, infer_ignore_index, one_tensor
-from .epoch import unwrap
-
-# %% ../nbs/12_metric.ipynb #fb0613bb
-def _activation_of(loss_func):
-    "'softmax' or 'identity', as the activation of `loss_func` asks for; None if it has none"
-    while isinstance(loss_func, partial): loss_func = loss_func.func
-    return infer_activation(getattr(loss_func, 'activation', None))
-
-# %% ../nbs/12_metric.ipynb #bd07f8a9
-class _CheckMetric(Callback):
-    "Raises before the first epoch what `metric` has against a Learner; where names are read fastcore swallows errors"
-    def __init__(self, metric): self.metric = metric
-
-    @classmethod
-    def add_to(cls, learn, metric):
-        "Add one to `learn` if `metric` has something against it"
-        if any(isinstance(cb, cls) and cb.metric is metric for cb in learn.cbs): return
-        try: metric._check_use(learn)
-        except ValueError: learn.add_cb(cls(metric))
-
-    def before_epoch(self):
-        "Leave the Learner, and raise `ValueError`"
-        learn = self.learn
-        learn.remove_cb(self)
-        if any(m is self.metric for m in learn.metrics): self.metric._check_use(learn)
-
-class AUROC(EpochAUROC, Metric, Callback):
-    """AUROC of the whole validation set as a column of the training table, exact and computed once an epoch
-
-    Pass it as `cbs=AUROC()`, `metrics=AUROC()` or `callback_fns=AUROC`; after an epoch its number is in `value` and in the Recorder.
-    What is undefined is NaN, with one warning a fit: scikit-learn's `UndefinedMetricWarning`, a `UserWarning`.
-    Raises `ValueError` for options that do not go together, and for language models."""
-    order,_learn,_second,_twin = Recorder.order - .5,None,False,None
-    _joined:tuple|list = ()
-    _stateattrs = '_scores','_targets','_buckets','_logits','_n','_shared','_seen','_failure','_scored','_fit','_warned'
-    _choose = dict(outputs='choose one in a callback, with def after_loss(self): self.learn.pred = self.pred[{}]',
-        targets='choose one in a callback, with def after_loss(self): self.learn.yb = (self.y[{}],)')
-
-    def _init_state(self):
-        "Start anew, also after unpickling"
-        self._seen,self._fit = [],None
-        super()._init_state()
-
-    def _check_use(self, learn):
-        "Raise `ValueError` for a language model, but not for its predictions, and for a plain metric with two columns"
-        if not hasattr(learn, 'gather_preds'): check_not_language_model(learn)
-        if self.ci and self._learn is None:
-            raise ValueError('AUROC(ci=True) has two columns, but a metric has one: pass it as cbs= or callback_fns=, not as metrics=')
-
-    def reset(self):
-        "Forget all batches"
-        self._clear()
-
-    @property
-    def name(self):
-        "Name of the column; a Recorder that asks for it tells which Learner a plain metric belongs to"
-        recorder = caller_locals('before_fit').get('self')
-        if self._learn is None and isinstance(recorder, Recorder): _CheckMetric.add_to(recorder.learn, self)
-        return f'{self._name}_again' if self._second else self._name
-
-    def _result(self, partial=False):
-        "The value and half the width of its interval; in the middle of a batch those of the rows so far"
-        if self._twin is not None: return self._twin._result(partial)
-        return super()._result(partial or caller_locals('_with_events').get('event_type') == 'batch')
-
-    @property
-    def value(self) -> float:
-        "AUROC of all rows since `reset`, a float; NaN where it is undefined"
-        return self._result()[0]
+from .accumulators import EpochScore
+from .epoch import are_twins, caller_locals, check_attribute, check_not_language_model, EpochAUROC
+from .epoch import loss_hints, one_tensor, unwrap, warn_of_namesakes
 
 # %% ../nbs/12_metric.ipynb #a7afe6e8
 def _is_leftover(learn, seen):
     "Whether `learn.pred` belongs to an earlier batch, since this one was cancelled; `seen` is updated"
-    pred,loss_grad = unwrap(getattr(learn, 'pred', None)),getattr(learn, 'loss_grad', None)
+    pred = unwrap(getattr(learn, 'pred', None))
+    loss_grad = getattr(learn, 'loss_grad', None)
     if pred is None: return True
     same = len(seen) > 0 and seen[0]() is pred and seen[1]() is loss_grad
     try: seen[:] = ref(pred),ref(loss_grad)
@@ -100,39 +31,57 @@ def _is_leftover(learn, seen):
 
 # %% ../nbs/12_metric.ipynb #fb6d0df0
 def _without_padding(x, dl, items):
-    "Of a batch of so many items of a `DistributedDL` the rows of those that are not repeated to fill up its last rounds"
+    "Rows of a batch of a `DistributedDL`, made of `items`, without those that fill up its last rounds"
     share = dl.n_padded//dl.world_size
-    return x[:max(0, dl.n - dl.rank*share - (dl.i-items))*(len(x)//items)]
+    start = dl.rank*share + dl.i - items  # of this batch, in the padded set
+    return x[:max(0, dl.n - start)*(len(x)//items)]
 
-@patch
-def _begin(self:AUROC, learn):
-    "What needs to be known once a validation: which fit this is, and what the loss function says"
-    loss_func,recorder = getattr(learn, 'loss_func', None),getattr(learn, 'recorder', None)
-    fit,metrics = getattr(recorder, 'values', None),getattr(learn, 'metrics', ())
-    if fit is None or fit is not self._fit:
-        self._fit,self._warned = fit,False
+def _own_rows(learn, choose):
+    "Outputs and targets of a batch of a `DistributedDL`, without those that fill up its last rounds"
+    items = find_bs(learn.xb)
+    pred = one_tensor(learn.pred, 'outputs', choose['outputs'])
+    y = one_tensor(learn.y, 'targets', choose['targets'])
+    return _without_padding(pred, learn.dl, items),_without_padding(y, learn.dl, items)
+
+# %% ../nbs/12_metric.ipynb #5abc7e34
+def _begin(column, learn):
+    "What a column needs to know once a validation"
+    recorder = getattr(learn, 'recorder', None)
+    metrics = getattr(learn, 'metrics', ())
+    fit = getattr(recorder, 'values', None)
+    if fit is None or fit is not column._fit:
+        column._fit = fit
+        column._warned = False
         table = getattr(recorder, 'metric_names', None) or [m.name for m in metrics]
-        self._warn_of_namesakes(table, [m for m in metrics if isinstance(m, EpochAUROC)])
-    if hasattr(learn, 'gather_preds'): self._warned = True
-    self._loss_axis,self._loss_activation = getattr(loss_func, 'axis', None),_activation_of(loss_func)
-    self._loss_ignores = infer_ignore_index(loss_func)
+        warn_of_namesakes(column, table, [m for m in metrics if isinstance(m, EpochAUROC)])
+    if hasattr(learn, 'gather_preds'): column._warned = True
+    column._epoch.accumulator.hints = loss_hints(getattr(learn, 'loss_func', None))
     check_not_language_model(learn)
 
-@patch
-def accumulate(self:AUROC, learn):
-    "Keep the outputs and the targets of a batch, on its device"
-    spread = type(getattr(learn, 'dl', None)).__name__ == 'DistributedDL'
-    if spread: self._shared += 1
-    if self._failure or _is_leftover(learn, self._seen): return
-    try:
-        if not self._n: self._begin(learn)
-        pred,y = learn.pred,learn.y
-        if spread:
-            items = find_bs(learn.xb)
-            pred = _without_padding(one_tensor(pred, 'outputs', self._choose['outputs']), learn.dl, items)
-            y = _without_padding(one_tensor(y, 'targets', self._choose['targets']), learn.dl, items)
-        if not spread or len(y): self._keep(pred, y)
-    except Exception as e: self._fail(e)
+# %% ../nbs/12_metric.ipynb #bd07f8a9
+def _check_learner(column, learn):
+    "Raise `ValueError` for a language model, but not for its predictions, and for a plain metric with two columns"
+    if not hasattr(learn, 'gather_preds'): check_not_language_model(learn)
+    if column.ci and column._learn is None:
+        raise ValueError('AUROC(ci=True) has two columns, but a metric has one: '
+            'pass it as cbs= or callback_fns=, not as metrics=')
+
+class _CheckMetric(Callback):
+    "Raises before the first epoch what `metric` has against a Learner"
+    def __init__(self, metric): self.metric = metric
+
+    @classmethod
+    def add_to(cls, learn, metric):
+        "Add one to `learn` if `metric` has something against it"
+        if any(isinstance(cb, cls) and cb.metric is metric for cb in learn.cbs): return
+        try: _check_learner(metric, learn)
+        except ValueError: learn.add_cb(cls(metric))
+
+    def before_epoch(self):
+        "Leave the Learner, and raise `ValueError`"
+        learn = self.learn
+        learn.remove_cb(self)
+        if any(m is self.metric for m in learn.metrics): _check_learner(self.metric, learn)
 
 # %% ../nbs/12_metric.ipynb #a7d1fc9f
 class _HalfWidth(Metric):
@@ -143,60 +92,115 @@ class _HalfWidth(Metric):
     def name(self): return f'{self.auroc.name}_ci'
 
     @property
-    def value(self): return self.auroc._result()[1]
+    def value(self): return self.auroc.score().half_width
 
-# %% ../nbs/12_metric.ipynb #54b9856f
-@patch
-def before_fit(self:AUROC):
-    "Join the metrics of the Learner, before the Recorder writes down their names, unless the same column is there"
-    self._check_use(self.learn)
-    metrics = self.learn.metrics
-    if self._second and not any(self._is_twin(o) for o in self.learn.cbs): self._rename(False)
-    self._twin = None if any(m is self for m in metrics) else next((m for m in metrics if self._is_twin(m)), None)
-    if self._twin is not None or any(m is self for m in metrics): return
-    self._joined = [self, _HalfWidth(self)] if self.ci else [self]
-    self.learn.metrics = [*metrics, *self._joined]
-
-@patch
-def before_validate(self:AUROC):
-    "Note what training left behind, lest a cancelled first batch show it as its own"
-    _is_leftover(self.learn, (self._twin or self)._seen)
-
-@patch
-def after_fit(self:AUROC):
-    "Leave the metrics of the Learner, if joined"
-    if self._joined: self.learn.metrics = [m for m in self.learn.metrics if all(m is not o for o in self._joined)]
-    self._joined = ()
-
-# %% ../nbs/12_metric.ipynb #f96a3df2
-@patch
-def _rename(self:AUROC, second):
+def _rename(column, second):
     "Be the Learner's first column of these options, which has the name, or its second"
-    if vars(self.learn).get(self.name) is self: delattr(self.learn, self.name)
-    self._second = second
-    setattr(self.learn, self.name, self)
+    learn = column.learn
+    if vars(learn).get(column.name) is column: delattr(learn, column.name)
+    column._second = second
+    setattr(learn, column.name, column)
+
+def _join(column, learn):
+    "Be among the metrics of a Learner, or have the value of a metric of the same options"
+    metrics = learn.metrics
+    is_metric = any(m is column for m in metrics)
+    if column._second and not any(are_twins(column, o) for o in learn.cbs): _rename(column, False)
+    column._twin = None if is_metric else next((m for m in metrics if are_twins(column, m)), None)
+    if is_metric or column._twin is not None: return
+    column._joined = [column, _HalfWidth(column)] if column.ci else [column]
+    learn.metrics = [*metrics, *column._joined]
 
 # %% ../nbs/12_metric.ipynb #96f6e9ad
-def _get_learn(self): return self._learn
+def _arrive(column, learn):
+    "Belong to a Learner, as its first or second column of these options"
+    check_attribute(column, learn)
+    firsts = [o for o in getattr(learn, 'cbs', ()) if are_twins(column, o) and not o._second]
+    column._second = len(firsts) > 0 and all(m is not column for m in learn.metrics)
+    column._learn = learn
 
-def _let_go(self, learn):
-    "Leave `learn`; whether it has this very callback twice, so that one stays when fastai takes out the other"
-    self.after_fit()
-    if sum(o is self for o in getattr(learn, 'cbs', ())) > 1: return True
-    last = getattr(self._twin, '_scored', None)
-    if last is not None: self._scored,(self._shared,self._n,self._failure) = last,last[0]
-    self._twin = None
-    return False
+def _depart(column, learn):
+    "Belong to a Learner no more; the value of the first of two columns stays with the second"
+    column.after_fit()
+    if sum(o is column for o in getattr(learn, 'cbs', ())) > 1:
+        column._second = True
+        return
+    twin = column._twin
+    if twin is not None and twin._epoch.result is not None: column._epoch.adopt(twin._epoch)
+    column._twin = None
+    column._second = column._second and vars(learn).get(column._name) is not column
+    column._learn = None
 
-def _set_learn(self, learn):
-    if learn is not None:
-        self._check_name(learn)
-        firsts = [o for o in getattr(learn, 'cbs', ()) if self._is_twin(o) and not o._second]
-        self._second = len(firsts) > 0 and all(m is not self for m in learn.metrics)
-        self._learn = learn
-    elif self._learn is not None:
-        twice = _let_go(self, self._learn)
-        self._second = twice or (self._second and vars(self._learn).get(self._name) is not self)
-        if not twice: self._learn = None
+# %% ../nbs/12_metric.ipynb #8def0167
+class AUROC(EpochAUROC, Metric, Callback):  # chkstyle: ignore
+    """AUROC of the whole validation set as a column of the training table, exact and computed once an epoch
 
-AUROC.learn = property(_get_learn, _set_learn)
+    Pass it as `cbs=AUROC()`, `metrics=AUROC()` or `callback_fns=AUROC`; after an epoch its number is in `value` and in
+    the Recorder.
+    What is undefined is NaN, with one warning a fit: scikit-learn's `UndefinedMetricWarning`, a `UserWarning`.
+    Raises `ValueError` for options that do not go together, and for language models."""
+    order = Recorder.order - .5
+    _stateattrs = '_epoch','_warned','_fit','_seen'
+    _choose = dict(outputs='choose one in a callback, with def after_loss(self): self.learn.pred = self.pred[{}]',
+        targets='choose one in a callback, with def after_loss(self): self.learn.yb = (self.y[{}],)')
+    _learn = _twin = None  # Its Learner; the column of the same options that stands in the table instead
+    _second = False  # Whether another one of the same options has its name
+    _joined:tuple|list = ()  # Which metrics it gave its Learner
+
+    def _init_state(self):
+        super()._init_state()
+        self._fit = None  # What the Recorder writes to in this fit
+        self._seen = []  # Weak references to outputs and loss of the last batch
+
+    @property
+    def name(self):
+        "Name of the column; a Recorder that asks for it tells which Learner a plain metric belongs to"
+        recorder = caller_locals('before_fit').get('self')
+        if self._learn is None and isinstance(recorder, Recorder): _CheckMetric.add_to(recorder.learn, self)
+        return f'{self._name}_again' if self._second else self._name
+
+    def score(self, partial=False) -> EpochScore:
+        "AUROC with its interval and its bound; in the middle of a batch of the rows so far"
+        if self._twin is not None: return self._twin.score(partial)
+        return super().score(partial or caller_locals('_with_events').get('event_type') == 'batch')
+
+    @property
+    def value(self) -> float:
+        "AUROC of all rows since `reset`, a float; NaN where it is undefined"
+        return self.compute()
+
+    def accumulate(self, learn):
+        "Keep the outputs and the targets of a batch, on its device"
+        epoch = self._epoch
+        shared = type(getattr(learn, 'dl', None)).__name__ == 'DistributedDL'
+        if shared: epoch.share()
+        if epoch.failure or _is_leftover(learn, self._seen): return
+        try:
+            if not epoch.n: _begin(self, learn)
+            pred,y = _own_rows(learn, self._choose) if shared else (learn.pred, learn.y)
+            if not shared or len(y): self.add(pred, y)
+        except Exception as e: epoch.fail(e)
+
+    def before_fit(self):
+        "Join the metrics of the Learner, before the Recorder writes down their names, unless the same column is there"
+        _check_learner(self, self.learn)
+        _join(self, self.learn)
+
+    def before_validate(self):
+        "Note what training left behind, lest a cancelled first batch show it as its own"
+        _is_leftover(self.learn, (self._twin or self)._seen)
+
+    def after_fit(self):
+        "Leave the metrics of the Learner, if joined"
+        if self._joined: self.learn.metrics = [m for m in self.learn.metrics if all(m is not o for o in self._joined)]
+        self._joined = ()
+
+    @property
+    def learn(self):
+        "Its Learner; None for a plain metric"
+        return self._learn
+
+    @learn.setter
+    def learn(self, learn):
+        if learn is not None: _arrive(self, learn)
+        elif self._learn is not None: _depart(self, self._learn)

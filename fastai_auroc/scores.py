@@ -18,25 +18,37 @@ from numbers import Real
 from torch import Tensor
 
 # %% ../nbs/00_scores.ipynb #30a7e79f
-def is_number(x):
+def is_number(
+    x, # Any object
+) -> bool: # True for real numbers of Python and NumPy
     "Whether `x` is a number, not a truth value or a text"
     return isinstance(x, Real) and not isinstance(x, bool)
 
-_uint16,_uint32,_uint64 = (getattr(torch, f'uint{bits}', None) for bits in (16, 32, 64))  # from PyTorch 2.3 on
+# %% ../nbs/00_scores.ipynb #40061036
+_uint16 = getattr(torch, 'uint16', None)  # unsigned integers of more than 8 bits are there from PyTorch 2.3 on
+_uint32 = getattr(torch, 'uint32', None)
+_uint64 = getattr(torch, 'uint64', None)
 _numbers = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.float16, torch.bfloat16,
     torch.float32, torch.float64, _uint16, _uint32, _uint64)
 
+def _describe_unusable(x, name):
+    "What `x` is if not a dense tensor of real numbers, and which call makes it one; None if it is"
+    if x.is_nested: return 'a nested tensor',f'join its parts, as in torch.cat({name}.unbind())'
+    if x.layout != torch.strided: return f'{x.dtype}, {x.layout}','call .to_dense()'
+    if x.is_quantized: return x.dtype,'call .dequantize()'
+    if x.dtype in _numbers: return None
+    if x.dtype.is_complex: return x.dtype,'take .real or .abs()'
+    if str(x.dtype).startswith('torch.float8'): return x.dtype,'call .float()'
+    return x.dtype,'convert it to float32 or int64'
+
 def _check_tensor(x, name):
-    "Raise `TypeError` for a tensor that does not hold plain real numbers, with what would make some of it"
-    if x.is_nested: got,way = 'a nested tensor', f'join its parts, as in torch.cat({name}.unbind())'
-    elif x.layout != torch.strided: got,way = f'{x.dtype}, {x.layout}', 'call .to_dense()'
-    elif x.is_quantized: got,way = x.dtype, 'call .dequantize()'
-    elif x.dtype in _numbers: return
-    elif x.dtype.is_complex: got,way = x.dtype, 'take .real or .abs()'
-    elif str(x.dtype).startswith('torch.float8'): got,way = x.dtype, 'call .float()'
-    else: got,way = x.dtype, 'convert it to float32 or int64'
+    "Raise `TypeError` for a tensor that does not hold plain real numbers"
+    unusable = _describe_unusable(x, name)
+    if unusable is None: return
+    got,way = unusable
     raise TypeError(f'{name} must be real numbers in a dense tensor, got {got}: {way}')
 
+# %% ../nbs/00_scores.ipynb #ae50dffc
 def widen(
     x:Tensor, # Numbers of any dtype
 ) -> Tensor: # Of uint16 and uint32, and of uint64 on the CPU where they fit, int32 or int64; other numbers as they are
@@ -47,7 +59,7 @@ def widen(
     return x.long() if not x.numel() or x.numpy().max() < 2**63 else x
 
 # %% ../nbs/00_scores.ipynb #3ff0e1e7
-def _refuse_masked(name):
+def _raise_masked(name):
     raise TypeError(f'{name} must be without a mask, which would be dropped: pass {name}.compressed(), '
         'and of the other arguments the rows that are not masked')
 
@@ -55,7 +67,8 @@ def _is_missing(o): return o is None or type(o).__name__ in ('NAType', 'NaTType'
 
 def _text_hint(values, x, name):
     "What to do about labels that are text"
-    last,numbers = values[-1],f'np.unique({name}, return_inverse=True)[1]'
+    last = values[-1]
+    numbers = f'np.unique({name}, return_inverse=True)[1]'
     if len(values) > 2: return f'; as class numbers, in sorted order, they are {numbers}'
     code = f'[t == {last!r} for t in {name}]' if isinstance(x, (list, tuple)) else f'{name} == {last!r}'
     return f': pass pos_label={last!r} where it is an argument, or else {code}'
@@ -74,26 +87,34 @@ def _raise_no_numbers(a, x, name):
     raise TypeError(f'{name} must be a tensor, an array or a list of numbers, got {got}{hint}')
 
 # %% ../nbs/00_scores.ipynb #dda5e07d
-def _unboxed(a):
+def _unbox(a):
     "An array of objects as one of numbers, if all of them are real and fit"
     flat = [float(o) if isinstance(o, (Decimal, Fraction)) else o for o in a.ravel().tolist()]
     if not all(isinstance(o, (Real, np.bool_)) for o in flat): return a
     if not flat or not all(isinstance(o, (int, np.integer)) for o in flat): return np.array(flat).reshape(a.shape)
-    low,high = min(flat),max(flat)
-    if high < 2**63: return np.array(flat, 'i8').reshape(a.shape) if low >= -2**63 else a
-    return np.array(flat, 'u8').reshape(a.shape) if 0 <= low and high < 2**64 else a
+    low = min(flat)
+    high = max(flat)
+    if -2**63 <= low and high < 2**63: return np.array(flat, 'i8').reshape(a.shape)
+    if 0 <= low and high < 2**64: return np.array(flat, 'u8').reshape(a.shape)
+    return a
+
+# %% ../nbs/00_scores.ipynb #4e1351c8
+def _list_to_array(x, name):
+    "As `np.asarray`, but objects stay what they are, and lists of unequal lengths raise an error of ours"
+    unequal = f'{name} must be a tensor, an array or lists of equal lengths'
+    try: a = np.asarray(x)
+    except ValueError as e: raise ValueError(f'{unequal}: {e}') from e
+    large = a.dtype == float and a.size and np.abs(a).max() >= 2**63
+    if isinstance(x, (list, tuple)) and (a.dtype.kind in 'US' or large): a = np.array(x, object)
+    if a.dtype == object and any(isinstance(o, (list, tuple, np.ndarray)) and np.ndim(o) for o in a.flat):
+        raise ValueError(unequal)  # NumPy itself raises from 1.24 on
+    return a
 
 def _to_array(x, name):
     "Numbers of what is no tensor, as an array that PyTorch can share"
-    if isinstance(x, np.ma.MaskedArray): _refuse_masked(name)
-    try: a = np.asarray(x)
-    except ValueError as e: raise ValueError(f'{name} must be a tensor, an array or lists of equal lengths: {e}') from e
-    large = a.dtype == float and a.size and np.abs(a).max() >= 2**63
-    if isinstance(x, (list, tuple)) and (a.dtype.kind in 'US' or large):
-        a = np.array(x, object)  # NumPy makes NaN among text a text, and rounds whole numbers on both sides of 2**63
-    if a.dtype == object and any(isinstance(o, (list, tuple, np.ndarray)) and np.ndim(o) for o in a.flat):
-        raise ValueError(f'{name} must be a tensor, an array or lists of equal lengths')  # as NumPy itself says from 1.24 on
-    if a.dtype == object: a = _unboxed(a)
+    if isinstance(x, np.ma.MaskedArray): _raise_masked(name)
+    a = _list_to_array(x, name)
+    if a.dtype == object: a = _unbox(a)
     if a.dtype.kind not in 'biuf' or a.itemsize > 8: _raise_no_numbers(a, x, name)
     if a.dtype.kind == 'u' and a.itemsize > 1:
         if a.itemsize < 8 or not a.size or a.max() < 2**63: a = a.astype(f'i{min(8, 2*a.itemsize)}')
@@ -103,13 +124,13 @@ def _to_array(x, name):
     return a.copy() if any(step < 0 or step % a.itemsize for step in a.strides) else a
 
 # %% ../nbs/00_scores.ipynb #7dcf3d19
-def _kinds(x):
+def _element_types(x):
     "The types of what nested lists hold"
     kinds = set(map(type, x))
-    nested = any(issubclass(k, (list, tuple)) for k in kinds)
-    return kinds.union(*(_kinds(o) for o in x if isinstance(o, (list, tuple)))) if nested else kinds
+    if not any(issubclass(k, (list, tuple)) for k in kinds): return kinds
+    return kinds.union(*(_element_types(o) for o in x if isinstance(o, (list, tuple))))
 
-def _stacked(x, name, grad):
+def _stack(x, name, grad):
     "Nested lists of tensors without axes, and of other numbers, as one tensor"
     axes = [tuple(o.shape) for o in x if isinstance(o, Tensor) and o.ndim]
     if axes:
@@ -132,28 +153,32 @@ def to_tensor(
     Raises `TypeError` if it does not hold plain real numbers or has a mask, `ValueError` for lists of unequal lengths
     or of tensors with axes."""
     if isinstance(x, (list, tuple)):
-        kinds = _kinds(x)
-        if any(issubclass(k, np.ma.MaskedArray) for k in kinds): _refuse_masked(name)
-        if any(issubclass(k, Tensor) for k in kinds): x = _stacked(x, name, grad)
+        kinds = _element_types(x)
+        if any(issubclass(k, np.ma.MaskedArray) for k in kinds): _raise_masked(name)
+        if any(issubclass(k, Tensor) for k in kinds): x = _stack(x, name, grad)
     if not isinstance(x, Tensor): return torch.from_numpy(_to_array(x, name))
     _check_tensor(x, name)
     x = x.detach() if x.requires_grad and not grad else x
     return x if type(x) is Tensor else x.as_subclass(Tensor)
 
 # %% ../nbs/00_scores.ipynb #68c6163e
-def _without(shape, axis): return [d for i,d in enumerate(shape) if i != axis and d != 1]
+def _lengths(shape, without=None):
+    "The lengths of the axes of a shape but one, and but those of length 1"
+    return [d for i,d in enumerate(shape) if i != without and d != 1]
 
 def _class_axis(o, t, axis, prefer):
     "The axis of outputs of shape `o` that holds the classes, given targets of shape `t`"
     got = f'got outputs of shape {tuple(o)} and targets of shape {tuple(t)}'
-    if axis is not None and not -len(o) <= axis < len(o): raise ValueError(f'axis={axis} is not an axis of the outputs: {got}')
+    outside = axis is not None and not -len(o) <= axis < len(o)
+    if outside: raise ValueError(f'axis={axis} is not an axis of the outputs: {got}')
     if o == t:
         if axis is not None: return axis % len(o)
         if len(o) == 3 and o[1] != 1:
-            raise ValueError(f'outputs and targets of one shape with three axes may hold classes in axis 1 or 2, which class_rows and AUROC are told by `axis`: {got}')
+            raise ValueError('outputs and targets of one shape with three axes may hold classes in axis 1 or 2, '
+                f'which class_rows and AUROC are told by `axis`: {got}')
         return 1
     choices = [axis] if axis is not None else [a for a in (prefer, 1, -1) if a is not None and -len(o) <= a < len(o)]
-    fits = [a % len(o) for a in choices if _without(o, a % len(o)) == _without(t, None)]
+    fits = [a % len(o) for a in choices if _lengths(o, a % len(o)) == _lengths(t)]
     if fits: return fits[0]
     where = 'with' if axis is None else f'without axis {axis},'
     raise ValueError(f'targets must have the shape of the outputs, {where} or without their class axis: {got}')
@@ -167,12 +192,15 @@ def class_rows(
     grad:bool=False, # Keep the gradient's graph of the outputs, for losses
 ): # Outputs of shape (n,) or (n, K), targets of shape (n,) or (n, K)
     "One row for each item, pixel or token, classes in columns; raises `ValueError` where the shapes do not match"
-    outputs,targets = to_tensor(outputs, 'scores', grad),to_tensor(targets, 'targets')
-    o,t = outputs.shape,targets.shape
+    outputs = to_tensor(outputs, 'scores', grad)
+    targets = to_tensor(targets, 'targets')
+    o = outputs.shape
+    t = targets.shape
     if not o: raise ValueError(f'scores must have at least one axis, got the single number {outputs}')
     if len(o) == 1:
-        if _without(o, None) != _without(t, None):
-            raise ValueError(f'targets must have the shape of the scores: got scores of shape {tuple(o)} and targets of shape {tuple(t)}')
+        if _lengths(o) != _lengths(t):
+            raise ValueError('targets must have the shape of the scores: '
+                f'got scores of shape {tuple(o)} and targets of shape {tuple(t)}')
         return outputs,targets.reshape(-1)
     if len(o) == 2 and len(t) == 1 and o[0] == t[0] and o[1] > 1 and axis in (None, 1, -1): return outputs,targets
     axis = _class_axis(o, t, axis, prefer)
@@ -184,16 +212,11 @@ def class_rows(
     return outputs,targets.reshape(-1)
 
 # %% ../nbs/00_scores.ipynb #d6689fcb
-def _same(a, b):
-    "Whether two labels are equal; a missing one equals none"
-    try: return bool(a == b)
-    except (TypeError, ValueError): return False
-
 def equals(
     labels:Tensor, # Labels of any dtype
     label, # One label
 ) -> Tensor: # Where they are equal, bool, in the shape of `labels`; nowhere if their dtype cannot hold `label`
-    "Compare labels with one, of whatever size and type it is, without a look at them"
+    "Compare labels with one, of whatever size and type it is, without reading them"
     if isinstance(label, (bool, np.bool_)): label = int(label)
     nowhere = torch.zeros_like(labels, dtype=torch.bool)
     if not is_number(label): return nowhere
@@ -205,15 +228,33 @@ def equals(
     return labels.view(torch.int64) == (int(label) + 2**63) % 2**64 - 2**63
 
 # %% ../nbs/00_scores.ipynb #b0318f69
-def _labels(targets):
+def _to_labels(targets):
     "Numbers as a tensor, other labels as an array of objects"
-    kinds = _kinds(targets) if isinstance(targets, (list, tuple)) else {type(targets)}
+    kinds = _element_types(targets) if isinstance(targets, (list, tuple)) else {type(targets)}
     if any(issubclass(k, (Tensor, np.ma.MaskedArray)) for k in kinds): return widen(to_tensor(targets, 'targets'))
     a = np.asarray(targets)
     if a.dtype.kind in 'US' and isinstance(targets, (list, tuple)): a = np.array(targets, object)
-    if a.dtype == object: a = _unboxed(a)
+    if a.dtype == object: a = _unbox(a)
     return to_tensor(a, 'targets') if a.dtype.kind in 'biuf' else a.astype(object)
 
+def _check_missing(labels):
+    "Raise `ValueError` for missing labels in an array of objects"
+    n = labels.size
+    missing = sum(map(_is_missing, labels.ravel().tolist()))
+    if missing: raise ValueError(f'targets must be labels, but {missing} of {n} are missing: leave these rows out')
+
+# %% ../nbs/00_scores.ipynb #e301d3be
+def _same(a, b):
+    "Whether two labels are equal; a missing one equals none"
+    try: return bool(a == b)
+    except (TypeError, ValueError): return False
+
+def _objects_equal(labels, label):
+    "`equals` for an array of objects"
+    found = [_same(o, label) for o in labels.ravel().tolist()]
+    return torch.tensor(found, dtype=torch.bool, device='cpu').reshape(labels.shape)
+
+# %% ../nbs/00_scores.ipynb #ec5bfff5
 def binary_labels(
     targets, # Labels of any kind and shape: numbers, text, objects
     pos_label, # The positive one
@@ -225,29 +266,24 @@ def binary_labels(
         raise ValueError(f'pos_label must be one label, got {pos_label!r}')
     clash = ignore_index is not None and _same(pos_label, ignore_index)
     if clash: raise ValueError(f'pos_label and ignore_index must differ, got {pos_label!r} for both')
-    labels = _labels(targets)
-    if not isinstance(labels, Tensor):
-        flat = labels.ravel().tolist()
-        n,missing = len(flat),sum(map(_is_missing, flat))
-        if missing: raise ValueError(f'targets must be labels, but {missing} of {n} are missing: leave these rows out')
-        def where(label):
-            found = [_same(o, label) for o in flat]
-            return torch.tensor(found, dtype=torch.bool, device='cpu').reshape(labels.shape)
-    else:
-        def where(label): return equals(labels, label)
-    positive = where(pos_label)
+    labels = _to_labels(targets)
+    numbers = isinstance(labels, Tensor)
+    if not numbers: _check_missing(labels)
+    where = equals if numbers else _objects_equal
+    positive = where(labels, pos_label)
+    # float32 holds all whole numbers up to 2**24
     dtype = torch.float32 if abs(ignore_index or 0) < 2**24 else torch.float64
     res = torch.full_like(positive, -1 if ignore_index == 0 else 0, dtype=dtype)
     res = res.masked_fill(positive, 2 if ignore_index == 1 else 1)
-    if isinstance(labels, Tensor) and labels.dtype.is_floating_point: res = res.masked_fill(labels.isnan(), torch.nan)
-    return res if ignore_index is None else res.masked_fill(where(ignore_index), float(ignore_index))
+    if numbers and labels.dtype.is_floating_point: res = res.masked_fill(labels.isnan(), torch.nan)
+    return res if ignore_index is None else res.masked_fill(where(labels, ignore_index), float(ignore_index))
 
 # %% ../nbs/00_scores.ipynb #965703a3
 def distinct_labels(
     targets, # Labels as for `binary_labels`
 ) -> list: # Each of them once, in sorted order
     "Which labels there are; copies what lies on a device"
-    labels = _labels(targets)
+    labels = _to_labels(targets)
     if not isinstance(labels, Tensor): return sorted(dict.fromkeys(labels.ravel().tolist()), key=str)
     labels = labels.cpu()
     return np.unique((labels.float() if labels.dtype == torch.bfloat16 else labels).numpy()).tolist()
@@ -275,16 +311,19 @@ def explain_absence(
     return f', since pos_label={list_labels([pos_label])} is none of the labels {list_labels(found)}'
 
 # %% ../nbs/00_scores.ipynb #3d3fb5b4
-def log_odds(z):
+def log_odds(
+    z:Tensor, # Logits, shape (..., K), float64
+) -> Tensor: # In the shape of `z`
     "log p/(1-p) for each class of a softmax over the last axis, without forming p"
     ordered = z.sort(-1, descending=True).values
     offset = ordered[...,:1].where(ordered[...,:1].isfinite(), 0)
-    z,top,rest = z-offset,ordered[...,:1]-offset,(ordered[...,1:]-offset).logsumexp(-1, keepdim=True)
+    z = z - offset
+    top = ordered[...,:1] - offset
+    rest = (ordered[...,1:]-offset).logsumexp(-1, keepdim=True)  # of all classes but the top one
     total = top + (rest-top).exp().log1p()
     return z - torch.where(z < top, total + torch.log1p(-(z-total).exp()), rest)
 
 # %% ../nbs/00_scores.ipynb #4c5b3d93
-activations = None, 'softmax', 'sigmoid', 'identity'
 def signed(
     x:Tensor, # Numbers of any dtype
 ) -> Tensor: # Of uint64, which PyTorch cannot sort, int64 in the same order, less by 2**63; other numbers as they are
@@ -297,10 +336,13 @@ def has_float64(x:Tensor) -> bool: # Whether the device of `x` can compute in fl
     "False on Apple's MPS: ranking scores of tensors there are formed on the CPU"
     return x.device.type not in _no_float64
 
+# %% ../nbs/00_scores.ipynb #05e54549
+activations = None, 'softmax', 'sigmoid', 'identity'
+
 def ranking_scores(
     outputs:Tensor, # Model outputs from `class_rows`, shape (n,) or (n, K)
     targets:Tensor, # Targets from `class_rows`, shape (n,) or (n, K): tell class numbers from multilabel
-    activation:str|None=None, # 'softmax', 'sigmoid' or 'identity': what turns `outputs` into probabilities; None: they are probabilities
+    activation:str|None=None, # 'softmax', 'sigmoid' or 'identity': what makes outputs probabilities; None: they are
 ) -> Tensor: # Scores to rank, shape (n,) for one score or two classes, otherwise (n, K); float64 where computed
     "Numbers in the order of the probabilities, free of their ties; raises `ValueError` for an unknown activation"
     if activation not in activations: raise ValueError(f'activation must be one of {activations}, got {activation!r}')
@@ -309,14 +351,12 @@ def ranking_scores(
     two = targets.ndim == 1 and outputs.shape[1] == 2
     if activation != 'softmax': return outputs[:,1] if two else outputs
     outputs = outputs.double()
-    if not two: return log_odds(outputs)
-    no,yes = outputs.unbind(1)
-    return yes - no
+    return outputs[:,1] - outputs[:,0] if two else log_odds(outputs)
 
 # %% ../nbs/00_scores.ipynb #9e98a312
 def count_non_probabilities(
     outputs:Tensor, # Columns of outputs from `class_rows`, shape (n, K)
-    kept:Tensor|None=None, # Which rows to look at, bool, shape (n,); None: all
+    kept:Tensor|None=None, # Which rows to check, bool, shape (n,); None: all
 ) -> Tensor: # How many rows do not sum to one within the tolerance of their dtype, 0-d int64 on the device of `outputs`
     "Count the rows that cannot be probabilities over classes"
     tolerance = 1e-5 + (torch.finfo(outputs.dtype).eps if outputs.dtype.is_floating_point else 0)
@@ -325,7 +365,7 @@ def count_non_probabilities(
     return (improper if kept is None else improper & kept).sum()
 
 # %% ../nbs/00_scores.ipynb #4de23f31
-def undefined_category() -> type: # `sklearn.exceptions.UndefinedMetricWarning`, or `UserWarning` where scikit-learn is missing
+def undefined_category() -> type: # scikit-learn's `UndefinedMetricWarning`, or `UserWarning` where that is missing
     "Category of the warnings about undefined values"
     try: from sklearn.exceptions import UndefinedMetricWarning
     except Exception: return UserWarning  # missing, or broken: a warning must not become an error
@@ -363,7 +403,7 @@ def one_hot(
     labels:Tensor, # Class numbers, shape (n,)
     k:int, # Number of classes
     axis:int=-1, # Where the axis of classes goes: -1 or 0
-) -> Tensor: # Whether a row is of a class, bool, shape (n, k), or (k, n) along axis 0; all False for a label that is no class
-    "Labels as columns of truth values, without a look at them"
+) -> Tensor: # Whether a row is of a class, bool, shape (n, k), or (k, n) along axis 0; False for labels of no class
+    "Labels as columns of truth values, without reading them"
     classes = torch.arange(k, device=labels.device)
     return labels[:,None] == classes if axis == -1 else classes[:,None] == labels

@@ -1,7 +1,7 @@
 "Small real Learners of fastai 2, shared by the tests."
 import pytest, torch
 from fastai.tabular.all import Categorify, CategoryBlock, FillMissing, Normalize, TabularDataLoaders, accuracy, noop, set_seed, tabular_learner
-from shared_fixtures import adult, margin_auroc, sms
+from shared_fixtures import adult, margin_auroc, sms  # chkstyle: ignore
 
 @pytest.fixture(autouse=True)
 def _seed(): set_seed(0)

@@ -19,11 +19,11 @@ def column(outputs, targets, bs=None, **options):
     "Value, bound and warnings of a column that sees these rows"
     epoch = EpochAUROC(**{'thresholds':'bits', **options})
     outputs,targets = (o if isinstance(o, torch.Tensor) else torch.from_numpy(o) for o in (outputs, targets))
-    for batch in zip(outputs.split(bs or len(outputs)), targets.split(bs or len(targets))): epoch._keep(*batch)
+    for batch in zip(outputs.split(bs or len(outputs)), targets.split(bs or len(targets))): epoch.add(*batch)
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter('always')
-        value = epoch._result()[0]
-        assert epoch._result()[0] == value or value != value
+        value = epoch.compute()
+        assert epoch.compute() == value or value != value
     return value,epoch.bound,[str(o.message) for o in said]
 
 # Numbers of buckets
@@ -210,17 +210,17 @@ def test_batches_of_other_kinds():
     y,s = normal(1000)
     epoch = EpochAUROC(thresholds='bits')
     for i,(z,t) in enumerate(zip(torch.from_numpy(s).bfloat16().split(90), torch.from_numpy(y).split(90))):
-        epoch._keep(z.float()[:,None] if i % 2 else z[:,None], t.long() if i % 3 else t.float())
-    assert epoch._result()[0] == pytest.approx(roc_auc_score(y, torch.from_numpy(s).bfloat16().double()), abs=1e-12)
+        epoch.add(z.float()[:,None] if i % 2 else z[:,None], t.long() if i % 3 else t.float())
+    assert epoch.compute() == pytest.approx(roc_auc_score(y, torch.from_numpy(s).bfloat16().double()), abs=1e-12)
 
 def test_epochs_use_the_memory_again():
     y,s = normal(2000)
     epoch,at = EpochAUROC(thresholds='bits'),set()
     for i in range(3):
-        epoch._clear()
-        epoch._keep(torch.from_numpy(s)[i*500:][:500,None], torch.from_numpy(y)[i*500:][:500].float())
-        assert epoch._result()[0] == pytest.approx(by_hand(s[i*500:][:500], y[i*500:][:500])[0], abs=1e-12)
-        at.add(epoch._buckets.counts.data_ptr())
+        epoch.reset()
+        epoch.add(torch.from_numpy(s)[i*500:][:500,None], torch.from_numpy(y)[i*500:][:500].float())
+        assert epoch.compute() == pytest.approx(by_hand(s[i*500:][:500], y[i*500:][:500])[0], abs=1e-12)
+        at.add(epoch._epoch.accumulator.buckets.counts.data_ptr())
     assert len(at) == 1
 
 def test_more_batches_after_a_look():
@@ -229,8 +229,8 @@ def test_more_batches_after_a_look():
     epoch = EpochAUROC(thresholds='bits')
     for n in 700,1300:
         rows = slice(0, 700) if n == 700 else slice(700, 2000)
-        epoch._keep(torch.from_numpy(s)[rows,None], torch.from_numpy(y)[rows].float())
-        assert epoch._result()[0] == pytest.approx(by_hand(s[:rows.stop], y[:rows.stop])[0], abs=1e-12)
+        epoch.add(torch.from_numpy(s)[rows,None], torch.from_numpy(y)[rows].float())
+        assert epoch.compute() == pytest.approx(by_hand(s[:rows.stop], y[:rows.stop])[0], abs=1e-12)
 
 def test_follows_the_exact_column(column):
     "In a small segmentation net, from its start on: the same ups and downs, and no further away than its bound"
@@ -333,9 +333,9 @@ def test_a_warning_of_labels_comes_once():
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter('always')
         for _ in range(3):
-            epoch._clear()
-            epoch._keep(torch.from_numpy(s)[:,None], t)
-            assert np.isnan(epoch._result()[0])
+            epoch.reset()
+            epoch.add(torch.from_numpy(s)[:,None], t)
+            assert np.isnan(epoch.compute())
     assert len(said) == 1
 
 # StreamingAUC

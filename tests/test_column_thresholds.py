@@ -173,7 +173,7 @@ class Held(Callback):
     def __init__(self, metric): self.metric,self.sizes = metric,[]
     def after_validate(self): self.sizes.append(sum(t.untyped_storage().nbytes() for t in tensors(self.metric)))
 
-def tensors(o, depth=4):
+def tensors(o, depth=8):
     "The tensors in an object's attributes and lists, without its Learner's"
     if isinstance(o, torch.Tensor): yield o
     elif depth and isinstance(o, (list, tuple)): yield from (t for x in o for t in tensors(x, depth-1))
@@ -291,7 +291,7 @@ def test_export(adult_learner, column, tmp_path):
         return close(roc_auc_score(targets.flatten(), leading(np.diff(outputs.double().numpy()))[:,0]))
     learn.export('export.pkl')
     loaded = load_learner(tmp_path/'export.pkl')
-    assert repr(loaded.auroc) == "AUROC(thresholds='logit')" and loaded.auroc._buckets.counts is None
+    assert repr(loaded.auroc) == "AUROC(thresholds='logit')" and loaded.auroc._epoch.accumulator.buckets.counts is None
     with loaded.no_bar(), loaded.no_logging(): assert [loaded.validate(dl=learn.dls.valid, cbs=AUROC(thresholds=50, name='other'))[1]] == [close(want)]
     loaded.dls = learn.dls
     got = column(fit(loaded), 'auroc')
@@ -303,7 +303,7 @@ def test_clones(clone, digits):
     o,metric = tasks['two_logits'](digits),AUROC(thresholds=some)
     learn = fit(o.make(cbs=metric))
     twin = clone(metric)
-    assert repr(twin) == repr(metric) and twin._buckets.counts is None and twin.value != twin.value
+    assert repr(twin) == repr(metric) and twin._epoch.accumulator.buckets.counts is None and twin.value != twin.value
     learn.remove_cb(metric)
     with learn.no_bar(), learn.no_logging(): got = learn.validate(cbs=twin)[1:]
     assert got == [close(expected(learn, o, sorted(some)))]
@@ -345,8 +345,8 @@ def test_batches_on_a_device(which, thresholds):
         metric,batches = AUROC(thresholds=thresholds, **device_tasks[which]()[-1]),[FakeLearner(*device_tasks[which]()[:-1]) for _ in range(3)]
         with NoWaitingForHost() as mode:
             for b in batches: metric.accumulate(b)
-            assert metric._failure is None and mode.copies <= 1 and mode.n_ops > 10
-            assert {o.device.type for o in tensors(metric._buckets)} == {'cuda'}
+            assert metric._epoch.failure is None and mode.copies <= 1 and mode.n_ops > 10
+            assert {o.device.type for o in tensors(metric._epoch)} == {'cuda'}
             with pytest.raises(HostRead): metric.value
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA device')

@@ -105,13 +105,13 @@ def no_room(monkeypatch):
     def arrange(where, after=0, rows=None):
         real,asked = torch.Tensor.new_empty,[]
         def new_empty(x, *args, **kwargs):
-            caller = sys._getframe(1)
+            caller = sys._getframe(2)  # of the method that asks for room
             if caller.f_globals['__name__'] == 'fastai_auroc.accumulators' and caller.f_code.co_name in where and str(kwargs.get('device')) != 'cpu':
                 asked.append(x.device)
                 if len(asked) > after: raise full()
             return real(x, *args, **kwargs)
         monkeypatch.setattr(torch.Tensor, 'new_empty', new_empty)
-        if rows: monkeypatch.setattr(accumulators._Blocks, 'most', 8*rows)
+        if rows: monkeypatch.setattr(accumulators.RowBlocks, 'most_bytes', 8*rows)
         return asked
     return arrange
 
@@ -143,12 +143,12 @@ def test_no_room_for_a_short_while(no_room, adult_learner, column, monkeypatch):
 @pytest.mark.parametrize('times', [1, 3])
 def test_no_room_to_score(times, adult_learner, column, monkeypatch):
     "In the scoring itself, in one or in each of three epochs"
-    real,calls = epoch.auroc_and_note,[]
-    def auroc_and_note(scores, *args):
+    real,calls = accumulators.auroc_and_note,[]
+    def auroc_and_note(scores, *args, **kwargs):
         calls.append(scores)
         if len(calls) % 2 and len(calls) < 2*times: raise full()
-        return real(scores, *args)
-    monkeypatch.setattr(epoch, '_auroc', auroc_and_note)
+        return real(scores, *args, **kwargs)
+    monkeypatch.setattr(accumulators, 'auroc_and_note', auroc_and_note)
     learn = adult_learner(metrics=None, cbs=AUROC)
     is_told(trained(learn, 3, cbs=(seen := Seen())))
     assert column(learn, 'auroc') == close(seen.values) and len(calls) == 3 + times
@@ -156,13 +156,13 @@ def test_no_room_to_score(times, adult_learner, column, monkeypatch):
 @both
 def test_no_room_elsewhere(thresholds, adult_learner, column, monkeypatch):
     "NaN and a sentence for the epoch in which a batch could not be taken at all; the next one is right"
-    name = 'ranking_scores' if thresholds else 'class_rows'
-    real,calls = getattr(epoch, name),[]
+    where,name = (accumulators, 'ranking_scores') if thresholds else (epoch, 'class_rows')
+    real,calls = getattr(where, name),[]
     def fails(*args, **kwargs):
         calls.append(args)
         if len(calls) == 2: raise full()
         return real(*args, **kwargs)
-    monkeypatch.setattr(epoch, name, fails)
+    monkeypatch.setattr(where, name, fails)
     learn = adult_learner(metrics=None, cbs=AUROC(thresholds=thresholds))
     said = trained(learn, 3, cbs=(seen := Seen(thresholds)))
     assert len(said) == 1 and 'AUROC is NaN' in said[0] and 'out of memory' in said[0]
@@ -172,12 +172,12 @@ def test_no_room_elsewhere(thresholds, adult_learner, column, monkeypatch):
 @pytest.mark.parametrize('call', [1, 2, 3])
 def test_no_room_to_turn_rows(call, adult_learner, column, monkeypatch):
     "Where logits become ranking scores after the last batch: a number in the host's memory, or NaN and a sentence, and nothing wrong"
-    real,calls = epoch.ranking_scores,[]
+    real,calls = accumulators.ranking_scores,[]
     def fails(*args, **kwargs):
         calls.append(args)
         if len(calls) == call: raise full()
         return real(*args, **kwargs)
-    monkeypatch.setattr(epoch, 'ranking_scores', fails)
+    monkeypatch.setattr(accumulators, 'ranking_scores', fails)
     learn = adult_learner(metrics=None, cbs=AUROC)
     said = trained(learn, 3, cbs=(seen := Seen()))
     values = column(learn, 'auroc')

@@ -7,7 +7,7 @@ from hypothesis import given, settings, strategies as st
 from scipy.stats import rankdata
 from sklearn.exceptions import UndefinedMetricWarning
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
-from fastai_auroc.confidence import auroc_ci_and_note, check_interval, _delong, _right_pairs, auroc_ci, compare_auroc
+from fastai_auroc.confidence import auroc_ci_and_note, check_interval, _delong_variance, _right_pairs, auroc_ci, compare_auroc
 from fastai_auroc.roc import auroc_score
 from test_device import HostRead, NoWaiting
 
@@ -106,7 +106,7 @@ def test_components_of_columns_at_once():
     "Both steps act along the last axis"
     s,y = zip(*(draw('tied', seed) for seed in range(4)))
     s,y = (torch.from_numpy(np.stack(o)) for o in (s, y))
-    var = _delong(_right_pairs(s, y == 1, y == 0), y == 1, y == 0)
+    var = _delong_variance(_right_pairs(s, y == 1, y == 0), y == 1, y == 0)
     assert var.shape == (4,) and var.sqrt().tolist() == pytest.approx([all_pairs(*o)[1] for o in zip(s, y)], abs=1e-12)
 
 def test_large_counts_stay_exact():

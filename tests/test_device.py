@@ -64,8 +64,9 @@ def test_metric_reads_once(task):
         kept = 256 if task == 'segmentation' else 64
         with NoWaiting() as mode:
             for b in batches: metric.accumulate(b)
-            assert metric._failure is None and len(metric._scores) == len(metric._targets) == 3*kept
-            assert all(x.device.type == 'cuda' for rows in (metric._scores, metric._targets) for x in rows.blocks)
+            rows = metric._epoch.accumulator
+            assert metric._epoch.failure is None and len(rows.outputs) == len(rows.targets) == 3*kept
+            assert all(x.device.type == 'cuda' for o in (rows.outputs, rows.targets) for x in o.blocks)
             before = mode.n_ops
             with pytest.raises(HostRead, match="_to_copy from .'cuda'. to .'cpu'."): metric.value
             assert before >= 3*2 and mode.n_ops > before + 10
@@ -77,9 +78,11 @@ def test_labels_of_several_dtypes_read_once():
         metric,batches = AUROC(),[FakeLearner(rand(64, 2), randint(2, 64).to(o), F.cross_entropy) for o in kinds]
         with NoWaiting():
             for b in batches: metric.accumulate(b)
-            assert metric._failure is None and [o.dtype for o in metric._targets.blocks] == list(kinds)
+            targets = metric._epoch.accumulator.targets
+            assert metric._epoch.failure is None and [o.dtype for o in targets.blocks] == list(kinds)
             with pytest.raises(HostRead, match="_to_copy from .'cuda'. to .'cpu'."): metric.value
-        assert metric._targets.joined.dtype == torch.float64 and metric._targets.joined.device.type == 'cuda'
+        joined, = targets.blocks
+        assert joined.dtype == torch.float64 and joined.device.type == 'cuda'
 
 counted = {k:o for k,o in tasks.items() if k not in ('partial', 'ovo', 'samples')}
 
@@ -94,9 +97,9 @@ def test_counting_reads_once(task, rows, monkeypatch):
             for epoch in range(2):
                 metric.reset()
                 for b in batches[epoch*5:][:5]: metric.accumulate(b)
-                assert metric._failure is None
-                waiting = metric._buckets.rows
-                assert waiting.used > 0 if rows == 2**16 else metric._buckets.counts.device.type == 'cuda'
+                assert metric._epoch.failure is None
+                waiting = metric._epoch.accumulator.waiting
+                assert waiting.used > 0 if rows == 2**16 else metric._epoch.accumulator.buckets.counts.device.type == 'cuda'
                 assert all(o.device.type == 'cuda' for o in waiting.blocks)
             before = mode.n_ops
             with pytest.raises(HostRead, match="_to_copy from .'cuda'. to .'cpu'."): metric.value
@@ -138,8 +141,8 @@ def test_devices_without_float64(monkeypatch):
         metric = AUROC()
         with NoWaiting():
             for _ in range(3): metric.accumulate(FakeLearner(*binary()[:3]))
-            assert metric._failure is None
-            assert {(o.device.type, o.dtype, o.shape[1]) for o in metric._scores.blocks} == {('cuda', torch.float32, 2)}
+            assert metric._epoch.failure is None
+            assert {(o.device.type, o.dtype, o.shape[1]) for o in metric._epoch.accumulator.outputs.blocks} == {('cuda', torch.float32, 2)}
             with pytest.raises(HostRead, match="_to_copy from .'cuda'. to .'cpu'."): metric.value
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA device')

@@ -4,8 +4,8 @@ from fastai.losses import DiceLoss
 import pytest
 from fastai_auroc.losses import SoftDiceLoss
 
-plain = ('scores keys pairs tasks roc confidence distributed buckets streaming accumulators epoch derivatives surrogates losses '
-    'samplers linesearch').split()
+plain = ('scores keys pairs tasks roc confidence distributed buckets streaming accumulators epoch derivatives surrogates smooth '
+    'losses samplers linesearch').split()
 others = ['fastai', 'fastcore', 'sklearn', 'scipy', 'pandas', 'matplotlib']
 
 def run(code):

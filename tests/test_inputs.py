@@ -1,10 +1,11 @@
-"What may hold scores, labels and weights, and what is refused: with our words, not with those of NumPy or PyTorch."
+"What may hold scores, labels and weights, and what raises: with our words, not with those of NumPy or PyTorch."
 import subprocess, sys, textwrap
 from decimal import Decimal
 from fractions import Fraction
 import numpy as np, pandas as pd, pytest, torch
 from sklearn.metrics import roc_auc_score
 from torch._subclasses import FakeTensorMode
+from fastai_auroc import keys
 from fastai_auroc.confidence import auroc_ci, compare_auroc
 from fastai_auroc.keys import thread_map
 from fastai_auroc.roc import auc, auroc_score, roc_curve
@@ -101,7 +102,7 @@ def test_nested_lists_of_tensors():
     assert not to_tensor([torch.tensor(1.), torch.tensor(2.)], grad=True).requires_grad
     assert to_tensor([torch.ones((), requires_grad=True)], grad=True).requires_grad
 
-# -- what is refused --
+# -- what raises --
 
 @pytest.mark.parametrize('f', scorers)
 def test_lists_of_batches(f):
@@ -293,7 +294,6 @@ class NoThreads:
 
 @pytest.mark.parametrize('given', [0, 1])
 def test_no_piece_of_work_is_done_twice(given, monkeypatch):
-    from fastai_auroc import keys
     pool,seen = NoThreads(given),[]
     monkeypatch.setattr(keys, '_pool', lambda *args: pool)
     assert thread_map(lambda i: seen.append(i) or i*i, range(5), 3) == [0, 1, 4, 9, 16]

@@ -12,10 +12,11 @@ from torch._subclasses import FakeTensorMode
 from torch.autograd import gradcheck
 from torch.testing import assert_close
 from torch.utils._pytree import tree_flatten
-from fastai_auroc import losses, scores, surrogates
+from fastai_auroc import scores, smooth
 from fastai_auroc.losses import AUMLoss, AUROCLoss, SoftDiceLoss, SquaredHingeAUCLoss, aum, soft_auroc
 from fastai_auroc.derivatives import _LogOdds
-from fastai_auroc.surrogates import _aum, _aum_torch, _pairs_torch, _pairs_cpu, _sigmoid_of_pairs, _soft_on_grid
+from fastai_auroc.smooth import _pairs_torch, _pairs_cpu, _soft_on_grid
+from fastai_auroc.surrogates import _aum, _aum_torch
 
 steady = settings(max_examples=80, deadline=None, derandomize=True)
 nan = float('nan')
@@ -389,7 +390,7 @@ def test_scores_too_spread_out_for_a_grid():
 
 def test_million_rows(monkeypatch):
     "Never by pairs, in memory that grows as the rows do; copies of a set weigh nothing"
-    monkeypatch.setattr(surrogates, '_pairs_cpu', None)
+    monkeypatch.setattr(smooth, '_pairs_cpu', None)
     s,y = some['normal'](1000)
     want,gradient = all_pairs(s, y, .1)
     peaks = []
@@ -490,9 +491,9 @@ def test_rows_of_pairs(make, f, kind, n):
     assert_close(make(reduction='none')(s, y), want, rtol=1e-6, atol=1e-6*want.mean().item())
 
 def test_pairs_on_the_host_are_those_of_a_device(monkeypatch):
-    monkeypatch.setattr(surrogates, '_tile', 300)
+    monkeypatch.setattr(smooth, '_tile', 300)
     s,y = some['tied'](100)
-    host,device = (f(s, y, partial(_sigmoid_of_pairs, T=.5)) for f in (_pairs_cpu, _pairs_torch))
+    host,device = (f(s, y, T=.5) for f in (_pairs_cpu, _pairs_torch))
     for a,b in zip(host, device): assert_close(a, b, rtol=1e-12, atol=1e-12)
 
 @every_loss

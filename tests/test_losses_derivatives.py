@@ -8,7 +8,8 @@ from torch.func import functional_call, grad, hessian, jacfwd, jacrev, jvp, stac
 from torch.testing import assert_close
 from fastai_auroc.losses import AUROCLoss, SoftDiceLoss, SquaredHingeAUCLoss, aum, soft_auroc
 from fastai_auroc.derivatives import _LogOdds
-from fastai_auroc.surrogates import _hinge_product, _soft_product
+from fastai_auroc.smooth import _soft_product
+from fastai_auroc.surrogates import _hinge_product
 from test_device import NoWaiting
 from test_losses import both_ways, by_definition, classes_of, columns, outputs_of
 

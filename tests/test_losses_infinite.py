@@ -4,7 +4,8 @@ from functools import partial
 from torch.testing import assert_close
 from fastai_auroc.losses import AUMLoss, AUROCLoss, SoftDiceLoss, SquaredHingeAUCLoss, aum, soft_auroc
 from fastai_auroc.derivatives import _LogOdds
-from fastai_auroc.surrogates import _aum, _aum_torch, _hinge, _soft, _soft_torch
+from fastai_auroc.smooth import _soft, _soft_torch
+from fastai_auroc.surrogates import _aum, _aum_torch, _hinge
 from test_losses import both_ways, classes_of, outputs_of
 
 pytestmark = [pytest.mark.usefixtures('one_thread'), pytest.mark.filterwarnings('error')]
@@ -91,6 +92,19 @@ def test_kernels_of_a_device(s, y):
 def test_nan_stays_nan(name):
     z = torch.tensor([-inf, 0., float('nan'), inf, 1.])
     for y in ([0, 1, 0, 1, 0], [0, 1, 1, 1, 0]): assert definitions[name][0]()(z, y).isnan()
+
+@pytest.mark.parametrize('n', [40, 3000])
+@pytest.mark.parametrize('f', [_aum, _soft, _hinge])
+def test_nan_in_one_column(f, n):
+    "The other column has its value and gradient, few rows or many"
+    s,y = torch.stack([outputs_of(n)]*2),torch.stack([classes_of(n) > 0]*2)
+    want,want_gradient,_ = f(s[:1], y[:1])
+    for at in (0, 1):
+        columns = s.clone()
+        columns[at,0] = float('nan')
+        value,gradient,_ = f(columns, y)
+        assert value[at].isnan()
+        assert value[1-at].equal(want[0]) and gradient[1-at].equal(want_gradient[0])
 
 @every_loss
 @pytest.mark.parametrize('n', [3000, 6000])

@@ -1,11 +1,11 @@
-"The host's fast ways of counting against the general kernel, on the same inputs, and the kernel against all pairs."
+"Fast counts on the CPU against the general way, on the same inputs, and the general way against all pairs."
 import multiprocessing, numpy as np, pytest, torch
 from hypothesis import given, settings, strategies as st
 from hypothesis.extra.numpy import arrays
-from fastai_auroc import keys, pairs, roc
+from fastai_auroc import keys, roc
 from sklearn.metrics import roc_auc_score, roc_curve
-from fastai_auroc.keys import count_columns_cpu, count_column_cpu, count_class_pairs_cpu, doubled_area, placements_cpu, pack_keys, points_cpu, unpack_keys
-from fastai_auroc.pairs import placements, partial_area
+from fastai_auroc.keys import count_class_pairs_cpu, count_column_cpu, count_columns_cpu, pack_keys, points_cpu, unpack_keys
+from fastai_auroc.pairs import area_of_points, doubled_area, partial_area, placements, placements_cpu
 from fastai_auroc.roc import _count_torch, _count_cpu, auroc_score
 
 dtypes = [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int8, torch.uint8, torch.int16, torch.int32, torch.bool]
@@ -24,13 +24,19 @@ def by_all_pairs(s, y):
     s = s.double()
     return int((2*(s[y][:,None] > s[~y]) + (s[y][:,None] == s[~y])).sum()),int(y.sum())
 
+def weighted_pairs(s, y, w):
+    "Twice the weight of the pairs won, a pair weighing the product of its rows"
+    s,w = s.double(),w.double()
+    right = 2.*(s[y][:,None] > s[~y]) + (s[y][:,None] == s[~y])
+    return float((w[y][:,None] * w[~y] * right).sum())
+
 def cast(x, dtype): return torch.from_numpy(x if dtype.is_floating_point else np.clip(x, -100, 100)).to(dtype)
 
 @pytest.mark.filterwarnings('ignore:AUROC is NaN')
 @pytest.mark.parametrize('kind', kinds)
 @pytest.mark.parametrize('dtype', dtypes, ids=str)
 def test_one_column(dtype, kind):
-    "Host, kernel and all pairs count the same, at any size and prevalence"
+    "Keys, placements and all pairs count the same, at any size and prevalence"
     rng = np.random.default_rng(0)
     for n in (1, 2, 3, 17, 300):
         for prevalence in (.02, .5, .9):
@@ -57,10 +63,10 @@ def test_keys_lose_nothing(data, size):
     s = data.draw(arrays(size, st.integers(1, 40), elements=st.floats(width=8*np.dtype(size).itemsize, allow_nan=False)))
     packed = pack_keys(s, np.arange(len(s)) % 2)
     if packed is None: return
-    keys,gap = packed
-    assert np.array_equal(unpack_keys(keys, gap), s) and np.array_equal(keys & 1, np.arange(len(s)) % 2)
+    keys,offset = packed
+    assert np.array_equal(unpack_keys(keys, offset), s) and np.array_equal(keys & 1, np.arange(len(s)) % 2)
     keys.sort()
-    assert np.array_equal(unpack_keys(keys, gap), np.sort(s))
+    assert np.array_equal(unpack_keys(keys, offset), np.sort(s))
 
 def _points(s, y, w=None):
     "Distinct scores from the greatest down, with the weight of positives and of negatives down to each, as defined"
@@ -71,7 +77,7 @@ def _points(s, y, w=None):
 @pytest.mark.parametrize('kind', kinds)
 @pytest.mark.parametrize('dtype', [torch.float16, torch.float32, torch.float64, torch.int8], ids=str)
 def test_points(dtype, kind, weighted):
-    "Points of the curve as defined, and the areas under them as the kernel has them"
+    "Points of the curve as defined, and the areas under them as pairs and the general way have them"
     rng = np.random.default_rng(5)
     for n in (1, 2, 17, 300):
         s,y = cast(values(n, rng, kind), dtype),torch.from_numpy(rng.random(n) < .4)
@@ -84,8 +90,8 @@ def test_points(dtype, kind, weighted):
             p,q = (o[-1] if len(o) else 0 for o in res[1:])
             if not p or not q: continue
             own = torch.ones(n) if w is None else w
-            np.testing.assert_allclose(doubled_area(*res[1:]), float((placements(s, y, own)*own)[~y].sum()), rtol=1e-12)
-            for r in (.1, .6): np.testing.assert_allclose(doubled_area(*res[1:], r*q)/(2*p*q), partial_area(s, own*y, own*~y, r), atol=1e-12)
+            np.testing.assert_allclose(doubled_area(*res[1:]), weighted_pairs(s, y, own), rtol=1e-12)
+            for r in (.1, .6): np.testing.assert_allclose(area_of_points(*res[1:], r), partial_area(s, own*y, own*~y, r), atol=1e-12)
 
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize('kind', ['normal', 'rounded'])
@@ -145,12 +151,12 @@ def test_any_floats(data, size):
     assert (int(placements(torch.from_numpy(s), torch.from_numpy(y))[~torch.from_numpy(y)].sum()), int(y.sum())) == want
 
 def judged(s, y, **kwargs):
-    "Counts of the host and of the general path, where the host has any"
-    host,(general,*notes) = _count_cpu(s, y, **kwargs),_count_torch(s, y, **kwargs)
-    assert host is None or not any(notes)
-    return host,general.tolist()
+    "Counts of the fast and of the general path, where the fast one has any"
+    fast,(general,*notes) = _count_cpu(s, y, **kwargs),_count_torch(s, y, **kwargs)
+    assert fast is None or not any(notes)
+    return fast,general.tolist()
 
-@pytest.mark.parametrize('kwargs', [{}, dict(micro=True), dict(ovo=True), dict(ignore_index=1), dict(ovo=True, ignore_index=1)], ids=str)
+@pytest.mark.parametrize('kwargs', [{}, dict(layout='micro'), dict(layout='ovo'), dict(ignore_index=1), dict(layout='ovo', ignore_index=1)], ids=str)
 @pytest.mark.parametrize('kind', ['normal', 'tied', 'constant', 'infinite'])
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float32, torch.float64, torch.int8], ids=str)
 @pytest.mark.parametrize('k,n', [(3, 50), (40, 2000), (70, 200)])
@@ -158,8 +164,8 @@ def test_classes(dtype, kind, k, n, kwargs):
     "Each class against the rest, all pooled, one against one; some classes rare, one frequent, some absent"
     rng = np.random.default_rng(2)
     s,y = cast(values(n*k, rng, kind), dtype).reshape(n, k),torch.from_numpy(np.where(rng.random(n) < .3, 0, rng.integers(0, k, n)))
-    host,general = judged(s, y, **kwargs)
-    assert host == general or (host is None and kind == 'infinite')
+    fast,general = judged(s, y, **kwargs)
+    assert fast == general or (fast is None and kind == 'infinite')
 
 @pytest.mark.parametrize('micro', [False, True])
 @pytest.mark.parametrize('kind', ['normal', 'tied', 'infinite'])
@@ -167,15 +173,15 @@ def test_classes(dtype, kind, k, n, kwargs):
 def test_labels(kind, labels, micro):
     rng = np.random.default_rng(3)
     s,y = cast(values(4000, rng, kind), torch.float32).reshape(100, 40),torch.from_numpy(rng.random((100, 40)) < np.linspace(.01, .9, 40)).to(labels)
-    host,general = judged(s, y, micro=micro)
-    assert host == general or (host is None and kind == 'infinite')
+    fast,general = judged(s, y, layout='micro' if micro else 'ovr')
+    assert fast == general or (fast is None and kind == 'infinite')
 
 @pytest.mark.parametrize('s,y', [([.1, .2], [1, 1]), ([.1, .2, .3], [0, 1, 2]), ([.1, np.nan], [0, 1]), ([.1, .2, .3], [0, .5, 1]),
     ([-1e-45, 1, 3e38], [0, 1, 1]), ([-np.inf, 1, np.inf], [0, 1, 1])], ids=str)
-def test_what_the_host_leaves_to_the_general_path(s, y): assert _count_cpu(torch.tensor(s), torch.tensor(y)) is None
+def test_what_the_fast_path_leaves_to_the_general_one(s, y): assert _count_cpu(torch.tensor(s), torch.tensor(y)) is None
 
 @pytest.mark.parametrize('labels', [[0., 1, 2], [0, 1, 3], [-1, 0, 1]])
-def test_class_numbers_the_host_leaves_to_the_general_path(labels): assert _count_cpu(torch.rand(3, 3), torch.tensor(labels)) is None
+def test_class_numbers_the_fast_path_leaves_to_the_general_one(labels): assert _count_cpu(torch.rand(3, 3), torch.tensor(labels)) is None
 
 def test_inputs_are_not_changed():
     "Sorting happens on copies"
@@ -191,7 +197,7 @@ def test_layouts(f):
     m,y = torch.randn(60, 200),torch.arange(200) % 30
     copied = f(m[::2].T.contiguous(), y)
     assert torch.equal(torch.as_tensor(copied), torch.as_tensor(f(m[::2].T, y)))
-    assert roc._count_cpu(m[::2].T, y, ovo=f is count_class_pairs_cpu) is not None
+    assert roc._count_cpu(m[::2].T, y, layout='ovo' if f is count_class_pairs_cpu else 'ovr') is not None
 
 @pytest.mark.parametrize('dtype', [torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.bfloat16, torch.float16, torch.float32, torch.float64]
     + [getattr(torch, o) for o in ('uint16', 'uint32') if hasattr(torch, o)], ids=str)

@@ -200,7 +200,7 @@ def test_subclasses_and_gradients_are_left_behind(kind):
     assert all(type(r) is torch.Tensor and not r.requires_grad for r in class_rows(x, kind(torch.zeros(6))))
 
 @pytest.mark.parametrize('bad', ['abc', ['ham', 'spam'], [None, 1.], [b'0', b'1'], np.array(['2020-01-01'], 'datetime64[D]'), {'a': 1}, None, [1j]])
-def test_what_holds_no_numbers_is_refused(bad):
+def test_what_holds_no_numbers_raises(bad):
     says = f'targets must be a tensor, an array or a list of numbers, got {type(bad).__name__}'
     with pytest.raises(TypeError, match=says): to_tensor(bad, 'targets')
     with pytest.raises(TypeError, match='scores must be'): auroc_score(bad, [0, 1])
@@ -282,13 +282,19 @@ def test_tied_runs_against_a_search(shape):
     start,end = tied_runs(x)
     assert torch.equal(start, torch.searchsorted(x, x, side='left')) and torch.equal(end, torch.searchsorted(x, x, side='right'))
 
-@pytest.mark.parametrize('weighted', [False, True])
-def test_doubled_wins_against_all_pairs(weighted):
+def test_placements_against_all_pairs():
+    s,positive = torch.randint(-4, 5, (3,50)).float(),torch.rand(3, 50) < .4
+    above = 2*(s[:,None] > s[...,None]) + (s[:,None] == s[...,None]).long()   # [column, row, other]
+    res = placements(s, positive)
+    assert res.dtype == torch.int64 and torch.equal(res, (above * positive[:,None]).sum(-1))
+
+def test_partial_area_against_weighted_pairs():
+    "Up to a rate of 1, the weight of the pairs won over that of all"
     s,positive,w = torch.randint(-4, 5, (3,50)).float(),torch.rand(3, 50) < .4,torch.randint(1, 5, (50,))
     above = 2*(s[:,None] > s[...,None]) + (s[:,None] == s[...,None]).long()   # [column, row, other]
-    want = (above * positive[:,None] * (w if weighted else 1)).sum(-1)
-    res = placements(s, positive, w if weighted else None)
-    assert res.dtype == (torch.float64 if weighted else torch.int64) and torch.equal(res, want.to(res.dtype))
+    won = ((above * positive[:,None] * w).sum(-1) * ~positive * w).sum(-1)
+    own,other = positive*w,~positive*w
+    torch.testing.assert_close(partial_area(s, own, other, 1.), won/(2.*own.sum(-1)*other.sum(-1)).double(), rtol=1e-12, atol=0)
 
 @pytest.mark.parametrize('max_fpr', [.1, .37, 1.])
 def test_partial_area_is_scikit_learns_before_it_is_standardised(max_fpr):

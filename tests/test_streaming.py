@@ -3,6 +3,7 @@ import copy, inspect, io, numpy as np, pickle, pytest, torch, warnings
 from hypothesis import assume, given, settings, strategies as st
 from sklearn.metrics import roc_auc_score
 from torch._subclasses import FakeTensorMode
+from fastai_auroc import scores
 from fastai_auroc.buckets import Buckets, bucket_wins, count_buckets, quantile_thresholds, spaced_thresholds
 from fastai_auroc.streaming import StreamingAUC
 from test_device import HostRead, NoWaiting, rand, randint
@@ -666,7 +667,7 @@ def test_defaults_are_attributes():
 # Devices
 
 class NoCopies(NoWaiting):
-    "Also single numbers are not to be copied one by one: from the host's memory that waits as a large copy does"
+    "Also single numbers are not to be copied one by one: from the CPU's memory that waits as a large copy does"
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         if func.overloadpacket.__name__ == '_to_copy' and torch.device((kwargs or {}).get('device') or args[0].device).type != args[0].device.type:
             raise HostRead(f"_to_copy from ['{args[0].device.type}'] to ['{torch.device(kwargs['device']).type}']")
@@ -728,7 +729,7 @@ def test_a_new_epoch_does_not_wait(thresholds):
 @pytest.mark.parametrize('resume', ['load_state_dict', 'merge_state'])
 @pytest.mark.parametrize('thresholds', [None, 'bits'])
 def test_a_resumed_epoch_does_not_wait(resume, thresholds):
-    "Counts from the host go to the device with the first update, not back and forth with each"
+    "Counts from the CPU go to the device with the first update, not back and forth with each"
     old,m = StreamingAUC(thresholds=thresholds),StreamingAUC(thresholds=thresholds)
     old.update_state(y4, p4)
     getattr(m, resume)(old.state_dict() if resume == 'load_state_dict' else [old])
@@ -749,16 +750,27 @@ def test_buckets_do_not_wait():
             b.add(p, y, p > .3)
             assert mode.n_ops > 8
 
+@pytest.mark.parametrize('kwargs', [{}, dict(multi_label=True), dict(label_weights=[1, 2, 3])], ids=['flat', 'labels', 'label_weights'])
+def test_logits_on_a_device_without_float64(kwargs, monkeypatch):
+    "As Apple's MPS: scores, targets and weights go to the CPU together"
+    m,devices = StreamingAUC(from_logits=True, **kwargs),[]
+    monkeypatch.setattr(scores, '_no_float64', {'cuda'})
+    monkeypatch.setattr(Buckets, 'add', lambda self, *rows: devices.append({o.device.type for o in rows if o is not None}))
+    with fake():
+        y,p = updates()[0]
+        for w in None,2.,rand(64): m.update_state(y, p, w)
+    assert devices == [{'cpu'}]*3
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA device')
 @pytest.mark.parametrize('case', on_device)
 def test_on_a_real_gpu(case):
-    "CUDA itself objects to waiting, and counts are those of the host"
+    "CUDA itself objects to waiting, and counts are those of the CPU"
     kwargs,weight = on_device[case]
-    host,device = StreamingAUC(**kwargs),StreamingAUC(**kwargs)
+    on_cpu,device = StreamingAUC(**kwargs),StreamingAUC(**kwargs)
     for i in range(3):
         y,p,w = torch.randint(0, 2, (64, 3)).cuda(),torch.rand(64, 3).cuda(),weight and weight()
         if i: torch.cuda.set_sync_debug_mode('error')
         try: device.update_state(y, p, w)
         finally: torch.cuda.set_sync_debug_mode('default')
-        host.update_state(*(o.cpu() if isinstance(o, torch.Tensor) else o for o in (y, p, w)))
-    assert torch.allclose(device.state_dict()['counts'].cpu(), host.state_dict()['counts'], rtol=1e-14) and device.result().item() == near(host.result().item())
+        on_cpu.update_state(*(o.cpu() if isinstance(o, torch.Tensor) else o for o in (y, p, w)))
+    assert torch.allclose(device.state_dict()['counts'].cpu(), on_cpu.state_dict()['counts'], rtol=1e-14) and device.result().item() == near(on_cpu.result().item())
