@@ -10,9 +10,9 @@ __all__ = ['AUMLineSearch']
 # %% ../nbs/20_linesearch.ipynb #6b4f0c13
 import math, numpy as np, torch
 from torch import Tensor
-from .scores import class_rows
+from .scores import class_rows, widen
 from .roc import auroc_score
-from .losses import aum, soft_auroc
+from .losses import aum, batch_columns, soft_auroc
 
 # %% ../nbs/20_linesearch.ipynb #f0f8742d
 def _mean_auroc(
@@ -22,37 +22,51 @@ def _mean_auroc(
     "Exact AUROC"
     return np.mean([auroc_score(s, y).item() for s,y in zip(scores, positive)]).item()
 
+def _rounding(scores, eps):
+    "By how much a difference of two scores may be off, in each column of scores that were rounded to `eps`; shape (C, 1)"
+    return 16*eps*scores.abs().amax(-1, keepdim=True)
+
 def _exact_angle(
     scores:Tensor, # Scores of each column, float64 on the CPU, shape (C, n)
     along:Tensor, # Scores of the direction, in the same shape
     positive:Tensor, # Which are positive, bool, in the same shape
+    eps:float, # Relative rounding of the scores
 ) -> float: # Angle in radians, from 0 to π
     "The angle of the greatest AUROC of a half turn: the middle of a stretch without a crossing"
     rises,falls = [],[]
-    for s,d,y in zip(scores.numpy(), along.numpy(), positive.numpy()):
+    errors = (_rounding(x, eps).numpy() for x in (scores, along))
+    for s,d,y,error,error_along in zip(scores.numpy(), along.numpy(), positive.numpy(), *errors):
         gap,gap_along = (np.subtract.outer(x[y], x[~y]).ravel() for x in (s, d))
         crossing = np.arctan2(abs(gap), -gap_along*np.sign(gap))
-        rises.append(np.sort(crossing[gap < 0]))
-        falls.append(np.sort(crossing[gap > 0]))
-    low = np.concatenate([[0.], *rises]) + 1e-12  # crossings at one place differ by rounding
+        # How far a crossing may be off: a pair counts as won only after its crossing, as lost already before it
+        with np.errstate(divide='ignore', invalid='ignore'):
+            off = (error*abs(gap_along) + error_along*abs(gap))/(gap**2 + gap_along**2)
+        rises.append(np.sort((crossing + off)[gap < 0]))
+        falls.append(np.sort((crossing - off)[gap > 0]))
+    low = np.concatenate([[0.], *rises])
+    low = low[low < math.pi]
     pairs = [y.sum().item()*(~y).sum().item() for y in positive]
-    gain = sum((r.searchsorted(low) - f.searchsorted(low))/n for r,f,n in zip(rises, falls, pairs))
+    gain = sum((r.searchsorted(low, 'right') - f.searchsorted(low, 'right'))/n for r,f,n in zip(rises, falls, pairs))
     best = low[gain.argmax()]
-    high = min([o[i] for o in rises + falls if (i := o.searchsorted(best)) < len(o)], default=math.pi)
-    return (best + high).item()/2
+    high = min([o[i] for o in falls if (i := o.searchsorted(best, 'right')) < len(o)], default=math.pi)
+    return (best + min(high, math.pi)).item()/2
 
 # %% ../nbs/20_linesearch.ipynb #9919126d
 def _searched_angle(
     scores:Tensor, # Scores of each column, float64 on the CPU, shape (C, n)
     along:Tensor, # Scores of the direction, in the same shape
     positive:Tensor, # Which are positive, bool, in the same shape
+    eps:float, # Relative rounding of the scores
 ) -> float: # Angle in radians, from 0 to π
     "The angle of the greatest AUROC among 45, most of them close to 0 or to the best of the others"
     width,width_along = (x.std(-1).norm().item() for x in (scores, along))
     ratio = width/width_along if width_along else 1.  # scores that turn fast need small angles
+    error,error_along = (_rounding(x, eps) for x in (scores, along))
     def look(share):
         angle = math.atan2(ratio*math.sin(share), math.cos(share))
-        return _mean_auroc(scores*math.cos(angle) + along*math.sin(angle), positive),share,angle
+        c,s = math.cos(angle),math.sin(angle)
+        # A pair counts as won where the difference of its scores is more than rounding
+        return _mean_auroc(scores*c + along*s - positive*(error*abs(c) + error_along*s), positive),share,angle
     looks = [look(share) for share in math.pi*np.r_[0, 2.**np.arange(-12, -1), np.arange(3, 9)/8]]
     for _ in range(3):
         i = looks.index(best := max(looks))
@@ -63,11 +77,11 @@ def _searched_angle(
 
 _max_pairs = 2**20  # Crossings that are sorted at most
 
-def _best_angle(scores, along, positive):
+def _best_angle(scores, along, positive, eps):
     "The angle of the greatest AUROC, exactly where there are few pairs"
     p = positive.sum(-1)
     search = _exact_angle if (p*(positive.shape[-1]-p)).sum() <= _max_pairs else _searched_angle
-    return search(scores, along, positive)
+    return search(scores, along, positive, eps)
 
 # %% ../nbs/20_linesearch.ipynb #bf9accc9
 _temperatures = 1., 1/4, 1/16, 1/64  # In standard deviations of the scores
@@ -86,15 +100,11 @@ def _gradient(
     return torch.autograd.grad(value, s)[0]
 
 # %% ../nbs/20_linesearch.ipynb #0c567343
-def _one_vs_rest(scores, targets, average):
-    "Scores of each column that has both classes, and which are positive, both of shape (C, n)"
-    if scores.ndim == 1: columns,positive = scores[None],targets[None] > 0
-    else:
-        classes = torch.arange(scores.shape[1], device=targets.device)
-        columns,positive = scores.T,(targets > 0 if targets.ndim == 2 else targets[:,None] == classes).T
-        if average == 'micro': columns,positive = columns.reshape(1, -1),positive.reshape(1, -1)
+def _informative_columns(scores, targets, average):
+    "Scores of each column that has both classes, and on the CPU which are positive, both of shape (C, n)"
+    columns,positive,_ = batch_columns(scores, widen(targets.cpu()), average == 'micro')
     both = positive.any(-1) & ~positive.all(-1)
-    return columns[both],positive[both]
+    return columns[both.to(columns.device)],positive[both]
 
 def _centered(scores): return scores - scores.mean(-1, keepdim=True)
 
@@ -119,15 +129,19 @@ class _LinearScores:
         with torch.enable_grad():
             scores,targets = class_rows(*_call(closure), grad=True)
             self.value = self.aum(scores, targets)
-            self.graph,positive = _one_vs_rest(scores, targets, average)
+            self.graph,positive = _informative_columns(scores, targets, average)
             used = torch.autograd.grad(self.graph.sum(), params, retain_graph=True, allow_unused=True)
-        self.scores,self.positive = self.graph.detach().cpu().double(),positive.cpu()
+        self.scores,self.positive = self.graph.detach().cpu().double(),positive
         self.params = [p for p,g in zip(params, used) if g is not None]
         self.vector = torch.cat([p.detach().cpu().double().flatten() for p in self.params])
 
     def aum(self, scores, targets):
         "AUM of scores and targets as the closure gives them"
-        return aum(scores.detach().cpu().double(), targets.cpu(), self.average).item()
+        try: return aum(scores.detach().cpu().double(), targets.cpu(), self.average).item()
+        except ValueError as e:
+            found,_,hint = str(e).rpartition(': ')
+            if 'ignore_index' not in hint: raise
+            raise ValueError(f'{found}: the closure must leave such rows out') from None
 
     def parts(self, vector):
         "The vector cut into parameters"
@@ -144,7 +158,7 @@ class _LinearScores:
 
     def at(self, vector):
         "Scores of each column with other parameters"
-        return _one_vs_rest(*self.call(vector), self.average)[0].cpu().double()
+        return _informative_columns(*self.call(vector), self.average)[0].cpu().double()
 
     def gradient(self, of_scores):
         "Derivative by the parameters from that by the scores"
@@ -192,7 +206,7 @@ def _best_turn(model, stage):
     "Parameters of the greatest AUROC of the half turn along the direction of `stage`, and the angle to them"
     w = model.vector
     d = _at_right_angles(_steepest(model, _gradient(model.scores, model.positive, stage)), w)
-    angle = _best_angle(model.scores, model.at(d), model.positive)
+    angle = _best_angle(model.scores, model.at(d), model.positive, torch.finfo(model.graph.dtype).eps)
     vector = math.cos(angle)*w + math.sin(angle)*d
     return vector*(w.norm()/vector.norm()),angle
 
@@ -247,7 +261,8 @@ class AUMLineSearch(torch.optim.Optimizer):
         for stage in [*range(first, _num_stages), *range(first)] if auroc < 1 else []:
             vector,angle = _best_turn(model, stage)
             scores,targets = model.call(vector)
-            after = _mean_auroc(*(o.cpu() for o in _one_vs_rest(scores, targets, self.average)))
+            columns,positive = _informative_columns(scores, targets, self.average)
+            after = _mean_auroc(columns.cpu(), positive)
             if not after > auroc + 1e-6: continue
             for p,v in zip(model.params, model.parts(vector)): p.copy_(v)
             state.update(size=angle, auroc=after, stage=stage)

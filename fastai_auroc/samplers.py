@@ -166,13 +166,18 @@ def _epoch_rows(
     return places
 
 # %% ../nbs/19_samplers.ipynb #28dcd2b8
-def _readers():
+class _Readers(list):
     """Objects of PyTorch, fastai or accelerate whose methods ask the caller for rows, the nearest first
 
     A sampler is not told who reads it, but must know: accelerate and fastai share an order out themselves."""
-    frame,readers = sys._getframe(2),[]
-    while frame and frame.f_globals.get('__name__', '').partition('.')[0] in ('torch', 'fastai', 'accelerate'):
+    validate = False  # Whether a Learner reads to validate
+
+def _readers():
+    "Who asks the caller for rows"
+    frame,readers = sys._getframe(2),_Readers()
+    while frame and frame.f_globals.get('__name__', '').partition('.')[0] in ('torch', 'fastai', 'fastprogress', 'accelerate'):
         readers.append(frame.f_locals.get('self'))
+        readers.validate = readers.validate or frame.f_code.co_name in ('validate', '_do_epoch_validate', 'get_preds')
         frame = frame.f_back
     return readers
 
@@ -243,7 +248,8 @@ class _RowSampler(Sampler):
     def __len__(self): return self.sampler._share(_readers())[2]
     def __iter__(self):
         size = None if self.loader is None else self.loader.batch_size
-        return itertools.chain.from_iterable(self.sampler._batches(*self.sampler._share(_readers()), size))
+        readers = _readers()
+        return itertools.chain.from_iterable(self.sampler._batches(*self.sampler._share(readers), size, readers.validate))
     def set_epoch(self, epoch): self.sampler.set_epoch(epoch)
     def __repr__(self): return f'{self.sampler!r}.rows'
 
@@ -269,6 +275,7 @@ def _row_count(loader, is_fastai2):
 # %% ../nbs/19_samplers.ipynb #b2978377
 def _number(label):
     "A row's label as a number; raises `ValueError` if it is none"
+    if hasattr(label, 'obj') and hasattr(label, 'data'): label = label.data  # an item of fastai 1
     if isinstance(label, (torch.Tensor, np.ndarray)):
         size = label.numel() if isinstance(label, torch.Tensor) else label.size
         if size != 1: raise ValueError(f'a row has a target of shape {tuple(label.shape)} where one label is wanted')
@@ -295,6 +302,22 @@ def _target_of(item, n_inputs):
     return _single(item[len(item)-1 if n_inputs is None else n_inputs:])
 
 # %% ../nbs/19_samplers.ipynb #24c61868
+def _has_own_items(dataset):
+    "Whether a dataset's items are made by code of PyTorch, torchvision or fastai, which give stored labels as they are"
+    module = getattr(getattr(type(dataset), '__getitem__', None), '__module__', None) or ''
+    known = module.partition('.')[0] in ('torch', 'torchvision', 'fastai', 'fastcore')
+    joint = type(getattr(dataset, 'transforms', None)).__name__ not in ('NoneType', 'StandardTransform')
+    parts = [dataset.dataset] if isinstance(dataset, Subset) else getattr(dataset, 'datasets', ())
+    return known and not joint and all(map(_has_own_items, parts))
+
+def _gives_labels(target, labels, n):
+    "Whether `target` returns `labels` for some of `n` rows, among them one of each class, or none that could be told"
+    first = np.unique(labels, return_index=True)[1]
+    rows = np.union1d(first[:64], np.linspace(0, len(labels)-1, min(64, len(labels)), dtype=np.int64))
+    rows = rows[rows < n].tolist()
+    try: return _each_label(lambda i: target(rows[i]), len(rows)) == labels[rows].tolist()
+    except ValueError: return True
+
 def _stored_labels(dataset):
     "Labels that a dataset holds apart from its inputs, None if it does not"
     if isinstance(dataset, TensorDataset): return dataset.tensors[-1] if len(dataset.tensors) > 1 else None
@@ -307,8 +330,8 @@ def _stored_labels(dataset):
     if hasattr(dataset, 'y_names') and hasattr(dataset, 'ys'): return dataset.ys.to_numpy()  # fastai 2's TabularPandas
     y = getattr(dataset, 'y', None) if hasattr(dataset, 'x') else None
     if isinstance(getattr(y, 'items', None), np.ndarray):  # fastai 1's LabelList
-        _each_label(lambda i: y[i].data, min(1, len(y)))
-        return y.items
+        _each_label(y.__getitem__, min(1, len(y)))
+        return y.items if _gives_labels(y.__getitem__, _one_label(y.items), len(y)) else _each_label(y.__getitem__, len(y))
     has_targets = hasattr(dataset, 'targets') and getattr(dataset, 'target_transform', 0) is None  # torchvision's
     return dataset.targets if has_targets else None
 
@@ -316,15 +339,17 @@ def _stored_labels(dataset):
 def _read_labels(loader, is_fastai2):
     "Labels of the training rows in the loader's order, an array"
     dataset,n = loader.dataset,_row_count(loader, is_fastai2)
+    read = loader.create_item if is_fastai2 else dataset.__getitem__
     lists,n_inputs = getattr(dataset, '__dict__', {}).get('tls'),getattr(dataset, 'n_inp', None)
     if lists is not None:  # fastai 2's Datasets
         targets = _single(lists[n_inputs:])
         labels = _each_label(targets.__getitem__, len(targets))
     else: labels = _stored_labels(dataset)
-    if labels is None:
-        read = loader.create_item if is_fastai2 else dataset.__getitem__
-        labels = _each_label(lambda i: _target_of(read(i), n_inputs), n)
-    labels = _one_label(labels)
+    def target(i): return _target_of(read(i), n_inputs)
+    if labels is not None:
+        labels = _one_label(labels)
+        if not _has_own_items(dataset) and not _gives_labels(target, labels, n): labels = None
+    if labels is None: labels = _one_label(_each_label(target, n))
     if len(labels) != n: raise ValueError(f'it has {len(labels)} labels, but {n} rows')
     numbers,procs = len(np.unique(labels)),getattr(getattr(dataset, 'procs', None), 'fs', ())
     if numbers > 2 and (labels.dtype.kind == 'f' or any(type(o).__name__ == 'RegressionSetup' for o in procs)):
@@ -338,7 +363,10 @@ class _InFastai2:
         self.sampler,self.loader = sampler,loader
         loader.get_idxs,loader.new = self.get_idxs,self.new
 
-    def get_idxs(self): return self.sampler._rows_for_fastai(_readers(), self.loader.bs)
+    def get_idxs(self):
+        readers = _readers()
+        _check_rows(self.sampler._n, [self.loader])
+        return self.sampler._rows_for_fastai(readers, self.loader.bs)
 
     def new(self, dataset=None, *args, **kwargs):
         "Another loader; it keeps the sampler if it has the same rows and is not to read them in order"
@@ -419,15 +447,16 @@ class StratifiedBatchSampler(_SharedSampler):
         seed,epoch = self._seed_and_epoch()
         return _epoch_rows(self._rows_of_class, self.balanced, seed, epoch, rows, min(batch_size, rows), world)
 
-    def _batches(self, rank, world, rows, batch_size=None):
+    def _batches(self, rank, world, rows, batch_size=None, in_order=False):
         "Batches of this process; an epoch begins with its first one, since loaders with workers make two iterators"
         size = min(batch_size or self.batch_size, rows)
-        order = self._next_epoch(world, rows, size)[rank].tolist()
+        order = np.resize(np.arange(self._n), (world, rows)) if in_order else self._next_epoch(world, rows, size)
+        order = order[rank].tolist()
         for i in range(0, rows, size): yield order[i:i+size]
 
     def _rows_for_fastai(self, readers, batch_size):
-        "The rows of all processes, one after the other, as DistributedDL shares them out; in order for `get_preds`"
-        if readers and not hasattr(readers[0], 'get_idxs'): return list(range(self._n))
+        "The rows of all processes, one after the other, as DistributedDL shares them out; in order for predictions"
+        if readers and (readers.validate or not hasattr(readers[0], 'get_idxs')): return list(range(self._n))
         world = process_count()
         return self._next_epoch(world, -(-self._n//world), batch_size).ravel().tolist()
 
@@ -436,8 +465,10 @@ class StratifiedBatchSampler(_SharedSampler):
         return rows//min(self.batch_size, rows) if self.drop_last else -(-rows//self.batch_size)
 
     def __iter__(self):
-        rank,world,rows = self._share(_readers())
-        return self._batches(rank, world, rows - rows % min(self.batch_size, rows) if self.drop_last else rows)
+        readers = _readers()
+        rank,world,rows = self._share(readers)
+        if self.drop_last: rows -= rows % min(self.batch_size, rows)
+        return self._batches(rank, world, rows, in_order=readers.validate)
 
     def get_idxs(self):
         """The rows of an epoch, as many as there are targets, batch after batch; the last one may be smaller
@@ -446,7 +477,7 @@ class StratifiedBatchSampler(_SharedSampler):
         readers = _readers()
         share,is_shared = self._share(readers),self.rank is not None or self.num_replicas is not None
         if readers and not is_shared: return self._rows_for_fastai(readers, self.batch_size)
-        return [i for batch in self._batches(*share) for i in batch]
+        return [i for batch in self._batches(*share, in_order=readers.validate) for i in batch]
 
     @classmethod
     def from_dls(cls,

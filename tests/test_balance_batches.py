@@ -19,6 +19,7 @@ from fastai.vision.data import ImageBlock, ImageDataLoaders, MaskBlock
 from PIL import Image
 from torch import nn
 from torch.utils.data import ConcatDataset, DataLoader as TorchLoader, IterableDataset, Subset, TensorDataset
+from torchvision.datasets import ImageFolder
 from fastai_auroc.all import AUROC, AUROCLoss, StratifiedBatchSampler, balance_batches
 
 pytestmark = pytest.mark.usefixtures('one_thread')
@@ -97,6 +98,8 @@ class Photos:
     def __getitem__(self, i):
         Photos.opened += 1
         return x[self.rows[i]],self.targets[i]
+
+Photos.__getitem__.__module__ = 'torchvision.datasets'  # whose items have the targets as they are
 
 def torchvision(path): return DataLoaders.from_dsets(Photos(parts[0]), Photos(parts[1]), bs=bs, **quiet)
 
@@ -195,6 +198,83 @@ def test_torchvision_images_are_not_opened(tmp_path):
     Photos.opened = 0
     balance_batches(dls)
     assert not Photos.opened
+
+# Datasets that store other labels than they give
+
+class Flipped(TensorDataset):
+    def __getitem__(self, i):
+        a,b = super().__getitem__(i)
+        return a,1-b
+
+class IsOne(Photos):
+    "Of three stored classes, one against the others"
+    def __getitem__(self, i): return x[self.rows[i]],int(self.targets[i] == 1)
+
+class Joint(Photos):
+    "Transforms of both, as `torchvision.transforms.v2` has them"
+    transforms = staticmethod(lambda image, target: (image, 1-target))
+    def __getitem__(self, i): return self.transforms(*super().__getitem__(i))
+
+class Negative(Datasets):
+    def __getitem__(self, i): return super().__getitem__(i)[0],1-super().__getitem__(i)[1]
+
+def three(rows):
+    ds = IsOne(rows)
+    ds.targets = [int(i % 20 == 3) + 2*int(i % 20 == 5) for i in rows]
+    return ds
+
+def folder(root, **kwargs):
+    "torchvision's own class"
+    for name in ('no', 'yes'):
+        (root/name).mkdir(exist_ok=True)
+        for i in range(60 if name == 'no' else 9): Image.fromarray(np.full((4, 4, 3), i, dtype=np.uint8)).save(root/name/f'{i}.png')
+    return ImageFolder(root, **kwargs)
+
+def pixels(image): return torch.tensor(np.array(image)).float()
+
+def flip_both(image, target): return pixels(image),1-target
+
+changed = dict(tensors=lambda path: Flipped(x, torch.tensor(labels)), targets=lambda path: three(range(n)),
+    part=lambda path: Subset(Flipped(x, torch.tensor(labels)), range(120)),
+    joined=lambda path: ConcatDataset([Flipped(x, torch.tensor(labels)), TensorDataset(x, torch.tensor(labels))]),
+    joint=lambda path: Joint(range(n)),
+    target_transform=lambda path: folder(path, transform=pixels, target_transform=lambda y: 1-y),
+    subclass=lambda path: type('Own', (ImageFolder,), dict(__getitem__=lambda self, i: flip_both(*ImageFolder.__getitem__(self, i))))(folder(path).root),
+    datasets=lambda path: Negative(range(n), [[lambda i: x[i]], [lambda i: int(labels[i])]], splits=parts).train)
+
+@pytest.mark.parametrize('name', changed)
+def test_labels_are_those_that_a_dataset_gives(name, tmp_path):
+    "Where its items have others than it stores, they are read"
+    ds = changed[name](tmp_path)
+    want = [int(ds[i][-1]) for i in range(len(ds))]
+    dls = DataLoaders.from_dsets(ds, ds, bs=bs, **quiet)
+    sampler = balance_batches(dls)
+    assert sampler.classes.tolist() == [0, 1] and sampler.counts.tolist() == np.bincount(want).tolist()
+    assert all(b.sum() == bs//2 for b in targets_of(dls.train))
+
+def test_torchvision_folders_are_not_opened(tmp_path, monkeypatch):
+    "Its own class tells its labels, also beside a transform of images"
+    ds = folder(tmp_path, transform=pixels)
+    monkeypatch.setattr(ds, 'loader', lambda path: pytest.fail('opened'))
+    dls = DataLoaders.from_dsets(ds, ds, bs=bs, **quiet)
+    assert balance_batches(dls).counts.tolist() == [60, 9]
+
+def test_a_class_of_ones_own_is_asked_for_some_rows(tmp_path):
+    class Own(Photos):
+        asked = []
+        def __getitem__(self, i):
+            self.asked.append(i)
+            return super().__getitem__(i)
+    many = Own(np.arange(2000) % n)
+    dls = DataLoaders.from_dsets(many, many, bs=bs, **quiet)
+    assert balance_batches(dls).counts.tolist() == np.bincount(labels[many.rows]).tolist()
+    assert len(many.asked) <= 128 and {many.targets[i] for i in many.asked} == {0, 1}
+
+def test_stored_labels_stand_for_items_without_one(tmp_path):
+    class Named(Photos):
+        def __getitem__(self, i): return dict(zip('xy', super().__getitem__(i)))
+    dls = DataLoaders.from_dsets(Named(parts[0]), Named(parts[1]), bs=bs, **quiet)
+    assert balance_batches(dls).counts.tolist() == np.bincount(labels[:-n_valid]).tolist()
 
 # Other loaders made of it
 
@@ -310,6 +390,41 @@ def test_predictions_of_the_training_loader_itself(by_hand, tmp_path):
     quietly(learn, 'fit', 1, cbs=(seen := Seen()))
     assert all(o.sum() == bs//2 for o in seen.targets)
     assert quietly(learn, 'get_preds', dl=learn.dls.train)[1].flatten().long().equal(y)
+
+class Validated(Callback):
+    "Targets of the batches that a Learner validates"
+    def before_validate(self): self.targets = []
+    def before_batch(self):
+        if not self.training: self.targets.append(self.yb[0].flatten().long().cpu())
+
+@pytest.mark.parametrize('by_hand', [False, True])
+@pytest.mark.parametrize('make', [bools, table, datasets], ids=lambda f: f.__name__)
+def test_validation_of_the_training_rows(make, by_hand, tmp_path):
+    "In their order, each once, as predictions; with and without a bar, between epochs that it leaves as they are"
+    learn = learner(make, tmp_path)
+    train,y = learn.dls.train,in_order(learn.dls)
+    sampler = StratifiedBatchSampler(y, bs, seed=0)
+    if by_hand: train.get_idxs = sampler.get_idxs
+    else: sampler.install(learn.dls)
+    with learn.no_logging(): learn.validate(ds_idx=0, cbs=(seen := Validated()))
+    assert torch.cat(seen.targets).equal(y[:len(train)*bs])
+    quietly(learn, 'fit', 1, cbs=(trained := Seen()))
+    value = quietly(learn, 'validate', ds_idx=0, cbs=(seen := Validated()))
+    assert torch.cat(seen.targets).equal(y[:len(train)*bs]) and sampler.epoch == 1
+    assert all(b.sum() == bs//2 for b in trained.targets)
+    same = train.new(shuffle=False, get_idxs=lambda: list(range(n-n_valid)))
+    assert list(value) == list(quietly(learn, 'validate', dl=same))
+
+@pytest.mark.parametrize('world', [2, 3])
+def test_validation_of_the_training_rows_in_several_processes(world, tmp_path, monkeypatch):
+    monkeypatch.setattr(DistributedDL, '_broadcast', lambda self, t, rank: list(t))
+    monkeypatch.setattr('fastai_auroc.samplers.process_count', lambda: world)
+    learn = learner(bools, tmp_path)
+    y,each = in_order(learn.dls),-(-(n-n_valid)//world)
+    balance_batches(learn.dls)
+    for rank in range(world):
+        quietly(learn, 'validate', dl=DistributedDL(learn.dls.train, rank, world), cbs=(seen := Validated()))
+        assert torch.cat(seen.targets).tolist() == np.resize(y, world*each)[rank*each:(rank+1)*each].tolist()
 
 def test_augmented_predictions(pictures):
     "fastai's `tta` makes its loader with a misspelt `shuffle`"
@@ -508,6 +623,16 @@ def test_labels_of_other_rows_end_the_first_epoch(make, wrong, tmp_path):
     learn.dls.train.get_idxs = StratifiedBatchSampler(wrong, bs).get_idxs
     says = f'labels of {len(wrong)} rows, but the loader reads 160: targets must be the labels of the training rows'
     with pytest.raises(ValueError, match=says): quietly(learn, 'fit', 1)
+
+@pytest.mark.parametrize('by_hand', [False, True])
+def test_a_loader_that_is_cut_later(by_hand, tmp_path):
+    "The same error with `balance_batches` as by hand"
+    learn = learner(table, tmp_path)
+    sampler = StratifiedBatchSampler(in_order(learn.dls), bs)
+    if by_hand: learn.dls.train.get_idxs = sampler.get_idxs
+    else: balance_batches(learn.dls)
+    learn.dls.train.n = 100
+    with pytest.raises(ValueError, match='labels of 160 rows, but the loader reads 100: targets must be the labels'): quietly(learn, 'fit', 1)
 
 @pytest.mark.parametrize('workers', [0, 1])
 @pytest.mark.parametrize('way', ['batch_sampler', 'sampler'])

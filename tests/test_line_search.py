@@ -58,7 +58,8 @@ def greatest_in_plane(x, y, model, w, v, average):
     pairs = gaps(scores(w)),gaps(scores(d/d.norm()*w.norm()))
     crossings = np.unique(np.concatenate([[0, np.pi], *(np.arctan2(a, -b) % np.pi for a,b in zip(*pairs))]))
     def auroc(t): return np.mean([np.sign(a*np.cos(t) + b*np.sin(t)).mean()/2 + .5 for a,b in zip(*pairs) if len(a)])
-    return max(auroc(t) for t in (crossings[1:]+crossings[:-1])/2)
+    wide = np.diff(crossings) > 1e-12  # crossings at one place differ by rounding
+    return max(auroc(t) for t in ((crossings[1:]+crossings[:-1])/2)[wide])
 
 every_average = pytest.mark.parametrize('average', average_of)
 
@@ -149,6 +150,17 @@ def test_separable(average):
     kept = values_of(model)
     assert opt.step(lambda: (model(x), y)) == 0 and opt.size == 0 and opt.auroc == 1 and same(model, kept)
 
+@pytest.mark.parametrize('dtype', [torch.uint8, torch.uint16, torch.uint32, torch.uint64, torch.bool, torch.float32], ids=str)
+@every_average
+def test_dtypes_of_targets(average, dtype):
+    "Unsigned integers, which PyTorch cannot compare, are labels like any"
+    x,y = problem(k := average_of[average])
+    given = y if k == 1 or dtype not in (torch.bool, torch.float32) else nn.functional.one_hot(y, k)
+    models = linear(4, k),linear(4, k)
+    opts = [AUMLineSearch(m.parameters(), average) for m in models]
+    for _ in range(3): assert opts[0].step(lambda: (models[0](x), given.to(dtype))) == opts[1].step(lambda: (models[1](x), given))
+    assert same(models[0], values_of(models[1])) and opts[0].auroc > .5
+
 def test_two_outputs():
     "Their difference is a linear score"
     x,y = problem()
@@ -178,6 +190,23 @@ def test_one_parameter():
         opt = AUMLineSearch([w])
         opt.step(lambda: (x @ w, y))
         assert abs(opt.auroc - max(right, 1-right)) < 1e-12 and w.abs() == 1 and (opt.size > 0) == (sign < 0)
+
+@pytest.mark.parametrize('max_pairs', [2**20, 100], ids=['sorted', 'searched'])
+@pytest.mark.parametrize('column', [1, 2], ids=['one', 'doubled'])
+@pytest.mark.parametrize('seed', range(11))
+def test_no_auroc_of_rounding(seed, column, max_pairs, monkeypatch):
+    "Where weights cancel, the order of float32 scores is that of their rounding: AUROC is that of the weights in float64"
+    monkeypatch.setattr('fastai_auroc.linesearch._max_pairs', max_pairs)
+    torch.manual_seed(seed)
+    y = torch.arange(500) % 3 == 0
+    x = y[:,None].float() + torch.randn(500, 1)
+    best = roc_auc_score(y, x)
+    x = torch.cat([x, 2*x][:column], 1)
+    model = nn.Linear(column, 1)
+    opt = AUMLineSearch(model.parameters())
+    for _ in range(10): opt.step(lambda: (model(x), y))
+    w,b = (p.detach().double() for p in model.parameters())
+    assert abs(opt.auroc - roc_auc_score(y, x.double() @ w[0] + b)) < 1e-12 and abs(opt.auroc - best) < 1e-12
 
 # Against logistic regression
 
@@ -376,6 +405,21 @@ def test_errors(name):
     opt,kept = AUMLineSearch([model.weight] if name == 'offset' else model.parameters()),values_of(model)
     with pytest.raises(ValueError, match=text): opt.step(lambda: (model(x), y))
     assert same(model, kept)
+
+marks = dict(unlabelled=('binary', -100, 'must be 0 or 1'), third=('binary', 2, 'must be 0 or 1'), missing=('binary', torch.nan, 'some are NaN'),
+    no_class=('macro', -100, 'class numbers from 0 to 2'))
+
+@pytest.mark.parametrize('name', marks)
+def test_rows_without_a_label(name):
+    "The message names no argument that AUMLineSearch does not have"
+    average,mark,text = marks[name]
+    x,y = problem(k := average_of[average])
+    model = linear(4, k)
+    y = y.float() if mark != mark else y
+    y[:2] = mark
+    with pytest.raises(ValueError, match=f'{text}.*: the closure must leave such rows out$') as e:
+        AUMLineSearch(model.parameters(), average).step(lambda: (model(x), y))
+    assert 'ignore_index' not in str(e.value) and 'nan_to_num' not in str(e.value)
 
 def test_unknown_average():
     with pytest.raises(ValueError, match="'binary', 'micro' or 'macro', got 'weighted'"): AUMLineSearch(linear(4).parameters(), 'weighted')

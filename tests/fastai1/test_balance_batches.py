@@ -2,8 +2,8 @@
 import copy, numpy as np, pandas as pd, pytest, torch
 from fastai.basic_data import DataBunch, DatasetType
 from fastai.basic_train import Learner, LearnerCallback
-from fastai.core import ItemBase
-from fastai.data_block import ItemList
+from fastai.core import Category, ItemBase
+from fastai.data_block import CategoryList, ItemList
 from fastai.distributed import OurDistributedSampler
 from fastai.tabular import FloatList, TabularList, tabular_learner
 from fastai.text import AWD_LSTM, TextClasDataBunch, TextLMDataBunch, Tokenizer, awd_lstm_clas_config
@@ -132,6 +132,32 @@ def test_copies_go_their_own_way(tmp_path):
     assert other.train_dl.new().batch_size == 4 and data.train_dl.new().batch_size == bs
     assert all(b.sum() == 2 for b in targets_of(other.train_dl.new()))
 
+class Flipped(TensorDataset):
+    def __getitem__(self, i):
+        a,b = super().__getitem__(i)
+        return a,1-b
+
+class Reversed(Rows):
+    "Stores other labels than it gives"
+    target_transform = None
+    @property
+    def targets(self): return [1-int(labels[i]) for i in self.rows]
+
+class Other(CategoryList):
+    def get(self, i): return Category(1-self.items[i], self.classes[1-self.items[i]])
+
+changed = dict(tensors=lambda path: Flipped(x, torch.tensor(labels)), targets=lambda path: Reversed(range(n)),
+    categories=lambda path: items(path).label_from_df(cols='name', label_cls=Other).train)
+
+@pytest.mark.parametrize('name', changed)
+def test_labels_are_those_that_a_dataset_gives(name, tmp_path):
+    "Where its items have others than it stores, they are read"
+    ds = changed[name](tmp_path)
+    want = [int(getattr(o, 'data', o)) for o in (ds[i][1] for i in range(len(ds)))]
+    data = DataBunch.create(ds, ds, path=tmp_path, bs=bs, num_workers=0)
+    assert balance_batches(data).counts.tolist() == np.bincount(want).tolist()
+    assert all(b.sum() == bs//2 for b in targets_of(data.train_dl))
+
 class Seen(LearnerCallback):
     "Targets of the training batches"
     def on_train_begin(self, **kwargs): self.targets = []
@@ -159,6 +185,29 @@ def test_training(make, loss, tmp_path):
     learn.fit(3, callbacks=[seen])
     assert len(seen.targets) == 3*size and all(o.sum() == bs//2 for o in seen.targets)
     assert len(learn.get_preds()[0]) == n_valid
+
+class Validated(LearnerCallback):
+    "Targets of the batches that a Learner validates"
+    def on_train_begin(self, **kwargs): self.targets = []
+    def on_batch_begin(self, last_target, train, **kwargs):
+        if not train: self.targets.append(last_target.flatten().long().cpu())
+
+@pytest.mark.parametrize('by_hand', [False, True])
+@every_maker
+def test_validation_of_the_training_rows(make, by_hand, tmp_path):
+    "In their order, each once, also for predictions; between epochs that it leaves as they are"
+    data = make(tmp_path)
+    y = torch.tensor([int(getattr(o, 'data', o)) for o in (data.train_ds[i][1] for i in range(n-n_valid))])
+    sampler = StratifiedBatchSampler(y, bs, seed=0)
+    if by_hand: data.train_dl = data.train_dl.new(shuffle=False, sampler=sampler.rows)
+    else: sampler.install(data)
+    learn,m = learner(make, data, AUROCLoss()),len(data.train_dl)*bs
+    learn.validate(data.train_dl, callbacks=[seen := Validated(learn)])
+    assert torch.cat(seen.targets).equal(y[:m]) and learn.get_preds(DatasetType.Train)[1].long().equal(y[:m])
+    learn.fit(1, callbacks=[trained := Seen(learn)])
+    assert all(b.sum() == bs//2 for b in trained.targets)
+    learn.validate(data.train_dl, callbacks=[seen])
+    assert torch.cat(seen.targets).equal(y[:m]) and sampler.epoch == 1
 
 # Refusals
 
