@@ -239,7 +239,7 @@ def auroc_and_note(
     if not len(task.scores):
         shape = task.scores.shape[1:] if average is None else ()
         return torch.full(shape, torch.nan, dtype=torch.float64, device='cpu'),'AUROC is NaN: there are no rows'
-    if max_fpr == 1: max_fpr = None
+    max_fpr = None if max_fpr in (None, 1) else float(max_fpr)
     if max_fpr is None and task.weight is not None and layout != 'samples': max_fpr = 1.
     areas = _compute_areas(task, layout, max_fpr)
     value = _average(areas, average, layout)

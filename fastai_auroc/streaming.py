@@ -13,7 +13,7 @@ from collections import namedtuple
 from torch import Tensor
 from .scores import has_float64, to_tensor
 from .distributed import all_reduce_sum
-from .buckets import bit_edges, BitBuckets, Buckets, check_num_thresholds, occupied, spaced_thresholds
+from .buckets import bit_edges, BitBuckets, bits_for, Buckets, check_num_thresholds, occupied, spaced_thresholds
 
 # %% ../nbs/09_streaming.ipynb #bae631f6
 def counts_above_thresholds(
@@ -338,8 +338,8 @@ class StreamingAUC: # chkstyle: ignore
         "Add the counts of others; raises `ValueError` if they cannot be added"
         metrics = [metrics] if isinstance(metrics, StreamingAUC) else list(metrics)
         _check_mergeable(self, metrics)
-        for o in metrics:
-            if o._buckets.counts is not None: self._buckets.merge(o._buckets.counts, o._buckets.improper)
+        parts = [o._buckets for o in metrics if o._buckets.counts is not None]  # this one is none while it is empty
+        for o in parts: self._buckets.merge(o.counts, o.improper)
 
     def across_processes(self,
         group=None, # Process group, None for all processes
@@ -387,6 +387,9 @@ def _check_state(metric, state):
         f'the stored state has other thresholds, {len(cuts)} of them, than {metric!r}')
     counts = state['counts']
     if counts is None: return
+    buckets = 2**bits_for(len(counts) if counts.ndim > 2 else 1) if metric._by_bits else len(cuts) + 1
+    if counts.ndim not in (2, 3) or counts.shape[-2:] != (2, buckets): raise ValueError(
+        f'the stored state must have counts of shape (2, {buckets}) a column, got {tuple(counts.shape)}')
     columns = None if counts.ndim == 2 else len(counts)
     weights = metric.label_weights if metric.multi_label else None
     right = (columns is not None) == metric.multi_label and metric.num_labels in (None, columns)

@@ -774,3 +774,19 @@ def test_on_a_real_gpu(case):
         finally: torch.cuda.set_sync_debug_mode('default')
         on_cpu.update_state(*(o.cpu() if isinstance(o, torch.Tensor) else o for o in (y, p, w)))
     assert torch.allclose(device.state_dict()['counts'].cpu(), on_cpu.state_dict()['counts'], rtol=1e-14) and device.result().item() == near(on_cpu.result().item())
+
+@pytest.mark.parametrize('thresholds', [None, 'bits'])
+def test_merging_with_itself_while_empty(thresholds):
+    "The counts of the others, once"
+    full,empty = StreamingAUC(thresholds=thresholds),StreamingAUC(thresholds=thresholds)
+    full.update_state([0, 1, 1, 0], [.1, .9, .3, .4])
+    empty.merge_state([full, empty])
+    assert empty.state_dict()['counts'].equal(full.state_dict()['counts'])
+
+@pytest.mark.parametrize('thresholds', [None, 'bits'])
+@pytest.mark.parametrize('shape', [(2, 5), (3, 2**20), (1, 2**20), (2, 1), (5,), (1, 1, 2, 2**20)])
+def test_state_of_another_shape(thresholds, shape):
+    auc = StreamingAUC(thresholds=thresholds)
+    state = dict(auc.state_dict(), counts=torch.ones(shape, dtype=torch.long), improper=torch.tensor(0))
+    with pytest.raises(ValueError, match='the stored state must have counts of shape'): auc.load_state_dict(state)
+    assert auc.state_dict()['counts'] is None
