@@ -105,8 +105,7 @@ class RowBlocks:
         self.blocks = []  # Tensors
         self.joined = 0  # How many of them, 0 or 1, are made of earlier blocks
         self.kind = None  # Dtype of the last block, and shape of a row
-        self.used = 0  # How many rows of the last block are filled
-        self.n = 0  # How many rows there are
+        self.n = self.used = 0  # How many rows there are, and how many of them in the last block
         self.on_cpu = False  # Whether the device had no room
 
     def __len__(self): return self.n
@@ -403,7 +402,8 @@ class CountedRows:  # chkstyle: ignore
     def add(self, outputs, targets):
         "Count a batch from `class_rows`, in pieces that fit a cache, or by leading bits let it wait"
         most = RowBuffer.most_rows if outputs.device.type == 'cpu' else len(outputs)
-        rows = max(1, min(most, RowBuffer.most_numbers//max(1, outputs[:1].numel())))
+        rows = max(1, min(most, RowBuffer.most_numbers//max(1, outputs.shape[1:].numel())))
+        if len(outputs) <= rows: return self._add_piece(outputs, targets)
         for piece in zip(outputs.split(rows), targets.split(rows)): self._add_piece(*piece)
 
     def _add_piece(self, outputs, targets):

@@ -48,11 +48,12 @@ def _check_batch_labels(targets, k):
     if low != low:
         raise ValueError('targets must be labels, but some are NaN: to leave such rows out, '
             'give them a label of their own, as targets.nan_to_num(-100) does, and pass ignore_index=-100')
-    if k is not None:
-        if not 0 <= low <= high < k or floats and (targets % 1).any():
-            _raise_label_error(targets, f'must be class numbers from 0 to {k-1}')
-    elif (floats or low < 0 or high > 1) and not _are_two_labels(targets, low, high):
+    if k is None:
+        unclear = floats or low < 0 or high > 1
+        if not unclear or _are_two_labels(targets, low, high): return
         _raise_label_error(targets, 'of a binary task must be 0 or 1 (or of two values, one above zero)')
+    is_class = 0 <= low <= high < k and not (floats and (targets % 1).any())
+    if not is_class: _raise_label_error(targets, f'must be class numbers from 0 to {k-1}')
 
 # %% ../nbs/18_losses.ipynb #fbe32927
 _unsigned = [getattr(torch, o) for o in ('uint16', 'uint32', 'uint64') if hasattr(torch, o)]
