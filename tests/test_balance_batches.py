@@ -234,18 +234,24 @@ def pixels(image): return torch.tensor(np.array(image)).float()
 
 def flip_both(image, target): return pixels(image),1-target
 
-changed = dict(tensors=lambda path: Flipped(x, torch.tensor(labels)), targets=lambda path: three(range(n)),
-    part=lambda path: Subset(Flipped(x, torch.tensor(labels)), range(120)),
-    joined=lambda path: ConcatDataset([Flipped(x, torch.tensor(labels)), TensorDataset(x, torch.tensor(labels))]),
-    joint=lambda path: Joint(range(n)),
-    target_transform=lambda path: folder(path, transform=pixels, target_transform=lambda y: 1-y),
-    subclass=lambda path: type('Own', (ImageFolder,), dict(__getitem__=lambda self, i: flip_both(*ImageFolder.__getitem__(self, i))))(folder(path).root),
-    datasets=lambda path: Negative(range(n), [[lambda i: x[i]], [lambda i: int(labels[i])]], splits=parts).train)
+def flipped(path): return Flipped(x, torch.tensor(labels))
+def classes(path): return three(range(n))
+def part(path): return Subset(flipped(path), range(120))
+def partly(path): return ConcatDataset([flipped(path), TensorDataset(x, torch.tensor(labels))])
+def joint(path): return Joint(range(n))
+def target_transform(path): return folder(path, transform=pixels, target_transform=lambda y: 1-y)
+def subclass(path):
+    class Own(ImageFolder):
+        def __getitem__(self, i): return flip_both(*super().__getitem__(i))
+    return Own(folder(path).root)
+def pipeline(path): return Negative(range(n), [[lambda i: x[i]], [lambda i: int(labels[i])]], splits=parts).train
 
-@pytest.mark.parametrize('name', changed)
-def test_labels_are_those_that_a_dataset_gives(name, tmp_path):
+changed = [flipped, classes, part, partly, joint, target_transform, subclass, pipeline]
+
+@pytest.mark.parametrize('make', changed, ids=lambda f: f.__name__)
+def test_labels_are_those_that_a_dataset_gives(make, tmp_path):
     "Where its items have others than it stores, they are read"
-    ds = changed[name](tmp_path)
+    ds = make(tmp_path)
     want = [int(ds[i][-1]) for i in range(len(ds))]
     dls = DataLoaders.from_dsets(ds, ds, bs=bs, **quiet)
     sampler = balance_batches(dls)

@@ -5,7 +5,7 @@ import pytest
 from fastai_auroc.losses import SoftDiceLoss
 
 plain = ('scores keys pairs tasks roc confidence distributed buckets streaming accumulators epoch derivatives surrogates smooth '
-    'losses samplers linesearch').split()
+    'losses strata samplers linesearch').split()
 others = ['fastai', 'fastcore', 'sklearn', 'scipy', 'pandas', 'matplotlib']
 
 def run(code):

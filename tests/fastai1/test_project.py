@@ -33,7 +33,7 @@ def test_notebook_runs(copy):
 def test_numbers_need_no_fastai():
     "Only the columns do"
     modules = ['fastai_auroc', *(f'fastai_auroc.{o}' for o in ('scores', 'keys', 'pairs', 'tasks', 'roc', 'confidence', 'distributed',
-        'buckets', 'streaming', 'accumulators', 'epoch', 'derivatives', 'surrogates', 'smooth', 'losses', 'samplers', 'linesearch', 'plots',
+        'buckets', 'streaming', 'accumulators', 'epoch', 'derivatives', 'surrogates', 'smooth', 'losses', 'strata', 'samplers', 'linesearch', 'plots',
         'interpret'))]
     code = f"import importlib, sys\nfor o in {modules}: importlib.import_module(o); print(o, 'fastai' in sys.modules)"
     assert _python(code).split() == [o for name in modules for o in (name, 'False')]
