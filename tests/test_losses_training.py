@@ -49,7 +49,7 @@ def test_adult(name, trained, column, sk_auroc):
     "AUROC rises above .8; the column knows it, to the digit, from the activation of the loss"
     learn = trained(name)
     auroc,trained_on = column(learn, 'auroc'),column(learn, 'train_loss')
-    assert learn.metrics[1]._loss_activation == 'softmax'
+    assert learn.metrics[1]._epoch.accumulator.hints.activation == 'softmax'
     assert all(np.isfinite(column(learn, o)).all() for o in ('train_loss', 'valid_loss', 'accuracy'))
     assert len(auroc) == 3 and trained_on[-1] < trained_on[0]
     assert auroc[-1] > .8 and auroc[-1] == pytest.approx(sk_auroc(learn), abs=1e-12)
