@@ -13,7 +13,7 @@ __all__ = ['LossHints', 'choose_activation', 'EpochScore', 'error_text', 'as_sig
 import copy, functools, math, numpy as np, torch
 from typing import NamedTuple
 from torch import Tensor
-from .scores import has_float64, ranking_scores
+from .scores import has_float64, one_hot, ranking_scores
 from .tasks import missing_classes
 from .roc import auroc_and_note, auroc_from_counts, nan_mean
 from .confidence import auroc_ci_and_note, half_width
@@ -301,7 +301,7 @@ class LabelCheck:
         if labels.dtype.is_floating_point: stranger = stranger | (labels != labels.floor())
         if keep is not None: stranger = stranger & keep
         self.strangers = self.strangers + stranger.sum()
-        return labels == torch.arange(classes, device=labels.device)
+        return one_hot(labels[:,0], classes)
 
     def _widen(self, ranges):
         if ranges is None: return

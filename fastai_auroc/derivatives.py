@@ -14,7 +14,7 @@ from functools import wraps
 from torch import Tensor
 from torch.autograd import forward_ad, Function
 from typing import NamedTuple
-from .scores import has_float64, log_odds
+from .scores import has_float64, log_odds, one_hot
 
 # %% ../nbs/15_derivatives.ipynb #67932eab
 _in_transform = getattr(torch._C, '_are_functorch_transforms_active', lambda: False)  # of torch.func
@@ -229,7 +229,7 @@ def _shares_of_others(z):
     "Which class is the top one, its softmax, and the softmax of the others, all of shape (n, K)"
     largest = torch.finfo(z.dtype).max
     z = z.clamp(-largest, largest)  # infinite ones, too, have shares
-    top = z.argmax(-1, keepdim=True) == torch.arange(z.shape[-1], device=z.device)
+    top = one_hot(z.argmax(-1), z.shape[-1])
     return top,z.softmax(-1),z.masked_fill(top, -torch.inf).softmax(-1)
 
 class _LogOdds(Function):
