@@ -1,7 +1,8 @@
 "Small real Learners of fastai 2, shared by the tests."
 import pytest, torch
 from fastai.tabular.all import Categorify, CategoryBlock, FillMissing, Normalize, TabularDataLoaders, accuracy, noop, set_seed, tabular_learner
-from shared_fixtures import adult, margin_auroc, sms  # chkstyle: ignore
+from matplotlib import pyplot as plt
+from shared_fixtures import adult, adult_small, margin_auroc, sms  # chkstyle: ignore
 
 @pytest.fixture(autouse=True)
 def _seed(): set_seed(0)
@@ -13,6 +14,11 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(n)
+
+@pytest.fixture
+def close_figures():
+    yield
+    plt.close('all')
 
 @pytest.fixture
 def adult_dls(adult, tmp_path):

@@ -15,12 +15,7 @@ from fastai_auroc.metric import AUROC
 from fastai_auroc.interpret import ROCInterpretation
 from fastai_auroc.callbacks import ShowROCCallback
 
-@pytest.fixture(autouse=True)
-def _close():
-    yield
-    plt.close('all')
-
-pytestmark = pytest.mark.usefixtures('one_thread')
+pytestmark = pytest.mark.usefixtures('one_thread', 'close_figures')
 
 def test_column_of_a_perfect_ranking(recwarn):
     "The half width 0 comes with the sentence of `auroc_ci`, once a fit; the picture of the epoch has no interval"

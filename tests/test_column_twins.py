@@ -247,13 +247,6 @@ def test_called_with_a_batch():
 
 # Outputs that hold the logits
 
-@pytest.fixture(scope='module')
-def adult_small(adult):
-    "Three standardised numbers of 300 people, and their incomes"
-    df = adult.sample(300, random_state=0)
-    x = torch.tensor(df[['age', 'education-num', 'hours-per-week']].to_numpy('float32'))
-    return (x - x.mean(0))/x.std(0),torch.tensor((df.income == '>50K').to_numpy()).long()
-
 @dataclass
 class ModelOutput(OrderedDict):
     "transformers' SequenceClassifierOutput: attributes, keys and numbers give the same, and what is None is no key"

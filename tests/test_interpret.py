@@ -4,7 +4,6 @@ from fastai.learner import Learner
 from fastai.losses import BCEWithLogitsLossFlat, CrossEntropyLossFlat, MSELossFlat
 from fastai.tabular.all import Categorify, CategoryBlock, FillMissing, Normalize, TabularDataLoaders, tabular_learner
 from fastai.torch_core import noop, set_seed
-from matplotlib import pyplot as plt
 from scipy.special import softmax
 from sklearn import metrics as sk
 from torch import nn
@@ -15,12 +14,7 @@ from fastai_auroc.metric import AUROC
 from fastai_auroc.plots import plot_aum, plot_roc
 from fastai_auroc.interpret import ROCInterpretation
 
-@pytest.fixture(autouse=True)
-def _close():
-    yield
-    plt.close('all')
-
-pytestmark = pytest.mark.usefixtures('one_thread')
+pytestmark = pytest.mark.usefixtures('one_thread', 'close_figures')
 
 def adult_rows(adult, path, y_names='income'):
     names = [o for o in ('education', 'marital-status', 'occupation') if o != y_names]

@@ -11,12 +11,7 @@ from fastai_auroc.interpret import ROCInterpretation
 
 matplotlib.use('agg')
 
-@pytest.fixture(autouse=True)
-def _close():
-    yield
-    plt.close('all')
-
-pytestmark = pytest.mark.usefixtures('one_thread')
+pytestmark = pytest.mark.usefixtures('one_thread', 'close_figures')
 
 def noisy(n=80, seed=0, digits=1):
     "Scores with ties, and labels of which they know something"

@@ -9,7 +9,7 @@ from fastai.metrics import accuracy
 from fastai.tabular import Categorify, FillMissing, Normalize, TabularList, tabular_learner
 
 sys.path.append(str(Path(__file__).parents[1]))  # this folder is run by itself, so pytest adds only it
-from shared_fixtures import adult, margin_auroc, sms  # chkstyle: ignore
+from shared_fixtures import adult, adult_small, margin_auroc, sms  # chkstyle: ignore
 
 @pytest.fixture(autouse=True, scope='session')
 def _one_thread():

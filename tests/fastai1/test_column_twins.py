@@ -80,13 +80,6 @@ def test_values_part_again(adult_learner):
     fit(learn, 1, lr=1e-1, callbacks=[late])
     assert names(learn) == ['auroc'] and late.value == numbers(learn)[0] != before == first.value
 
-@pytest.fixture(scope='module')
-def adult_small(adult):
-    "Three standardised numbers of 300 people, and their incomes"
-    df = adult.sample(300, random_state=0)
-    x = torch.tensor(df[['age', 'education-num', 'hours-per-week']].to_numpy('float32'))
-    return (x - x.mean(0))/x.std(0),torch.tensor((df.income == '>50K').to_numpy()).long()
-
 @pytest.fixture
 def small_learner(tmp_path):
     "Makes a linear Learner of tensors"
