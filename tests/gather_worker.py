@@ -1,4 +1,4 @@
-"""The processes of the last tests of test_processes.py: what cannot be brought together, and calls from threads
+"""The processes of the last tests of test_distributed.py: what cannot be brought together, and calls from threads
 
 `gather_worker.py FOLDER 2 3` forks worlds of 2 and 3 processes, each of which runs all cases in one process group
 and writes a line of JSON for each."""
