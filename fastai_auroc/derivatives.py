@@ -6,10 +6,11 @@ Docs: https://fastai-auroc.github.io/fastai_auroc/derivatives.html.md"""
 
 # %% auto #0
 __all__ = ['can_look', 'at_least_float32', 'upcast', 'Surrogate', 'MeanOverColumns', 'mean_over_columns', 'save_for_derivatives',
-           'forward_mode', 'vmap_one_by_one', 'apply_with_gradient', 'softmax_log_odds']
+           'forward_mode', 'vmap_one_by_one', 'apply_with_gradient', 'plain_array', 'apply_known_gradient',
+           'softmax_log_odds']
 
 # %% ../nbs/15_derivatives.ipynb #2ad29d3c
-import torch
+import numpy as np, torch
 from functools import wraps
 from torch import Tensor
 from torch.autograd import forward_ad, Function
@@ -44,9 +45,13 @@ class Surrogate:
     def __init__(self,
         value, # Of `(columns, positive, rows, negative)`: values (C,), gradient (C, n), parts of rows (C, n) or None
         hessian_product, # Of `(columns, positive, negative, direction)`: the Hessian times `direction`, shape (C, n)
+        binary=None, # Of finite margins and what is positive, arrays (n,): value and gradient (n,), or None
+        classes=None, # Of finite scores (n, K) and class numbers (n,), arrays: mean over classes, gradient (n, K), or None
     ):
         self.value = value
         self.hessian_product = hessian_product
+        self.binary = binary
+        self.classes = classes
 
 # %% ../nbs/15_derivatives.ipynb #e65289b0
 def _column_weights(defined, x):
@@ -223,6 +228,58 @@ def apply_with_gradient(
     if not _in_transform(): return _WithGradient.apply(columns, positive, negative, defined, surrogate, rows)
     res = _TransformableWithGradient.apply(columns, positive, negative, defined, surrogate, rows)
     return res[:-1] if rows else res[0]
+
+# %% ../nbs/15_derivatives.ipynb #52f9b630
+_has_modes = getattr(torch._C, '_len_torch_dispatch_stack', lambda: 0)  # such as a `FakeTensorMode`
+_array_dtypes = {torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.bool, torch.uint8, torch.int8,
+    torch.int16, torch.int32, torch.int64}
+
+def plain_array(
+    x:Tensor, # Numbers on any device
+) -> np.ndarray|None: # Float32 for half precision, else of the dtype of `x`, with its memory; not to be written to
+    "The numbers of `x`; None on other devices than the CPU, and for tensors that `torch.func` and others look into"
+    if type(x) is not Tensor:
+        if not isinstance(x, Tensor) or type(x).__torch_dispatch__ is not Tensor.__torch_dispatch__: return None
+        x = x.as_subclass(Tensor)
+    followed = torch.compiler.is_compiling() or _in_transform() or forward_ad._current_level >= 0 or _has_modes()
+    if followed or not x.is_cpu or x.layout is not torch.strided or x.dtype not in _array_dtypes or x.is_nested: return None
+    if x.dtype is torch.float16 or x.dtype is torch.bfloat16: x = x.detach().float()
+    return x.numpy(force=True)
+
+# %% ../nbs/15_derivatives.ipynb #9057c706
+class _KnownGradient(Function):
+    "A value that is known, with its gradient by `x`"
+    @staticmethod
+    def forward(ctx, x, value, gradient, general):
+        ctx.x = x  # if it were saved as the gradient is, a later change in place would make every backward an error
+        ctx.version = x._version
+        ctx.general = general
+        ctx.save_for_backward(gradient)
+        ctx.set_materialize_grads(False)
+        return torch.scalar_tensor(value, dtype=gradient.dtype, device='cpu')
+
+    @staticmethod
+    def backward(ctx, g):
+        if g is None: return (None,)*4
+        gradient, = ctx.saved_tensors
+        if not torch.is_grad_enabled(): return (g*gradient).to(ctx.x.dtype),None,None,None
+        if ctx.x._version != ctx.version:
+            raise RuntimeError('the outputs were changed in place after the loss, whose second derivative needs them')
+        x = ctx.x.view_as(ctx.x)  # a hook of `x` itself would be called twice
+        of_x, = torch.autograd.grad(ctx.general(x), x, g, create_graph=True)
+        return of_x,None,None,None
+
+def apply_known_gradient(
+    x:Tensor, # What `plain_array` has read, float
+    value:float, # A function of `x`
+    gradient, # Its gradient, a float32 or float64 array in the shape of `x`, which no one writes to any more
+    general, # The function itself, of a tensor such as `x`, differentiable as often as one likes
+) -> Tensor: # 0-d, in the dtype of `gradient`
+    "`value`, differentiable in `x`"
+    if type(x) is not Tensor: x = x.as_subclass(Tensor)
+    gradient = torch.from_numpy(gradient)
+    if x.requires_grad and torch.is_grad_enabled(): return _KnownGradient.apply(x, value, gradient, general)
+    return torch.scalar_tensor(value, dtype=gradient.dtype, device='cpu')
 
 # %% ../nbs/15_derivatives.ipynb #ec96c95f
 def _shares_of_others(z):
