@@ -6,13 +6,13 @@ Docs: https://fastai-auroc.github.io/fastai_auroc/surrogates.html.md"""
 
 # %% auto #0
 __all__ = ['aum_surrogate', 'class_occurs', 'both_classes', 'columns_with_both_classes', 'pair_weight', 'clip_infinite',
-           'column_arrays', 'hinge_surrogate']
+           'column_arrays', 'PairLoss', 'pair_tiles', 'mean_class_pairs', 'join_classes', 'hinge_surrogate']
 
 # %% ../nbs/16_surrogates.ipynb #fcf6a3fd
 import numpy as np, torch
 from functools import partial
 from math import isfinite, isnan
-from typing import NamedTuple
+from typing import Callable, NamedTuple
 from torch import Tensor
 from .keys import map_blocks, pack_keys, unpack_keys
 from .derivatives import can_look, Surrogate, upcast
@@ -211,6 +211,58 @@ def _no_hessian(*_):
 
 aum_surrogate = Surrogate(_aum, _no_hessian)
 
+# %% ../nbs/16_surrogates.ipynb #4889a739
+class PairLoss(NamedTuple):
+    "What pairs lose by their margins"
+    judge:Callable  # Of an array of margins, which it may write to: losses and slopes, arrays in the same shape
+    factor:float  # What slopes are multiplied by to be derivatives by the margin
+
+_tile_bytes = 2**17  # Of margins judged at once; they and an array or two beside them stay in the cache
+
+def pair_tiles(
+    n:int, # Number of rows
+    partners:int, # Number of pairs of each
+    dtype, # Of scores, a NumPy dtype
+) -> list: # Slices of rows
+    "Rows so few at a time that their margins stay in the cache"
+    size = max(1, _tile_bytes//(max(1, partners)*dtype.itemsize))
+    return [slice(i, i+size) for i in range(0, n, size)]
+
+# %% ../nbs/16_surrogates.ipynb #16d960a3
+def _class_weights(y, k):
+    "One over the number of pairs of each class and over the number of classes with pairs, shape (k,); None if none has"
+    p = np.bincount(y, minlength=k)
+    pairs = p*(len(y)-p)
+    number = np.count_nonzero(pairs)
+    return np.where(pairs > 0, 1/(np.maximum(pairs, 1)*number), 0.) if number else None
+
+def mean_class_pairs(
+    z:np.ndarray, # Scores, float32 or float64, shape (n, K)
+    y:np.ndarray, # Class numbers, shape (n,)
+    pair_loss:PairLoss, # What a pair loses
+): # The mean and its gradient (n, K), or None if there is no pair
+    "Judge all pairs of K one-vs-rest tasks: mean over the pairs of a class, and over the classes that have some"
+    weight = _class_weights(y, z.shape[1])
+    if weight is None: return None
+    columns = np.ascontiguousarray(z.T)
+    gradient = np.zeros_like(columns)
+    order = y.argsort()
+    value = 0.
+    with np.errstate(over='ignore', invalid='ignore'):
+        for b in pair_tiles(len(y), len(y), z.dtype):
+            row = order[b]
+            k = y[row]
+            margins = columns[k]
+            np.subtract(columns[k,row][:,None], margins, out=margins)
+            np.copyto(margins, np.inf, where=k[:,None] == y)
+            loss,slope = pair_loss.judge(margins)
+            value += float(weight[k] @ loss.sum(1))
+            starts = np.flatnonzero(np.diff(k, prepend=-1))  # of each class of this tile
+            gradient[k[starts]] -= np.add.reduceat(slope, starts)
+            gradient[k,row] += slope.sum(1)
+    gradient *= (pair_loss.factor*weight)[:,None]
+    return value,gradient.T
+
 # %% ../nbs/16_surrogates.ipynb #a3ba3588
 class _SortedColumns(NamedTuple):
     "Columns sorted by score, negatives raised by the margin, so that pairs that lack margin are those in wrong order"
@@ -284,8 +336,62 @@ def _hinge_product(columns, positive, negative, direction, margin=1.):
     differences = _unsort(ranked, 2*(number*u - _sum_of_partners(ranked, u)))
     return differences*pair_weight(positive, negative, ranked.x.dtype)
 
+# %% ../nbs/16_surrogates.ipynb #58542d66
+def join_classes(
+    positive:np.ndarray, # Which rows are positive, shape (n,)
+    of_positives:np.ndarray, # Their numbers, shape (P,)
+    of_negatives:np.ndarray, # Those of the others, shape (n-P,)
+) -> np.ndarray: # Float64, shape (n,)
+    "Numbers of all rows from those of each class"
+    res = np.empty(len(positive))
+    res[positive] = of_positives
+    res[~positive] = of_negatives
+    return res
+
+def _first_sums(x):
+    "Sums of the first 0, 1, 2, … numbers"
+    res = np.zeros(len(x)+1)
+    np.cumsum(x, out=res[1:])
+    return res
+
+def _hinge_binary(s, positive, margin):
+    "Mean squared hinge over the pairs of one column and its gradient, from arrays; None without pairs, or where infinite"
+    x = s[positive].astype(np.float64)
+    y = s[~positive].astype(np.float64)
+    if not len(x) or not len(y): return None
+    middle = np.partition(y, len(y)//2)[len(y)//2]
+    x -= middle
+    y -= middle
+    y += margin
+    low = np.sort(x)
+    high = np.sort(y)[::-1]
+    with np.errstate(over='ignore', invalid='ignore'):  # of huge scores, which are left to others
+        above = len(y) - high[::-1].searchsorted(x, 'right')  # how many negatives a positive lacks margin to
+        below = low.searchsorted(y)
+        total = _first_sums(high)[above]
+        loss = above*(x*x) - 2*x*total + _first_sums(high*high)[above]
+        gradient = join_classes(positive, above*x - total, below*y - _first_sums(low)[below])
+    value = np.maximum(loss, 0).sum()/loss.size/len(y)  # rounding may leave less than 0
+    gradient *= 2/(len(x)*len(y))
+    return (float(value), gradient) if isfinite(value) else None
+
+# %% ../nbs/16_surrogates.ipynb #a868899c
+def _judge_lack(margin, wanted):
+    "Squared lacks of a margin, and the lacks"
+    lack = np.subtract(wanted, margin, out=margin)
+    np.maximum(lack, 0, out=lack)
+    return lack*lack,lack
+
+def _hinge_classes(z, y, margin):
+    "Mean over classes, and its gradient, from arrays; None where columns are better sorted, and for what is no number"
+    pairs = len(y)**2*z.itemsize//4  # in pairs of float32 scores, 2 ns each
+    if pairs > 80_000 + 25*z.size: return None
+    found = mean_class_pairs(z, y, PairLoss(partial(_judge_lack, wanted=margin), -2.))
+    return found if found and isfinite(found[0]) else None
+
 def hinge_surrogate(
     margin:float, # By how much a positive should stand above a negative, in units of the scores
 ) -> Surrogate: # Of columns of scores
     "Mean over pairs of the squared lack of a margin, of each column"
-    return Surrogate(partial(_hinge, margin=margin), partial(_hinge_product, margin=margin))
+    on_tensors = partial(_hinge, margin=margin),partial(_hinge_product, margin=margin)
+    return Surrogate(*on_tensors, partial(_hinge_binary, margin=margin), partial(_hinge_classes, margin=margin))
