@@ -355,7 +355,7 @@ def _first_sums(x):
     return res
 
 def _hinge_binary(s, positive, margin):
-    "Mean squared hinge over the pairs of one column and its gradient, from arrays; None without pairs, or where infinite"
+    "Mean squared hinge over the pairs of one column, and its gradient; None without pairs or where infinite; arrays"
     x = s[positive].astype(np.float64)
     y = s[~positive].astype(np.float64)
     if not len(x) or not len(y): return None
