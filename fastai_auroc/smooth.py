@@ -189,8 +189,8 @@ def _soft_on_grid(s, positive, T, rows=False, largest=2**23):
 # %% ../nbs/17_smooth.ipynb #cebdb14e
 def _largest_grid(rows, pairs, itemsize):
     "How many points a grid may have to be cheaper than pairs of scores of so many bytes; 0 or less: pairs are cheaper"
-    # Measured on one core, with a pair of float32 scores as the unit: 12,000 for a grid, 5 for a row, 15 for a point
-    return min(2**23, (pairs*itemsize//4 - 12_000 - 5*rows)//15)  # a larger spectrum would take over 256 MB
+    # Measured on one core, with a pair of float32 scores as the unit: 16,000 for a grid, 5 for a row, 15 for a point
+    return min(2**23, (pairs*itemsize//4 - 16_000 - 5*rows)//15)  # a larger spectrum would take over 256 MB
 
 # %% ../nbs/17_smooth.ipynb #e93c16a6
 _saturation = 60  # Margins, in units of T, beyond which the sigmoid is as good as 0 or 1
@@ -230,7 +230,7 @@ def _soft_binary(s, positive, T): return _soft_cpu(s, positive, T, rows=False)[:
 def _soft_classes(z, y, T):
     "Mean over classes, and its gradient, by pairs; None where columns are cheaper one by one, and for NaN; arrays"
     n,k = z.shape
-    cheaper = n*n*z.itemsize//4 < k*(16_000 + 5*n)  # in the unit of `_largest_grid`
+    cheaper = n*n*z.itemsize//4 < k*(20_000 + 5*n)  # in the unit of `_largest_grid`
     if not cheaper or T < _smallest_for_float32: return None
     found = mean_class_pairs(z, y, _pair_loss(T))
     return found if found and not isnan(found[0]) else None

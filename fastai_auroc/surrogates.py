@@ -246,19 +246,20 @@ def mean_class_pairs(
     if weight is None: return None
     columns = np.ascontiguousarray(z.T)
     gradient = np.zeros_like(columns)
+    label = y.astype(np.min_scalar_type(z.shape[1]))  # a short dtype is quick to compare
     order = y.argsort()
     value = 0.
     with np.errstate(over='ignore', invalid='ignore'):
         for b in pair_tiles(len(y), len(y), z.dtype):
             row = order[b]
             k = y[row]
-            margins = columns[k]
+            margins = columns.take(k, 0)
             np.subtract(columns[k,row][:,None], margins, out=margins)
-            np.copyto(margins, np.inf, where=k[:,None] == y)
+            np.copyto(margins, np.inf, where=label[row][:,None] == label)
             loss,slope = pair_loss.judge(margins)
             value += float(weight[k] @ loss.sum(1))
-            starts = np.flatnonzero(np.diff(k, prepend=-1))  # of each class of this tile
-            gradient[k[starts]] -= np.add.reduceat(slope, starts)
+            present = k[np.flatnonzero(np.diff(k, prepend=-1))]
+            gradient[present] -= np.equal.outer(present, k).astype(z.dtype) @ slope
             gradient[k,row] += slope.sum(1)
     gradient *= (pair_loss.factor*weight)[:,None]
     return value,gradient.T
@@ -359,21 +360,23 @@ def _hinge_binary(s, positive, margin):
     x = s[positive].astype(np.float64)
     y = s[~positive].astype(np.float64)
     if not len(x) or not len(y): return None
-    middle = np.partition(y, len(y)//2)[len(y)//2]
-    x -= middle
-    y -= middle
-    y += margin
-    low = np.sort(x)
-    high = np.sort(y)[::-1]
     with np.errstate(over='ignore', invalid='ignore'):  # of huge scores, which are left to others
-        above = len(y) - high[::-1].searchsorted(x, 'right')  # how many negatives a positive lacks margin to
+        middle = np.partition(y, len(y)//2)[len(y)//2]
+        x -= middle  # squares of large numbers would cancel
+        y -= middle
+        y += margin
+        low = np.sort(x)
+        high = np.sort(y)
+        above = len(y) - high.searchsorted(x, 'right')  # how many negatives a positive lacks margin to
         below = low.searchsorted(y)
+        high = high[::-1]
         total = _first_sums(high)[above]
         loss = above*(x*x) - 2*x*total + _first_sums(high*high)[above]
         gradient = join_classes(positive, above*x - total, below*y - _first_sums(low)[below])
-    value = np.maximum(loss, 0).sum()/loss.size/len(y)  # rounding may leave less than 0
-    gradient *= 2/(len(x)*len(y))
-    return (float(value), gradient) if isfinite(value) else None
+    pairs = len(x)*len(y)
+    gradient *= 2/pairs
+    value = float(np.maximum(loss, 0).sum())/pairs  # rounding may leave less than 0
+    return (value, gradient) if isfinite(value) else None
 
 # %% ../nbs/16_surrogates.ipynb #a868899c
 def _judge_lack(margin, wanted):
