@@ -29,7 +29,7 @@ def _sigmoid_of_pairs(margin, T):
 # %% ../nbs/17_smooth.ipynb #104b2545
 def _judge_pairs(margin, T):
     "How wrong pairs of that margin are, and -T times the derivative; overwrites `margin`"
-    if T != 1: margin *= 1/T
+    if T != 1: margin /= T
     e = np.exp(np.minimum(margin, 80, out=margin), out=margin)  # whose square is above what float32 holds from 89 on
     wrong = e + 1
     np.reciprocal(wrong, out=wrong)
@@ -194,6 +194,7 @@ def _largest_grid(rows, pairs, itemsize):
 
 # %% ../nbs/17_smooth.ipynb #e93c16a6
 _saturation = 60  # Margins, in units of T, beyond which the sigmoid is as good as 0 or 1
+_least_of_float32 = 2.**-100  # T, below which margins are judged in float64: float32 holds no T of 1e-46
 
 def _soft_sums(s, positive, T, rows):
     "As `_soft_by_pairs`, by what is cheaper"
@@ -208,8 +209,6 @@ def _soft_sums(s, positive, T, rows):
     return _soft_by_pairs(s, positive, T, rows) if res is None else res
 
 # %% ../nbs/17_smooth.ipynb #3f27f53d
-_smallest_for_float32 = 2.**-100  # T below which 1/T comes near to what float32 holds
-
 def _soft_cpu(s, positive, T, rows, counts=None):
     "Mean of `_sigmoid_of_pairs` over the pairs of one column, its gradient, and the rows' parts if asked for; arrays"
     if counts is not None:
@@ -221,7 +220,7 @@ def _soft_cpu(s, positive, T, rows, counts=None):
     p = int(np.count_nonzero(positive))
     pairs = p*(len(s)-p)
     if not pairs: return 0.,*np.zeros((2, len(s)))
-    if T < _smallest_for_float32: s = s.astype(np.float64)
+    if T < _least_of_float32: s = s.astype(np.float64)
     total,gradient,parts = _soft_sums(s, positive, T, rows)
     return total/pairs,gradient/pairs,.5/pairs*parts if rows else None
 
@@ -231,15 +230,17 @@ def _soft_classes(z, y, T):
     "Mean over classes, and its gradient, by pairs; None where columns are cheaper one by one, and for NaN; arrays"
     n,k = z.shape
     cheaper = n*n*z.itemsize//4 < k*(20_000 + 5*n)  # in the unit of `_largest_grid`
-    if not cheaper or T < _smallest_for_float32: return None
+    if not cheaper or T < _least_of_float32: return None
     found = mean_class_pairs(z, y, _pair_loss(T))
     return found if found and not isnan(found[0]) else None
 
 # %% ../nbs/17_smooth.ipynb #f09e6e56
 def _soft_torch(columns, positive, negative=None, T=1.):
     "`_soft` with rows on any device, without a look at the numbers"
-    largest = torch.finfo(columns.dtype).max
-    s = clip_infinite(upcast(columns), _saturation*T).clamp(-largest, largest).to(columns.dtype)
+    s = clip_infinite(upcast(columns), _saturation*T)
+    if T >= _least_of_float32:
+        largest = torch.finfo(columns.dtype).max
+        s = s.clamp(-largest, largest).to(columns.dtype)
     loss,slope = _pairs_torch(s, positive, T, negative)
     weight = pair_weight(positive, negative, loss.dtype)
     parts = .5*loss*weight
