@@ -204,12 +204,67 @@ def _aum(columns, positive, rows=False, negative=None):
     counts = inv_p > 0 if negative is None else (inv_p > 0) & (positive | negative)
     return values,gradient,torch.where(counts, parts, 0)
 
+# %% ../nbs/16_surrogates.ipynb #3842fa2e
+def _aum_binary(s, positive):
+    "AUM of one column and its subgradient, arrays"
+    gradient = np.empty_like(s)
+    value,_ = _aum_cpu(s, positive, gradient)
+    return value,gradient
+
+def _crossing_thresholds(s, y, classes, p, q):
+    "Scores where the rates of the classes meet, shape (C, 1), of scores (C, n) and class numbers (n,)"
+    order = s.argsort(1)
+    up_to = np.where(y[order] == classes, q, p).cumsum(1)
+    first = (up_to < p*q).sum(1, keepdims=True)
+    return np.take_along_axis(s, np.take_along_axis(order, first, 1), 1)
+
+def _share_among_tied(gradient, tied, positive, deficit, p, q):
+    "Give the rows at the threshold of each column what balances its gradient, shape (C, n)"
+    column,row = tied.nonzero()
+    is_positive = positive[column,row]
+    number = np.bincount(column, minlength=len(tied))
+    tied_p = np.bincount(column, is_positive, len(tied))
+    tied_n = number - tied_p
+    middle = .5*(np.maximum(deficit, 0) + np.minimum(tied_p/p, deficit + tied_n/q))
+    each_p = -middle/np.maximum(tied_p, 1)
+    each_n = (middle-deficit)/np.maximum(tied_n, 1)
+    gradient[column,row] = np.where(is_positive, each_p[column], each_n[column])
+
+# %% ../nbs/16_surrogates.ipynb #2299d47d
+def _aum_columns_at_once(s, y, classes, count):
+    "AUM of columns of scores (C, n), each a class that occurs `count` times, shape (C,), and their subgradients"
+    p = count[:,None]
+    q = len(y) - p
+    distance = s.astype(np.float64)
+    distance -= _crossing_thresholds(s, y, classes, p, q)
+    positive = y == classes
+    above = (distance > 0) & ~positive
+    below = (distance < 0) & positive
+    gradient = above/q - below/p
+    values = np.einsum('ij,ij->i', distance, gradient)
+    deficit = np.count_nonzero(above, 1)/q[:,0] - np.count_nonzero(below, 1)/count
+    _share_among_tied(gradient, distance == 0, positive, deficit, count, q[:,0])
+    return values,gradient
+
+def _aum_classes(z, y):
+    "Mean AUM over the classes that occur, two at least, and its subgradient, arrays"
+    count = np.bincount(y, minlength=z.shape[1])
+    classes = count.nonzero()[0]
+    s = np.ascontiguousarray(z.T[classes])
+    if len(y) > 2**12:
+        each = [_aum_binary(x, y == c) for x,c in zip(s, classes)]
+        values,of_columns = map(np.stack, zip(*each))
+    else: values,of_columns = _aum_columns_at_once(s, y, classes[:,None], count[classes])
+    gradient = np.zeros_like(z)
+    gradient[:,classes] = of_columns.T/len(classes)
+    return float(values.mean()),gradient
+
 # %% ../nbs/16_surrogates.ipynb #200b66b8
 def _no_hessian(*_):
     raise NotImplementedError('AUM is made of straight pieces: its second derivative is zero between its kinks and '
         'undefined at them. Penalise the gradient of another loss, such as AUROCLoss, or leave create_graph=False')
 
-aum_surrogate = Surrogate(_aum, _no_hessian)
+aum_surrogate = Surrogate(_aum, _no_hessian, _aum_binary, _aum_classes)
 
 # %% ../nbs/16_surrogates.ipynb #4889a739
 class PairLoss(NamedTuple):
