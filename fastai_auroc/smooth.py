@@ -16,8 +16,7 @@ from numpy.polynomial import Polynomial
 from .scores import has_float64
 from .keys import block_size, map_blocks
 from .derivatives import forward_mode, save_for_derivatives, Surrogate, upcast, vmap_one_by_one
-from .surrogates import clip_infinite, column_arrays, join_classes, mean_class_pairs, pair_tiles
-from .surrogates import pair_weight, PairLoss
+from .surrogates import clip_infinite, column_arrays, join_classes, mean_class_pairs, pair_tiles, pair_weight
 
 # %% ../nbs/17_smooth.ipynb #f6e0ccb8
 def _sigmoid_of_pairs(margin, T):
@@ -37,8 +36,6 @@ def _judge_pairs(margin, T):
     e *= wrong
     return wrong,e
 
-def _pair_loss(T): return PairLoss(partial(_judge_pairs, T=T), -1/T)
-
 # %% ../nbs/17_smooth.ipynb #515c8962
 def _add_tile(of_positives, of_negatives, b, x):
     of_positives[b] = x.sum(1)
@@ -48,18 +45,17 @@ def _soft_by_pairs(s, positive, T, rows=False):
     "`_sigmoid_of_pairs` summed over the pairs of one column, its gradient, and the rows' sums if asked for; arrays"
     x = s[positive]
     y = s[~positive]
-    pair_loss = _pair_loss(T)
     slopes = np.empty(len(x)),np.zeros(len(y))
     losses = (np.empty(len(x)),np.zeros(len(y))) if rows else None
     total = 0.
     with np.errstate(over='ignore', invalid='ignore'):  # scores near the end of the floats, and ∞-∞
         for b in pair_tiles(len(x), len(y), s.dtype):
-            loss,slope = pair_loss.judge(np.subtract.outer(x[b], y))
+            loss,slope = _judge_pairs(np.subtract.outer(x[b], y), T)
             total += float(loss.sum())
             _add_tile(*slopes, b, slope)
             if rows: _add_tile(*losses, b, loss)
     gradient = join_classes(positive, slopes[0], -slopes[1])
-    gradient *= pair_loss.factor
+    gradient /= -T
     return total,gradient,join_classes(positive, *losses) if rows else None
 
 # %% ../nbs/17_smooth.ipynb #07eeaa0f
@@ -231,7 +227,7 @@ def _soft_classes(z, y, T):
     n,k = z.shape
     cheaper = n*n*z.itemsize//4 < k*(20_000 + 5*n)  # in the unit of `_largest_grid`
     if not cheaper or T < _least_of_float32: return None
-    found = mean_class_pairs(z, y, _pair_loss(T))
+    found = mean_class_pairs(z, y, partial(_judge_pairs, T=T), -1/T)
     return found if found and not isnan(found[0]) else None
 
 # %% ../nbs/17_smooth.ipynb #f09e6e56

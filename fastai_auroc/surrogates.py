@@ -6,13 +6,13 @@ Docs: https://fastai-auroc.github.io/fastai_auroc/surrogates.html.md"""
 
 # %% auto #0
 __all__ = ['aum_surrogate', 'class_occurs', 'both_classes', 'columns_with_both_classes', 'pair_weight', 'clip_infinite',
-           'column_arrays', 'PairLoss', 'pair_tiles', 'mean_class_pairs', 'join_classes', 'hinge_surrogate']
+           'column_arrays', 'pair_tiles', 'mean_class_pairs', 'join_classes', 'hinge_surrogate']
 
 # %% ../nbs/16_surrogates.ipynb #fcf6a3fd
 import numpy as np, torch
 from functools import partial
 from math import isfinite, isnan
-from typing import Callable, NamedTuple
+from typing import NamedTuple
 from torch import Tensor
 from .keys import map_blocks, pack_keys, unpack_keys
 from .derivatives import can_look, Surrogate, upcast
@@ -267,11 +267,6 @@ def _no_hessian(*_):
 aum_surrogate = Surrogate(_aum, _no_hessian, _aum_binary, _aum_classes)
 
 # %% ../nbs/16_surrogates.ipynb #4889a739
-class PairLoss(NamedTuple):
-    "What pairs lose by their margins"
-    judge:Callable  # Of an array of margins, which it may write to: losses and slopes, arrays in the same shape
-    factor:float  # What slopes are multiplied by to be derivatives by the margin
-
 _tile_bytes = 2**17  # Of margins judged at once; they and an array or two beside them stay in the cache
 
 def pair_tiles(
@@ -294,7 +289,8 @@ def _class_weights(y, k):
 def mean_class_pairs(
     z:np.ndarray, # Scores, float32 or float64, shape (n, K)
     y:np.ndarray, # Class numbers, shape (n,)
-    pair_loss:PairLoss, # What a pair loses
+    judge, # Of an array of margins, which it may write to: losses and slopes of pairs, in the same shape
+    factor:float, # What slopes are multiplied by to be derivatives by the margin
 ): # The mean and its gradient (n, K), or None if there is no pair
     "Judge all pairs of K one-vs-rest tasks: mean over the pairs of a class, and over the classes that have some"
     weight = _class_weights(y, z.shape[1])
@@ -311,12 +307,12 @@ def mean_class_pairs(
             margins = columns.take(k, 0)
             np.subtract(columns[k,row][:,None], margins, out=margins)
             np.copyto(margins, np.inf, where=label[row][:,None] == label)
-            loss,slope = pair_loss.judge(margins)
+            loss,slope = judge(margins)
             value += float(weight[k] @ loss.sum(1))
             present = k[np.flatnonzero(np.diff(k, prepend=-1))]
             gradient[present] -= np.equal.outer(present, k).astype(z.dtype) @ slope
             gradient[k,row] += slope.sum(1)
-    gradient *= (pair_loss.factor*weight)[:,None]
+    gradient *= (factor*weight)[:,None]
     return value,gradient.T
 
 # %% ../nbs/16_surrogates.ipynb #a3ba3588
@@ -404,11 +400,7 @@ def join_classes(
     res[~positive] = of_negatives
     return res
 
-def _first_sums(x):
-    "Sums of the first 0, 1, 2, … numbers"
-    res = np.zeros(len(x)+1)
-    np.cumsum(x, out=res[1:])
-    return res
+def _first_sums(x): return np.concatenate([[0.], x.cumsum()])  # of the first 0, 1, 2, … numbers
 
 def _hinge_binary(s, positive, margin):
     "Mean squared hinge over the pairs of one column, and its gradient; None without pairs or where infinite; arrays"
@@ -444,7 +436,7 @@ def _hinge_classes(z, y, margin):
     "Mean over classes, and its gradient, from arrays; None where columns are better sorted, and for what is no number"
     pairs = len(y)**2*z.itemsize//4  # in pairs of float32 scores, 2 ns each
     if pairs > 80_000 + 25*z.size: return None
-    found = mean_class_pairs(z, y, PairLoss(partial(_judge_lack, wanted=margin), -2.))
+    found = mean_class_pairs(z, y, partial(_judge_lack, wanted=margin), -2.)
     return found if found and isfinite(found[0]) else None
 
 def hinge_surrogate(
