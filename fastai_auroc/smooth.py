@@ -26,6 +26,8 @@ def _sigmoid_of_pairs(margin, T):
     return wrong,wrong*x.sigmoid()/-T  # wrong·(wrong-1) would lose its digits where `wrong` is nearly 1
 
 # %% ../nbs/17_smooth.ipynb #104b2545
+def _fits_float32(T): return 2.**-100 < T < 2.**100  # or T might be 0 or infinite in float32
+
 def _judge_pairs(margin, T):
     "How wrong pairs of that margin are, and -T times the derivative; overwrites `margin`"
     if T != 1: margin /= T
@@ -190,7 +192,6 @@ def _largest_grid(rows, pairs, itemsize):
 
 # %% ../nbs/17_smooth.ipynb #e93c16a6
 _saturation = 60  # Margins, in units of T, beyond which the sigmoid is as good as 0 or 1
-_least_of_float32 = 2.**-100  # T, below which margins are judged in float64: float32 holds no T of 1e-46
 
 def _soft_sums(s, positive, T, rows):
     "As `_soft_by_pairs`, by what is cheaper"
@@ -216,7 +217,7 @@ def _soft_cpu(s, positive, T, rows, counts=None):
     p = int(np.count_nonzero(positive))
     pairs = p*(len(s)-p)
     if not pairs: return 0.,*np.zeros((2, len(s)))
-    if T < _least_of_float32: s = s.astype(np.float64)
+    if not _fits_float32(T): s = s.astype(np.float64)
     total,gradient,parts = _soft_sums(s, positive, T, rows)
     return total/pairs,gradient/pairs,.5/pairs*parts if rows else None
 
@@ -226,7 +227,7 @@ def _soft_classes(z, y, T):
     "Mean over classes, and its gradient, by pairs; None where columns are cheaper one by one, and for NaN; arrays"
     n,k = z.shape
     cheaper = n*n*z.itemsize//4 < k*(20_000 + 5*n)  # in the unit of `_largest_grid`
-    if not cheaper or T < _least_of_float32: return None
+    if not cheaper or not _fits_float32(T): return None
     found = mean_class_pairs(z, y, partial(_judge_pairs, T=T), -1/T)
     return found if found and not isnan(found[0]) else None
 
@@ -234,7 +235,7 @@ def _soft_classes(z, y, T):
 def _soft_torch(columns, positive, negative=None, T=1.):
     "`_soft` with rows on any device, without a look at the numbers"
     s = clip_infinite(upcast(columns), _saturation*T)
-    if T >= _least_of_float32:
+    if _fits_float32(T):
         largest = torch.finfo(columns.dtype).max
         s = s.clamp(-largest, largest).to(columns.dtype)
     loss,slope = _pairs_torch(s, positive, T, negative)
