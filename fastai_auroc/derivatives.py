@@ -6,8 +6,9 @@ Docs: https://fastai-auroc.github.io/fastai_auroc/derivatives.html.md"""
 
 # %% auto #0
 __all__ = ['at_least_float32', 'upcast', 'Surrogate', 'MeanOverColumns', 'mean_over_columns', 'save_for_derivatives',
-           'forward_mode', 'vmap_one_by_one', 'apply_with_gradient', 'plain_array', 'apply_known_gradient',
-           'softmax_log_odds', 'array_margins', 'array_sigmoid', 'array_softmax', 'array_log_odds']
+           'forward_mode', 'vmap_one_by_one', 'apply_with_gradient', 'plain_array', 'array_batch',
+           'apply_known_gradient', 'softmax_log_odds', 'array_margins', 'array_sigmoid', 'array_softmax',
+           'array_log_odds', 'array_scores']
 
 # %% ../nbs/15_derivatives.ipynb #2ad29d3c
 import numpy as np, torch
@@ -15,7 +16,7 @@ from functools import wraps
 from torch import Tensor
 from torch.autograd import forward_ad, Function
 from typing import NamedTuple
-from .scores import has_float64, log_odds, one_hot
+from .scores import has_float64, log_odds, one_hot, to_tensor
 from .tasks import can_look, in_transform
 
 # %% ../nbs/15_derivatives.ipynb #2760fd4d
@@ -223,8 +224,8 @@ def apply_with_gradient(
 
 # %% ../nbs/15_derivatives.ipynb #52f9b630
 _has_modes = getattr(torch._C, '_len_torch_dispatch_stack', lambda: 0)  # such as a `FakeTensorMode`
-_array_dtypes = {torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.bool, torch.uint8, torch.int8,
-    torch.int16, torch.int32, torch.int64}
+_array_dtypes = {getattr(torch, o, None) for o in ('float16', 'bfloat16', 'float32', 'float64', 'bool', 'uint8', 'int8',
+    'uint16', 'int16', 'uint32', 'int32', 'uint64', 'int64')}
 
 def plain_array(
     x:Tensor, # Numbers on any device
@@ -237,6 +238,39 @@ def plain_array(
     if followed or not x.is_cpu or x.layout is not torch.strided or x.dtype not in _array_dtypes or x.is_nested: return None
     if x.dtype is torch.float16 or x.dtype is torch.bfloat16: x = x.detach().float()
     return x.numpy(force=True)
+
+# %% ../nbs/15_derivatives.ipynb #636c95e4
+def _array_labels(t, k):
+    "Which rows are positive if `k` is None, else class numbers; None unless they are plain, and of two classes at least"
+    if k is None:
+        positive = t == 1
+        p = np.count_nonzero(positive)
+        return positive if 0 < p < len(t) and np.count_nonzero(t) == p else None
+    if t.dtype.kind == 'b' or not 0 <= t.min() < t.max() < k: return None
+    y = t.astype(np.int64, copy=False)
+    return y if t.dtype.kind != 'f' or (y == t).all() else None
+
+def array_batch(
+    outputs, # Outputs of a model
+    targets, # Labels
+    axis:int=1, # Which axis of the outputs holds the classes
+    ignore_index:int|None=None, # Label to leave out
+    several:int=3, # From how many columns on labels are class numbers
+): # Finite outputs, (n,) or (n, K), and which rows are positive, or class numbers, (n,); None if they are not plain
+    "A plain batch as arrays, with labels of two classes at least"
+    z = plain_array(outputs)
+    if z is None or z.dtype.kind != 'f' or not z.size or z.ndim == 2 and axis not in (1, -1): return None
+    t = plain_array(targets if isinstance(targets, Tensor) else to_tensor(targets, 'targets'))
+    if t is None: return None
+    if z.ndim == 2 and z.shape[1] == 1: z = np.ascontiguousarray(z[:,0])
+    if t.ndim == 2 and t.shape[1] == 1: t = t[:,0]
+    if t.ndim != 1 or z.ndim > 2 or len(z) != len(t): return None
+    flat = z.ravel()
+    if not np.dot(flat, flat) < 1e30: return None  # NaN and infinity, and numbers of which squares would overflow
+    k = z.shape[1] if z.ndim == 2 and z.shape[1] >= several else None
+    if ignore_index is not None and 0 <= ignore_index < (k or 2): return None
+    labels = _array_labels(t, k)
+    return None if labels is None else (z, labels)
 
 # %% ../nbs/15_derivatives.ipynb #9057c706
 class _KnownGradient(Function):
@@ -259,7 +293,8 @@ class _KnownGradient(Function):
             raise RuntimeError('the outputs were changed in place after the loss, whose second derivative needs them')
         x = ctx.x.view_as(ctx.x)  # a hook of `x` itself would be called twice
         of_x, = torch.autograd.grad(ctx.general(x), x, g, create_graph=True)
-        return of_x,None,None,None
+        known = (g*gradient).detach().to(x.dtype)
+        return known + (of_x - of_x.detach()),None,None,None  # a graph changes no digit of a gradient
 
 def apply_known_gradient(
     x:Tensor, # What `plain_array` has read, float
@@ -340,17 +375,15 @@ def array_margins(
 def array_sigmoid(
     s:np.ndarray, # Margins of any shape
 ): # Probabilities, and the way back of gradients
-    "Sigmoid, and its slope also where it rounds to 1"
-    e = np.exp(-np.abs(s))
-    share = 1/(1 + e)
-    return np.where(s < 0, e, 1)*share,lambda g: g*(e*share*share)
+    "Sigmoid"
+    p = torch.from_numpy(s).sigmoid().numpy()
+    return p,lambda g: g*(p*(1-p))
 
 def array_softmax(
     z:np.ndarray, # Outputs, shape (n, K)
 ): # Probabilities, shape (n, K), and the way back of gradients
     "Softmax over classes"
-    e = np.exp(z - z.max(1, keepdims=True))
-    p = e/e.sum(1, keepdims=True)
+    p = torch.from_numpy(z).softmax(1).numpy()
     def pull_back(g):
         weighted = p*g
         return weighted - p*weighted.sum(1, keepdims=True)
@@ -367,9 +400,9 @@ def array_log_odds(
     below -= below[rows,top][:,None]
     others = np.exp(below)
     others[rows,top] = 0
-    rest = others.sum(1)
+    rest = np.sort(others).sum(1)  # in an order that keeps rows tied that differ in the order of their classes
     if not rest.min() > 1e-290: return None
-    without = (1 + rest)[:,None] - others  # the sum of all shares but the own
+    without = np.where(others == 1, rest[:,None], (1 + rest)[:,None] - others)  # the sum of all shares but the own
     without[rows,top] = rest
     def pull_back(g):
         ratios = g/without
@@ -380,3 +413,15 @@ def array_log_odds(
         res[rows,top] -= total
         return res.astype(z.dtype)
     return (below - np.log(without)).astype(z.dtype),pull_back
+
+# %% ../nbs/15_derivatives.ipynb #d4b76a7f
+def array_scores(
+    z:np.ndarray, # Outputs from `array_batch`
+    margins:bool, # Margins or probabilities
+): # Scores, (n,) or (n, K), and the way back of gradients; None where it would overflow
+    "Margins or probabilities of outputs"
+    if z.ndim == 2 and z.shape[1] > 2: return array_log_odds(z) if margins else array_softmax(z)
+    s,pull_back = array_margins(z) if z.ndim == 2 else (z, lambda g: g)
+    if margins: return s,pull_back
+    p,to_margins = array_sigmoid(s)
+    return p,lambda g: pull_back(to_margins(g))

@@ -17,8 +17,8 @@ from torch import nn, Tensor
 from typing import Callable, NamedTuple
 from .scores import apply_activation, class_rows, is_number, one_hot, to_tensor
 from .tasks import can_look, checked_rows
-from .derivatives import apply_known_gradient, apply_with_gradient, array_log_odds, array_margins, array_sigmoid
-from .derivatives import array_softmax, at_least_float32, plain_array, softmax_log_odds
+from .derivatives import apply_known_gradient, apply_with_gradient, array_batch, array_scores
+from .derivatives import at_least_float32, plain_array, softmax_log_odds
 from .surrogates import aum_surrogate, both_classes, class_occurs, columns_with_both_classes, hinge_surrogate
 from .smooth import soft_auroc_surrogate
 
@@ -43,34 +43,9 @@ def batch_columns(
     kept = kept.reshape(1, -1) if as_row else kept.T
     return columns,positive & kept,~positive & kept
 
-# %% ../nbs/18_losses.ipynb #636c95e4
-def _array_labels(t, k):
-    "Which rows are positive if `k` is None, else class numbers; None unless they are plain, and of two classes at least"
-    if k is None:
-        positive = t == 1
-        p = np.count_nonzero(positive)
-        return positive if 0 < p < len(t) and np.count_nonzero(t) == p else None
-    is_plain = t.dtype.kind in 'iu' and 0 <= t.min() < t.max() < k
-    return t.astype(np.int64, copy=False) if is_plain else None
-
-def _array_batch(outputs, targets, axis=1, ignore_index=None, several=3):
-    "Outputs, finite, (n,) or (n, K), and labels, class numbers for `several` columns or more; arrays, or None"
-    z = plain_array(outputs)
-    t = plain_array(targets)
-    if z is None or t is None or z.dtype.kind != 'f' or not z.size or z.ndim == 2 and axis not in (1, -1): return None
-    if z.ndim == 2 and z.shape[1] == 1: z = np.ascontiguousarray(z[:,0])
-    if t.ndim == 2 and t.shape[1] == 1: t = t[:,0]
-    if t.ndim != 1 or z.ndim > 2 or len(z) != len(t): return None
-    flat = z.ravel()
-    if not np.dot(flat, flat) < 1e30: return None  # NaN and infinity, and numbers of which squares would overflow
-    k = z.shape[1] if z.ndim == 2 and z.shape[1] >= several else None
-    if ignore_index is not None and 0 <= ignore_index < (k or 2): return None
-    labels = _array_labels(t, k)
-    return None if labels is None else (z, labels)
-
 # %% ../nbs/18_losses.ipynb #3a552ade
 def _value_in_arrays(surrogate, scores, labels, pooled=False):
-    "Value of a surrogate and gradient by the scores, (n,) or (n, K), or None; `labels` from `_array_batch`"
+    "Value of a surrogate and gradient by the scores, (n,) or (n, K), or None; `labels` from `array_batch`"
     if scores.ndim == 2 and not pooled: return surrogate.classes and surrogate.classes(scores, labels)
     if surrogate.binary is None: return None
     if scores.ndim == 1: return surrogate.binary(scores, labels)
@@ -141,7 +116,7 @@ def _mean_over_given(scores, targets, average, ignore_index, surrogate, defined)
     def general(scores):
         columns,positive,negative = given_columns(scores, targets, average, ignore_index)
         return apply_with_gradient(surrogate, columns, positive, negative, defined(positive, negative))
-    batch = _array_batch(scores, targets, several=2) if ignore_index is None else None
+    batch = array_batch(scores, targets, several=2) if ignore_index is None else None
     fits = batch is not None and (average != 'binary' or batch[0].ndim == 1)
     found = _value_in_arrays(surrogate, *batch, average == 'micro') if fits else None
     return _loss_of_arrays(scores, found, general)
@@ -189,15 +164,6 @@ def _probabilities(outputs, targets):
     finite = can_look(z) and z.numel() and z.max().item() < torch.inf
     if not finite: z = z.clamp(max=torch.finfo(z.dtype).max)  # which has a share of 1, as ∞ should
     return z.softmax(-1)
-
-# %% ../nbs/18_losses.ipynb #d4b76a7f
-def _array_scores(z, margins):
-    "Margins or probabilities of outputs from `_array_batch`, and the way back of gradients; None where it would overflow"
-    if z.ndim == 2 and z.shape[1] > 2: return array_log_odds(z) if margins else array_softmax(z)
-    s,pull_back = array_margins(z) if z.ndim == 2 else (z, lambda g: g)
-    if margins: return s,pull_back
-    p,to_margins = array_sigmoid(s)
-    return p,lambda g: pull_back(to_margins(g))
 
 # %% ../nbs/18_losses.ipynb #bfbb67af
 class _CheckedModule(nn.Module):
@@ -284,8 +250,8 @@ class BatchLoss(_CheckedModule):
 
     def _in_arrays(self, outputs, targets):
         "Value, and gradient by the outputs; None if they are to be found by tensors"
-        batch = _array_batch(outputs, targets, self.axis, self.ignore_index)
-        scored = batch and _array_scores(batch[0], self._takes_margins())
+        batch = array_batch(outputs, targets, self.axis, self.ignore_index)
+        scored = batch and array_scores(batch[0], self._takes_margins())
         found = scored and self._array_value(scored[0], batch[1])
         if not found: return None
         if self._idle and self.training and outputs.requires_grad and torch.is_grad_enabled(): self._idle = 0
@@ -415,16 +381,15 @@ def _soft_dice(p, positive, negative, smooth, square):
 # %% ../nbs/18_losses.ipynb #5b9f07f6
 def _array_dice(p, labels, smooth, square, weight=None):
     "One minus the soft dice of probabilities, (n,) or (n, K), mean over columns, and its gradient; None for 0/0"
-    columns = p.astype(np.float64).reshape(len(p), -1)
-    positive = labels[:,None] if p.ndim == 1 else labels[:,None] == np.arange(p.shape[1])
-    overlap = np.einsum('ij,ij->j', columns, positive)
-    total = (np.einsum('ij,ij->j', columns, columns) if square else columns.sum(0)) + np.count_nonzero(positive, 0) + smooth
-    if not 1e-30 < total.min() <= total.max() < 1e30: return None
-    dice = (2*overlap + smooth)/total
-    weight = np.ones_like(dice) if weight is None else weight.astype(np.float64)
-    weight = weight/weight.sum()
-    gradient = (dice*(2*columns if square else 1) - 2*positive)*(weight/total)
-    return float(weight @ (1-dice)),gradient.astype(p.dtype).reshape(p.shape)
+    x = p.astype(np.float64)
+    t = labels if p.ndim == 1 else labels[:,None] == np.arange(p.shape[1])
+    total = (x*x if square else x).sum(0) + t.sum(0) + smooth
+    if not 1e-30 < np.min(total) <= np.max(total) < 1e30: return None
+    dice = (2*(x*t).sum(0) + smooth)/total
+    weight = 1/dice.size if weight is None else weight/weight.sum(dtype=np.float64)
+    slope = 2*weight/total
+    gradient = (x if square else .5)*(dice*slope) - t*slope
+    return float((weight*(1-dice)).sum()),gradient.astype(p.dtype)
 
 # %% ../nbs/18_losses.ipynb #d059a461
 def _class_weights(weight):

@@ -205,12 +205,32 @@ def _aum(columns, positive, rows=False, negative=None):
     return values,gradient,torch.where(counts, parts, 0)
 
 # %% ../nbs/16_surrogates.ipynb #3842fa2e
+def _aum_of_untied(s, positive):
+    "AUM of a small column of both classes and its subgradient, arrays; None if others are at the threshold, too"
+    p = int(np.count_nonzero(positive))
+    q = len(s)-p
+    weight = np.where(positive, -q, p)  # times 1/(P·N), so that sums are exact
+    order = s.argsort()
+    at = np.abs(weight)[order].cumsum().searchsorted(p*q)
+    row = order[at]
+    threshold = s[row]
+    if (s[order[max(at-1, 0):at+2]] == threshold).sum() > 1: return None
+    distance = np.subtract(s, threshold, dtype=np.float64)
+    weight *= (distance < 0) == positive  # positives below, negatives above
+    weight[row] = 0
+    weight[row] = -weight.sum()
+    gradient = weight*(1/(p*q))
+    return float(distance @ gradient),gradient.astype(s.dtype)
+
 def _aum_binary(s, positive):
-    "AUM of one column and its subgradient, arrays"
+    "AUM of one column of both classes and its subgradient, arrays"
+    found = _aum_of_untied(s, positive) if len(s) <= 2**12 else None
+    if found is not None: return found
     gradient = np.empty_like(s)
     value,_ = _aum_cpu(s, positive, gradient)
     return value,gradient
 
+# %% ../nbs/16_surrogates.ipynb #050f4550
 def _crossing_thresholds(s, y, classes, p, q):
     "Scores where the rates of the classes meet, shape (C, 1), of scores (C, n) and class numbers (n,)"
     order = s.argsort(1)
