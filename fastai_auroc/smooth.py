@@ -16,7 +16,8 @@ from numpy.polynomial import Polynomial
 from .scores import has_float64
 from .keys import block_size, map_blocks
 from .derivatives import forward_mode, save_for_derivatives, Surrogate, upcast, vmap_one_by_one
-from .surrogates import clip_infinite, column_arrays, join_classes, mean_class_pairs, pair_tiles, pair_weight
+from .pairs import mean_class_pairs, pair_tiles
+from .surrogates import clip_infinite, column_arrays, join_classes, pair_weight
 
 # %% ../nbs/17_smooth.ipynb #f6e0ccb8
 def _sigmoid_of_pairs(margin, T):
@@ -221,7 +222,10 @@ def _soft_cpu(s, positive, T, rows, counts=None):
     total,gradient,parts = _soft_sums(s, positive, T, rows)
     return total/pairs,gradient/pairs,.5/pairs*parts if rows else None
 
-def _soft_binary(s, positive, T): return _soft_cpu(s, positive, T, rows=False)[:2]
+def _soft_binary(s, positive, T):
+    "As `_soft_cpu` without rows, the gradient in the dtype of the scores"
+    value,gradient,_ = _soft_cpu(s, positive, T, rows=False)
+    return value,gradient.astype(s.dtype, copy=False)
 
 def _soft_classes(z, y, T):
     "Mean over classes, and its gradient, by pairs; None where columns are cheaper one by one, and for NaN; arrays"

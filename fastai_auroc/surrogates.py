@@ -6,7 +6,7 @@ Docs: https://fastai-auroc.github.io/fastai_auroc/surrogates.html.md"""
 
 # %% auto #0
 __all__ = ['aum_surrogate', 'class_occurs', 'both_classes', 'columns_with_both_classes', 'pair_weight', 'clip_infinite',
-           'column_arrays', 'pair_tiles', 'mean_class_pairs', 'join_classes', 'hinge_surrogate']
+           'column_arrays', 'join_classes', 'hinge_surrogate']
 
 # %% ../nbs/16_surrogates.ipynb #fcf6a3fd
 import numpy as np, torch
@@ -14,6 +14,7 @@ from functools import partial
 from math import isfinite, isnan
 from typing import NamedTuple
 from torch import Tensor
+from .pairs import mean_class_pairs
 from .keys import map_blocks, pack_keys, unpack_keys
 from .derivatives import can_look, Surrogate, upcast
 
@@ -286,55 +287,6 @@ def _no_hessian(*_):
 
 aum_surrogate = Surrogate(_aum, _no_hessian, _aum_binary, _aum_classes)
 
-# %% ../nbs/16_surrogates.ipynb #4889a739
-_tile_bytes = 2**17  # Of margins judged at once; they and an array or two beside them stay in the cache
-
-def pair_tiles(
-    n:int, # Number of rows
-    partners:int, # Number of pairs of each
-    dtype, # Of scores, a NumPy dtype
-) -> list: # Slices of rows
-    "Rows so few at a time that their margins stay in the cache"
-    size = max(1, _tile_bytes//(max(1, partners)*dtype.itemsize))
-    return [slice(i, i+size) for i in range(0, n, size)]
-
-# %% ../nbs/16_surrogates.ipynb #16d960a3
-def _class_weights(y, k):
-    "One over the number of pairs of each class and over the number of classes with pairs, shape (k,); None if none has"
-    p = np.bincount(y, minlength=k)
-    pairs = p*(len(y)-p)
-    number = np.count_nonzero(pairs)
-    return np.where(pairs > 0, 1/(np.maximum(pairs, 1)*number), 0.) if number else None
-
-def mean_class_pairs(
-    z:np.ndarray, # Scores, float32 or float64, shape (n, K)
-    y:np.ndarray, # Class numbers, shape (n,)
-    judge, # Of an array of margins, which it may write to: losses and slopes of pairs, in the same shape
-    factor:float, # What slopes are multiplied by to be derivatives by the margin
-): # The mean and its gradient (n, K), or None if there is no pair
-    "Judge all pairs of K one-vs-rest tasks: mean over the pairs of a class, and over the classes that have some"
-    weight = _class_weights(y, z.shape[1])
-    if weight is None: return None
-    columns = np.ascontiguousarray(z.T)
-    gradient = np.zeros_like(columns)
-    label = y.astype(np.min_scalar_type(z.shape[1]))  # a short dtype is quick to compare
-    order = y.argsort()
-    value = 0.
-    with np.errstate(over='ignore', invalid='ignore'):
-        for b in pair_tiles(len(y), len(y), z.dtype):
-            row = order[b]
-            k = y[row]
-            margins = columns.take(k, 0)
-            np.subtract(columns[k,row][:,None], margins, out=margins)
-            np.copyto(margins, np.inf, where=label[row][:,None] == label)
-            loss,slope = judge(margins)
-            value += float(weight[k] @ loss.sum(1))
-            present = k[np.flatnonzero(np.diff(k, prepend=-1))]
-            gradient[present] -= np.equal.outer(present, k).astype(z.dtype) @ slope
-            gradient[k,row] += slope.sum(1)
-    gradient *= (factor*weight)[:,None]
-    return value,gradient.T
-
 # %% ../nbs/16_surrogates.ipynb #a3ba3588
 class _SortedColumns(NamedTuple):
     "Columns sorted by score, negatives raised by the margin, so that pairs that lack margin are those in wrong order"
@@ -443,7 +395,7 @@ def _hinge_binary(s, positive, margin):
     pairs = len(x)*len(y)
     gradient *= 2/pairs
     value = float(np.maximum(loss, 0).sum())/pairs  # rounding may leave less than 0
-    return (value, gradient) if isfinite(value) else None
+    return (value, gradient.astype(s.dtype)) if isfinite(value) else None
 
 # %% ../nbs/16_surrogates.ipynb #a868899c
 def _judge_lack(margin, wanted):

@@ -2,7 +2,7 @@
 from functools import partial
 import numpy as np, pytest, torch
 from scipy.special import expit
-from fastai_auroc import smooth, surrogates
+from fastai_auroc import pairs, smooth
 from fastai_auroc.losses import batch_columns
 from fastai_auroc.smooth import _largest_grid, _soft_by_pairs, _soft_on_grid, _soft_torch, soft_auroc_surrogate
 from fastai_auroc.surrogates import hinge_surrogate
@@ -78,7 +78,7 @@ def test_tiles(name, size, monkeypatch):
     rng = np.random.default_rng(2)
     s,positive,z,y = rng.standard_normal(70),labels_of(70, rng),rng.standard_normal((70, 5)),rng.integers(0, 5, 70)
     want = surrogate.binary(s, positive),surrogate.classes(z, y)
-    monkeypatch.setattr(surrogates, '_tile_bytes', size*8)
+    monkeypatch.setattr(pairs, '_tile_bytes', size*8)
     for a,b in zip((surrogate.binary(s, positive), surrogate.classes(z, y)), want):
         assert a[0] == pytest.approx(b[0], rel=1e-12)
         np.testing.assert_allclose(a[1], b[1], rtol=1e-10, atol=1e-15)
