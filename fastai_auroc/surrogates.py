@@ -214,9 +214,8 @@ def _aum_of_untied(s, positive):
     order = s.argsort()
     at = np.abs(weight)[order].cumsum().searchsorted(p*q)
     row = order[at]
-    threshold = s[row]
-    if (s[order[max(at-1, 0):at+2]] == threshold).sum() > 1: return None
-    distance = np.subtract(s, threshold, dtype=np.float64)
+    distance = np.subtract(s, s[row], dtype=np.float64)
+    if np.count_nonzero(distance) < len(s)-1: return None
     weight *= (distance < 0) == positive  # positives below, negatives above
     weight[row] = 0
     weight[row] = -weight.sum()
