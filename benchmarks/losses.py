@@ -8,7 +8,7 @@ from time import perf_counter
 import torch
 from torch.nn.functional import cross_entropy, one_hot
 from fastai_auroc.losses import AUMLoss, AUROCLoss, SoftDiceLoss, SquaredHingeAUCLoss, aum, soft_auroc
-from measuring import bullets, machine, multiple, seconds, table, use_threads, write, written_by
+from measuring import bullets, factor, machine, multiple, seconds, table, use_threads, write, written_by
 
 try: from libauc.losses import AUCMLoss, MultiLabelAUCMLoss, PairwiseAUCLoss
 except ImportError: AUCMLoss = MultiLabelAUCMLoss = PairwiseAUCLoss = None
@@ -93,20 +93,25 @@ def peers(outputs, targets, surrogate):
     if surrogate and k == 2: found[pairs] = Work(partial(PairwiseAUCLoss(surrogate), margins, labels), [margins])
     return found
 
-# name: module, naive code (leaner, too), surrogate of LibAUC's pairs; None where there is no such loss, False for no comparison
-kinds = {'AUM': (AUMLoss, {naive:partial(of_probabilities, naive_aum), lean:partial(of_probabilities, lean_aum)}, None),
-    'dice': (SoftDiceLoss, {naive:partial(of_probabilities, naive_dice)}, False),
-    'AUROC': (AUROCLoss, {naive:partial(of_margins, naive_auroc)}, 'logistic'),
-    'hinge': (SquaredHingeAUCLoss, {naive:partial(of_margins, naive_hinge)}, 'squared_hinge')}
-kinds['AUM macro'] = partial(AUMLoss, 'macro'),*kinds['AUM'][1:]
+@dataclass
+class Kind:
+    "A module, naive code of its loss for a column, and what LibAUC has beside it"
+    module:callable; by_hand:dict; peers:bool=True; surrogate:str|None=None
+
+aum_by_hand = {name:partial(of_probabilities, f) for name,f in ((naive, naive_aum), (lean, lean_aum))}
+kinds = dict(AUM=Kind(AUMLoss, aum_by_hand))
+kinds['dice'] = Kind(SoftDiceLoss, {naive:partial(of_probabilities, naive_dice)}, peers=False)
+kinds['AUROC'] = Kind(AUROCLoss, {naive:partial(of_margins, naive_auroc)}, surrogate='logistic')
+kinds['hinge'] = Kind(SquaredHingeAUCLoss, {naive:partial(of_margins, naive_hinge)}, surrogate='squared_hinge')
+kinds['AUM macro'] = Kind(partial(AUMLoss, 'macro'), aum_by_hand)
 
 def module_work(kind, n, k):
     "A module on a mini-batch of raw outputs, as a Learner calls it"
     outputs,targets = batch(n, k)
-    module,by_hand,surrogate = kinds[kind]
-    losses = {ours:module(), ce:cross_entropy, **by_hand}
+    kind = kinds[kind]
+    losses = {ours:kind.module(), ce:cross_entropy, **kind.by_hand}
     work = {name:Work(partial(loss, outputs, targets), [outputs]) for name,loss in losses.items()}
-    return work if surrogate is False else work | peers(outputs, targets, surrogate)
+    return work | peers(outputs, targets, kind.surrogate) if kind.peers else work
 
 def aum_work(average, n, k):
     "The function `aum` on given scores"
@@ -149,12 +154,10 @@ def mini_batches():
     return rows
 
 def large_batches():
-    return [Row('aum micro, 60,000 × 10', partial(aum_work, 'micro', 60_000, 10), {naive:1/30, ce:1}),
-        Row('aum macro, 60,000 × 10', partial(aum_work, 'macro', 60_000, 10), {naive:1/10, ce:1}),
-        Row('smooth AUROC, 10,000, T = 1', partial(smooth_work, 1., 10**4), {naive:1/200}),
-        Row('smooth AUROC, 10,000, T = 0.1', partial(smooth_work, .1, 10**4), {naive:1/200}),
-        Row('smooth AUROC, 1,000,000, T = 0.1', partial(smooth_work, .1, 10**6), {'time':.1}),
-        Row('squared hinge, 10,000', partial(hinge_work, 10**4), {naive:1/200})]
+    rows = [Row(f'aum {o}, 60,000 × 10', partial(aum_work, o, 60_000, 10), {naive:most, ce:1}) for o,most in (('micro', 1/30), ('macro', 1/10))]
+    rows += [Row(f'smooth AUROC, 10,000, T = {T:g}', partial(smooth_work, T, 10**4), {naive:1/200}) for T in (1., .1)]
+    rows.append(Row('smooth AUROC, 1,000,000, T = 0.1', partial(smooth_work, .1, 10**6), {'time':.1}))
+    return [*rows, Row('squared hinge, 10,000', partial(hinge_work, 10**4), {naive:1/200})]
 
 # --- Measuring ---
 
@@ -181,7 +184,7 @@ def peak_of(f):
 
 def verdict(took, most):
     "What is asked, and whether it is met, or by how much not"
-    wanted = [f'≤ {seconds(limit)}' if name == 'time' else f'≤ {multiple(limit)} {name}' for name,limit in most.items()]
+    wanted = [f'≤ {seconds(limit)}' if name == 'time' else f'≤ {factor(limit)} {name}' for name,limit in most.items()]
     over = {name: took[ours][0]/limit-1 if name == 'time' else took[name][0]/took[name][1]/limit-1 for name,limit in most.items()}
     missed = [f'{name} {x:.0%} over' for name,x in over.items() if x > 0]
     return ', '.join(wanted) or '–','–' if not most else '; '.join(missed) or 'met'

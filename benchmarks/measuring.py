@@ -61,9 +61,13 @@ def seconds(t):
 def times(x): return f'{x:.{2 if x < 3 else 1 if x < 10 else 0}f} ×'
 def digits(e): return '0' if e == 0 else f'{e:.0e}'
 
+def factor(x):
+    "A round `x` as a factor, or as a fraction"
+    return f'{x:g} ×' if x >= 1 else f'1/{1/x:g} ×'
+
 def multiple(x):
-    "`x` as a factor; below a third as a fraction, which says more than zeros"
-    return times(x) if x > .34 else f'1/{1/x:.{1 if 1/x < 10 else 0}f}'.replace('.0', '')
+    "A measured `x` as a factor; below a third as a fraction, which says more than zeros"
+    return times(x) if x > .34 else f'1/{1/x:.{1 if x > .1 else 0}f} ×'
 
 def table(head, rows): return '\n'.join('| ' + ' | '.join(map(str, o)) + ' |' for o in (head, ['---']*len(head), *rows)) + '\n'
 

@@ -19,7 +19,7 @@ from torch import nn
 from fastai_auroc.losses import AUMLoss, AUROCLoss, SoftDiceLoss, SquaredHingeAUCLoss
 from fastai_auroc.samplers import StratifiedBatchSampler
 from fastai_auroc.roc import auroc_score
-from scorers import machine, table, use_threads
+from measuring import machine, table, use_threads
 
 data = Path(__file__).resolve().parents[1]/'data'
 rates,epochs,warm,bs = (.002, .01),8,3,128
