@@ -1,5 +1,5 @@
 "Time of the losses, forward and backward on one thread, beside cross-entropy, naive code and LibAUC. Run: python benchmarks/losses.py [--quick]"
-import argparse, tracemalloc
+import argparse, math, tracemalloc
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -186,7 +186,7 @@ def verdict(took, most):
     "What is asked, and whether it is met, or by how much not"
     wanted = [f'≤ {seconds(limit)}' if name == 'time' else f'≤ {factor(limit)} {name}' for name,limit in most.items()]
     over = {name: took[ours][0]/limit-1 if name == 'time' else took[name][0]/took[name][1]/limit-1 for name,limit in most.items()}
-    missed = [f'{name} {x:.0%} over' for name,x in over.items() if x > 0]
+    missed = [f'{name} {math.ceil(100*x)}% over' for name,x in over.items() if x > 0]
     return ', '.join(wanted) or '–','–' if not most else '; '.join(missed) or 'met'
 
 def difference(work):
