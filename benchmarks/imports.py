@@ -1,4 +1,4 @@
-"Seconds that importing the package takes beyond what was imported before, in fresh processes. Run: python benchmarks/imports.py [--quick]"
+"Seconds that an import of the package takes after fastai or PyTorch. Run: python benchmarks/imports.py [--quick]"
 import argparse, subprocess, sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +11,19 @@ class Row:
 
 all_of_ours = 'from fastai_auroc.all import *'
 rows = [Row('from fastai.tabular.all import *', all_of_ours, .3), Row('from fastai.vision.all import *', all_of_ours, .3)]
-rows += [Row('import torch', 'from fastai_auroc.roc import auroc_score'), Row('import torch', 'from fastai_auroc.losses import AUMLoss')]
+rows += [Row('import torch', f'from fastai_auroc.{o}') for o in ('roc import auroc_score', 'losses import AUMLoss')]
+
+script = '''from time import perf_counter
+_start = perf_counter()
+{before}
+_middle = perf_counter()
+{then}
+print(_middle-_start, perf_counter()-_middle)'''
 
 def took(row):
     "Seconds of both imports in a process of their own"
-    code = ['from time import perf_counter', 'times = [perf_counter()]', row.before, 'times.append(perf_counter())', row.then, 'times.append(perf_counter())']
-    code.append('print(times[1]-times[0], times[2]-times[1])')
-    done = subprocess.run([sys.executable, '-W', 'ignore', '-c', '\n'.join(code)], capture_output=True, text=True, check=True)
+    code = script.format(before=row.before, then=row.then)
+    done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], capture_output=True, text=True, check=True)
     return [float(o) for o in done.stdout.split()[-2:]]
 
 def verdict(row, t):
@@ -37,7 +43,7 @@ def measure(rows, turns):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--quick', action='store_true', help='fastai.tabular alone, and once; writes no file unless --out says where')
+    parser.add_argument('--quick', action='store_true', help='after fastai.tabular alone, and once; writes no file without --out')
     parser.add_argument('--out', type=Path, help='folder for imports.md (benchmarks/results)')
     args = parser.parse_args()
     about = [*machine(), written_by('imports.py', args.quick)]
@@ -46,7 +52,8 @@ def main():
 
 {bullets(about)}
 
-Each line is a process of its own: it imports what stands first, then the package. Medians of {turns}, the lines in turn, after a process each that fills the file cache.
+Each line is a process of its own: it imports what stands first, then the package. Medians of {turns}, the lines in
+turn, after a process each that fills the file cache.
 
 {table(['first', 'takes', 'then', 'takes', 'asked', 'met'], measure(rows[:1] if args.quick else rows, turns))}"""
     write(text, args.out, 'imports.md', args.quick)

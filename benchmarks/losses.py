@@ -1,4 +1,4 @@
-"Time of the losses, forward and backward on one thread, beside cross-entropy, naive code and LibAUC. Run: python benchmarks/losses.py [--quick]"
+"Time of the losses beside cross-entropy, naive code and LibAUC. Run: python benchmarks/losses.py [--quick]"
 import argparse, math, tracemalloc
 from dataclasses import dataclass, field
 from functools import partial
@@ -116,7 +116,8 @@ def module_work(kind, n, k):
 def aum_work(average, n, k):
     "The function `aum` on given scores"
     scores,targets = batch(n, k)
-    losses = {ours:partial(aum, average=average), ce:cross_entropy, naive:partial(of_given, naive_aum, average), lean:partial(of_given, lean_aum, average)}
+    losses = {ours:partial(aum, average=average), ce:cross_entropy}
+    losses |= {name:partial(of_given, f, average) for name,f in ((naive, naive_aum), (lean, lean_aum))}
     return {name:Work(partial(loss, scores, targets), [scores]) for name,loss in losses.items()}
 
 def column_work(loss, f, n):
@@ -150,11 +151,16 @@ def mini_batches():
             never_slower = {naive:1} if kind in ('AUROC', 'hinge') else {}
             rows.append(Row(f'{kind}, {n:,} × 2', partial(module_work, kind, n, 2), asked.get((kind, n), never_slower)))
     for n,k in ((64, 10), (256, 100)):
-        rows += [Row(f'{kind}, {n:,} × {k}', partial(module_work, kind, n, k), {ce:most}) for kind,most in asked_of_classes[k].items()]
+        for kind,most in asked_of_classes[k].items():
+            name = f'{kind}, {n:,} × {k}'
+            rows.append(Row(name, partial(module_work, kind, n, k), {ce:most}))
     return rows
 
 def large_batches():
-    rows = [Row(f'aum {o}, 60,000 × 10', partial(aum_work, o, 60_000, 10), {naive:most, ce:1}) for o,most in (('micro', 1/30), ('macro', 1/10))]
+    "Functions of given scores"
+    rows = []
+    for average,most in (('micro', 1/30), ('macro', 1/10)):
+        rows.append(Row(f'aum {average}, 60,000 × 10', partial(aum_work, average, 60_000, 10), {naive:most, ce:1}))
     rows += [Row(f'smooth AUROC, 10,000, T = {T:g}', partial(smooth_work, T, 10**4), {naive:1/200}) for T in (1., .1)]
     rows.append(Row('smooth AUROC, 1,000,000, T = 0.1', partial(smooth_work, .1, 10**6), {'time':.1}))
     return [*rows, Row('squared hinge, 10,000', partial(hinge_work, 10**4), {naive:1/200})]
@@ -209,23 +215,27 @@ def report(lines, about):
 
 {bullets(about)}
 
-Forward plus backward on one thread, medians. Ours and one reference take turns, call by call, then ours and the next one; gradients are cleared before each call. In bold, ours as a multiple of the
-reference; the first column is ours beside the first reference.
+Forward plus backward on one thread, medians. Ours and one reference take turns, call by call, then ours and the next
+one; gradients are cleared before each call. In bold, ours as a multiple of the reference; the first column is ours
+beside the first reference.
 
-`n × 2` and `n × K`: modules with their defaults (AUM macro: `AUMLoss('macro')`) on raw outputs that need a gradient, as a Learner calls them. `aum` gets scores and takes them as they are; the last
-rows get one column of margins.
-Naive: the definition in PyTorch with autograd, by distinct sorted thresholds or by all pairs, class after class; lean: sorted thresholds, tied ones apart.
-LibAUC: min-max is `AUCMLoss`, or `MultiLabelAUCMLoss` for K classes, on given probabilities; pairs is `PairwiseAUCLoss`, on given margins, with its logistic surrogate beside AUROC and its squared hinge beside hinge.
-Only their forward and backward pass counts, not the step of the optimizer that `AUCMLoss` needs, nor the way from outputs to probabilities or margins.
-Beside AUM stands AUCMLoss, too, which has another aim: LibAUC has no AUM.
+`n × 2` and `n × K`: modules with their defaults (AUM macro: `AUMLoss('macro')`) on raw outputs that need a gradient, as
+a Learner calls them. `aum` gets scores and takes them as they are; the last rows get one column of margins. Naive: the
+definition in PyTorch with autograd, by distinct sorted thresholds or by all pairs, class after class; lean: sorted
+thresholds, tied ones apart. LibAUC: min-max is `AUCMLoss`, or `MultiLabelAUCMLoss` for K classes, on given
+probabilities; pairs is `PairwiseAUCLoss`, on given margins, with its logistic surrogate beside AUROC and its squared
+hinge beside hinge. Only their forward and backward pass counts, not the step of the optimizer that `AUCMLoss` needs,
+nor the way from outputs to probabilities or margins. Beside AUM stands AUCMLoss, too, which has another aim: LibAUC has
+no AUM.
 
-Difference: of the value from that of the naive code, and of the gradient, over its largest entry (the naive code is in float32; AUM has kinks, where subgradients differ). Bytes a row: what NumPy holds at the highest.
+Difference: of the value from that of the naive code, and of the gradient, over its largest entry (the naive code is in
+float32; AUM has kinks, where subgradients differ). Bytes a row: what NumPy holds at the highest.
 
 {table(['work', *columns, 'asked', 'met', 'difference', 'bytes a row'], lines)}"""
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--quick', action='store_true', help='fewer turns, and mini-batches only, some seconds; writes no file unless --out says where')
+    parser.add_argument('--quick', action='store_true', help='mini-batches only, and fewer turns; writes no file without --out')
     parser.add_argument('--out', type=Path, help='folder for losses.md (benchmarks/results)')
     args = parser.parse_args()
     use_threads(1)

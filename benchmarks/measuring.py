@@ -31,7 +31,8 @@ def machine(*packages):
     load = f', load {os.getloadavg()[0]:.1f} at the start' if hasattr(os, 'getloadavg') else ''
     instructions = torch.backends.cpu.get_cpu_capability().replace('AVX', 'AVX-').replace('AVX-2', 'AVX2')
     installed = versions('numpy', 'torch', 'scikit-learn', *packages, 'fastai', 'fastai_auroc')
-    return [f'CPU: {cpu}, {instructions}, {os.cpu_count()} cores{load}', f'Python {platform.python_version()}, ' + ', '.join(installed)]
+    hardware = f'CPU: {cpu}, {instructions}, {os.cpu_count()} cores{load}'
+    return [hardware, ', '.join([f'Python {platform.python_version()}', *installed])]
 
 # --- Clocks and memory ---
 

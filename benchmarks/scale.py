@@ -1,4 +1,4 @@
-"Exact scores and buckets against the number of rows: time, memory, accuracy, and the cost of two processes. Run: python benchmarks/scale.py [--quick]"
+"Exact scores and counts by rows: time, memory, accuracy, two processes. Run: python benchmarks/scale.py [--quick]"
 import argparse, gc, json, os, subprocess, sys, tempfile, time
 from pathlib import Path
 from statistics import median
@@ -52,7 +52,7 @@ def one(mode, n, size):
     return dict(keep=kept, score=time.perf_counter()-start, peak=memory_status('VmHWM:')-before, value=value, bound=epoch.bound)
 
 def counting(n, size, rounds=10):
-    "Seconds a row to add batches of `size` to a column that keeps and to one that counts, which take turns at each piece; medians of rounds"
+    "Seconds a row to add batches of `size` to columns of each mode, which take turns at each piece; medians of rounds"
     use_threads(1)
     columns = {mode:new_column(mode) for mode in modes}
     took = {mode:[] for mode in modes}
@@ -89,7 +89,8 @@ def pair(rank, n, meeting):
 def call(*args):
     "What this file, started anew, says"
     env = {**os.environ, 'GLOO_SOCKET_IFNAME':'lo', 'OMP_NUM_THREADS':'1'}
-    return subprocess.Popen([sys.executable, '-W', 'ignore', __file__, '--call', *map(str, args)], env=env, stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, '-W', 'ignore', __file__, '--call', *map(str, args)]
+    return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True)
 
 def answer(started): return json.loads(started.communicate()[0].splitlines()[-1])
 
@@ -97,7 +98,8 @@ def time_and_memory(sizes, size):
     rows = []
     for n in sizes:
         got = {mode: answer(call('one', mode, n, size)) for mode in modes}
-        cells = [o for o in got.values() for o in (f"{o['keep']/n*1e9:.1f} ns", seconds(o['score']), f"{o['peak']/2**20:,.0f} MB")]
+        cells = []
+        for o in got.values(): cells += [f"{o['keep']/n*1e9:.1f} ns", seconds(o['score']), f"{o['peak']/2**20:,.0f} MB"]
         rows.append([f'{n:,}', *cells, f"{abs(got['exact']['value'] - got['bits']['value']):.0e}", f"{got['bits']['bound']:.0e}"])
         print(rows[-1], flush=True)
     columns = [f'{mode}, {what}' for mode in modes for what in ('keep a row', 'score', 'memory')]
@@ -109,9 +111,10 @@ def met(value, most, show):
 
 def counting_table(n):
     "What counting costs beyond keeping, with small batches"
-    took,memory = answer(call('counting', n, small)),answer(call('one', 'bits', n, small))['peak']
-    exact,bits = took['exact']*small,took['bits']*small
-    cells = [f'{n:,}', seconds(exact), met(bits, most_s, seconds), met((took['bits']-took['exact'])*1e9, most_ns, lambda x: f'{x:.1f} ns')]
+    took = answer(call('counting', n, small))
+    memory = answer(call('one', 'bits', n, small))['peak']
+    cells = [f'{n:,}', seconds(took['exact']*small), met(took['bits']*small, most_s, seconds)]
+    cells.append(met((took['bits']-took['exact'])*1e9, most_ns, lambda x: f'{x:.1f} ns'))
     cells.append(met(memory/2**20, most_mb, lambda x: f'{x:.0f} MB'))
     return table(['rows', 'a batch kept', 'a batch counted', 'counted beyond kept, a row', 'memory'], [cells])
 
@@ -157,7 +160,9 @@ def accuracy(n):
 def two_processes(sizes):
     rows = []
     for n in sizes:
-        with tempfile.TemporaryDirectory() as folder: took = [answer(o) for o in [call('pair', rank, n, f'{folder}/meeting') for rank in range(2)]]
+        with tempfile.TemporaryDirectory() as folder:
+            started = [call('pair', rank, n, f'{folder}/meeting') for rank in range(2)]
+            took = [answer(o) for o in started]
         worst = {k: max(o[k] for o in took) for k in took[0]}
         rows.append([f'{n:,}', seconds(worst['gather']), seconds(worst['score']), seconds(worst['add'])])
         print(rows[-1], flush=True)
@@ -178,9 +183,10 @@ def report(sizes, about):
 
 ## Time and memory
 
-A binary task, two float32 logits a row, one thread. Exact: all outputs are kept, and scored at the end. Bits: `AUROC(thresholds='bits')`, 2²⁰ buckets by leading bits.
-Keep: all batches together, by row; memory: what the process grew by at the most, a batch of rows included; difference: between both values; bound: what the
-counted column says of it. Batches of 65,536:
+A binary task, two float32 logits a row, one thread. Exact: all outputs are kept, and scored at the end. Bits:
+`AUROC(thresholds='bits')`, 2²⁰ buckets by leading bits. Keep: all batches together, by row; memory: what the process
+grew by at the most, a batch of rows included; difference: between both values; bound: what the counted column says of
+it. Batches of 65,536:
 
 {time_and_memory(sizes, piece)}
 Batches of {small}, where calling torch for each batch is nearly all of the cost:
@@ -188,31 +194,34 @@ Batches of {small}, where calling torch for each batch is nearly all of the cost
 {time_and_memory([n for n in sizes if n <= 10**7], small)}
 ## Counting small batches
 
-Batches of {small} rows, one thread. A column that keeps all outputs and one that counts them take turns at each {piece:,} rows; medians of ten rounds. Beyond kept: what the counted column takes longer, its
-buffer included; in brackets what is asked. Memory: as above.
+Batches of {small} rows, one thread. A column that keeps all outputs and one that counts them take turns at each
+{piece:,} rows; medians of ten rounds. Beyond kept: what the counted column takes longer, its buffer included; in
+brackets what is asked. Memory: as above.
 
 {counting_table(most)}
 ## Accuracy by leading bits
 
-{2*some:,} rows of one normal logit, the means of both classes one standard deviation (the spread) apart: distance of `StreamingAUC` from the exact AUROC, and half of the
-distance between its bounds.
+{2*some:,} rows of one normal logit, the means of both classes one standard deviation (the spread) apart: distance of
+`StreamingAUC` from the exact AUROC, and half of the distance between its bounds.
 
 {spreads(2*some)}
 ## Accuracy by thresholds
 
-{some:,} rows: distance of `StreamingAUC` from the exact AUROC, and how far its bounds are apart. Rare events have small probabilities, and even spacing has few thresholds there.
+{some:,} rows: distance of `StreamingAUC` from the exact AUROC, and how far its bounds are apart. Rare events have small
+probabilities, and even spacing has few thresholds there.
 
 {accuracy(some)}
 ## Two processes
 
-`gather_rows` of float64 scores and int16 labels, half of them in each of two processes on this machine (gloo over its own network), the score of all rows in each
-process while the other does the same, and `all_reduce_sum` of the counts. Medians of five, the slower process.
+`gather_rows` of float64 scores and int16 labels, half of them in each of two processes on this machine (gloo over its
+own network), the score of all rows in each process while the other does the same, and `all_reduce_sum` of the counts.
+Medians of five, the slower process.
 
 {two_processes([n for n in sizes if n <= 10**7])}"""
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--quick', action='store_true', help='300,000 rows, half a minute; writes no file unless --out says where')
+    parser.add_argument('--quick', action='store_true', help='300,000 rows; writes no file without --out')
     parser.add_argument('--out', type=Path, help='folder for scale.md (benchmarks/results)')
     parser.add_argument('--most', type=int, default=10**8, help='rows of the largest set (100,000,000)')
     parser.add_argument('--call', nargs='+', help=argparse.SUPPRESS)

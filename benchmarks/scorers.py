@@ -348,8 +348,9 @@ def report(rows, found, n, about, took):
 ## Time
 
 Medians; in bold, how many times as long as {ours} a library takes. Threads are those given to PyTorch, OpenMP and BLAS.
-A dash: the library has no such function. `np.sort` alone: the keys of the same scores, float32 bits with the label in the last one, on as many threads, of which two sort
-a half each, without the partition before that; an exact score can't be faster than it. As float32: `auroc_score` of the half-precision scores cast to float32.
+A dash: the library has no such function. `np.sort` alone: the keys of the same scores, float32 bits with the label in
+the last one, on as many threads, of which two sort a half each, without the partition before that; an exact score can't
+be faster than it. As float32: `auroc_score` of the half-precision scores cast to float32.
 
 {time_table(scores)}
 ## Accumulating
@@ -364,10 +365,11 @@ Bytes a row that are added at the peak to a process that holds the data; for the
 {peak_table(found, n)}
 ## Errors and runs
 
-Distance from the exact value, counted in integers (with weights: in extended precision), and in brackets the number of runs behind a median, after a warm-up; the
-warm-up itself where another run was too long. For `roc_curve` the largest difference from a number of scikit-learn's curve; where the points are others, the difference of the areas. For
-`plot_roc`, beside `RocCurveDisplay` and with the picture, it is that of the drawn curve, which ours thins; the number in its legend is exact.
-Cores busy: processor time over time while {ours} ran.
+Distance from the exact value, counted in integers (with weights: in extended precision), and in brackets the number of
+runs behind a median, after a warm-up; the warm-up itself where another run was too long. For `roc_curve` the largest
+difference from a number of scikit-learn's curve; where the points are others, the difference of the areas. For
+`plot_roc`, beside `RocCurveDisplay` and with the picture, it is that of the drawn curve, which ours thins; the number
+in its legend is exact. Cores busy: processor time over time while {ours} ran.
 
 {error_table(rows)}"""
 
