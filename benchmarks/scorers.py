@@ -349,8 +349,8 @@ def report(rows, found, n, about, took):
 
 Medians; in bold, how many times as long as {ours} a library takes. Threads are those given to PyTorch, OpenMP and BLAS.
 A dash: the library has no such function. `np.sort` alone: the keys of the same scores, float32 bits with the label in
-the last one, on as many threads, of which two sort a half each, without the partition before that; an exact score can't
-be faster than it. As float32: `auroc_score` of the half-precision scores cast to float32.
+the last one, on as many threads, of which two sort a half each, without the partition before that; a
+score that sorts can't be faster. As float32: `auroc_score` of the half-precision scores cast to float32.
 
 {time_table(scores)}
 ## Accumulating
