@@ -154,7 +154,7 @@ def pair_tiles(
     return [slice(i, i+size) for i in range(0, n, size)]
 
 # %% ../nbs/02_pairs.ipynb #16d960a3
-def _class_weights(y, k):
+def _weights_of_pairs(y, k):
     "One over the number of pairs of each class and over the number of classes with pairs, shape (k,); None if none has"
     p = np.bincount(y, minlength=k)
     pairs = p*(len(y)-p)
@@ -168,7 +168,7 @@ def mean_class_pairs(
     factor:float, # What slopes are multiplied by to be derivatives by the margin
 ): # The mean and its gradient (n, K), or None if there is no pair
     "Judge all pairs of K one-vs-rest tasks: mean over the pairs of a class, and over the classes that have some"
-    weight = _class_weights(y, z.shape[1])
+    weight = _weights_of_pairs(y, z.shape[1])
     if weight is None: return None
     columns = np.ascontiguousarray(z.T)
     gradient = np.zeros_like(columns)
