@@ -15,16 +15,18 @@ from typing import NamedTuple
 from torch import Tensor
 from .scores import explain_absence, is_number, to_tensor, undefined_category
 from .keys import points_cpu
-from .pairs import doubled_area, placements, placements_cpu, read_once
+from .pairs import doubled_area, pair_counts, placements, placements_cpu, read_once
 from .tasks import drop_ignored, missing_classes, one_vs_rest, positive_label, prepare_task, raise_invalid
 from .roc import auroc_from_counts
 
 # %% ../nbs/06_confidence.ipynb #b4a10055
 def _right_pairs(scores, positive, negative):
     "For each row, twice its pairs with the other class in the right order, ties counting once; int64, as `scores`"
-    place = placements_cpu if scores.device.type == 'cpu' and scores.ndim == 1 else placements
-    beaten = 2*negative.sum(-1, keepdim=True) - place(scores, negative)
-    return torch.where(positive, beaten, place(scores, positive))
+    n = negative.sum(-1, keepdim=True)
+    if scores.device.type == 'cpu' and scores.ndim == 1:
+        return torch.where(positive, 2*n - placements_cpu(scores, negative), placements_cpu(scores, positive))
+    placed = placements(scores, pair_counts(positive, negative))  # of both classes, by one sort
+    return torch.where(positive, 2*n - (placed & (2**32-1)), placed >> 32)
 
 # %% ../nbs/06_confidence.ipynb #f9834f2c
 def _delong_variance(right, positive, negative):

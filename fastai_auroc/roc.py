@@ -14,7 +14,7 @@ from typing import NamedTuple
 from torch import Tensor
 from .scores import explain_absence, one_hot, to_tensor, undefined_category
 from .keys import count_class_pairs_cpu, count_column_cpu, count_columns_cpu, map_blocks, points_cpu
-from .pairs import area_of_points, partial_area, placements, read_once, tied_runs
+from .pairs import area_of_points, count_right_pairs, partial_area, placements, read_once
 from .tasks import Columns, check_average, check_options, count_nan_rows, drop_ignored, missing_classes
 from .tasks import one_vs_rest, pool_columns, positive_label, prepare_task, raise_invalid
 
@@ -30,12 +30,13 @@ def _count_columns(columns, weight=None, max_fpr=None):
     "For each column: 2U (or the area up to `max_fpr`), positives, negatives, whether a score is NaN; shape (4, C)"
     counts = []
     for s,p,q in _column_tiles(*columns[:3]):
-        wp = p if weight is None else torch.where(p, weight, 0.)
-        wq = q if weight is None else torch.where(q, weight, 0.)
-        if max_fpr is None: doubled_u = (placements(s, p)*q).sum(-1)
-        else: doubled_u = partial_area(s, wp, wq, max_fpr)
         nan = (s.isnan() & (p | q)).any(-1)
-        counts.append(torch.stack([o.to(doubled_u.dtype) for o in (doubled_u, wp.sum(-1), wq.sum(-1), nan)]))
+        if max_fpr is None: found = count_right_pairs(s, p, q)
+        else:
+            wp = p if weight is None else torch.where(p, weight, 0.)
+            wq = q if weight is None else torch.where(q, weight, 0.)
+            found = partial_area(s, wp, wq, max_fpr),wp.sum(-1),wq.sum(-1)
+        counts.append(torch.stack([o.to(found[0].dtype) for o in (*found, nan)]))
     return torch.cat(counts, -1)
 
 # %% ../nbs/04_roc.ipynb #c67640d4
@@ -274,17 +275,17 @@ auc_roc_score = auroc_score  # The name it had in fastai 1
 
 # %% ../nbs/04_roc.ipynb #34cf5d50
 def _sort_columns(columns, weight):
-    "In descending order, shape (C, n): scores, weights as positives and as negatives, where the run of ties starts"
+    "In descending order, shape (C, n): scores, weights as positives and as negatives"
     s,order = columns.scores.sort(-1, descending=True)
     def weigh(which): return (which if weight is None else torch.where(which, weight, 0.)).gather(-1, order)
-    return s,weigh(columns.positive),weigh(columns.negative),tied_runs(s)[0]
+    return s,weigh(columns.positive),weigh(columns.negative)
 
-def _add_up_runs(s, wp, wn, start):
+def _add_up_runs(s, wp, wn):
     "Points of a curve from sorted rows: score, positives and negatives at the end of each run of rows that count"
     counts = (wp > 0) | (wn > 0)
-    s,wp,wn,start = (x[counts] for x in (s, wp, wn, start))
-    last = np.flatnonzero(np.append(start[1:] != start[:-1], True)[:len(s)])
-    return s[last],wp.cumsum()[last],wn.cumsum()[last]
+    s,wp,wn = (x[counts] for x in (s, wp, wn))
+    last = torch.cat([s[1:] != s[:-1], counts.new_ones(1)])[:len(s)].nonzero()[:,0]
+    return tuple(x[last].numpy() for x in (s.double(), wp.cumsum(0), wn.cumsum(0)))
 
 # %% ../nbs/04_roc.ipynb #8f12d917
 class ROCCurve(NamedTuple):
@@ -340,8 +341,8 @@ def _points_torch(task, micro):
     *rows,wrong,improper,wrong_weights,nan_rows = read_once(*_sort_columns(columns, weight), *checks)
     raise_invalid(task, wrong.item(), improper.item(), wrong_weights.item())
     if nan_rows: raise ValueError(f'roc_curve cannot rank NaN: {nan_rows} of {len(task.scores)} rows have NaN scores')
-    s,wp,wn,start = (x.numpy() for x in (rows[0].double() + task.offset, *rows[1:]))
-    return [_add_up_runs(*column) for column in zip(s, wp, wn, start)]
+    points = [_add_up_runs(*column) for column in zip(*rows)]
+    return [(s + task.offset, tps, fps) for s,tps,fps in points]
 
 def _points_cpu(task, micro):
     "The points of `_points_torch`, for clean input on the CPU; None where that must look"
