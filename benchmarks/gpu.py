@@ -457,7 +457,7 @@ def run_world(world, backend):
     with tempfile.TemporaryDirectory() as folder:
         args = [sys.executable, '-W', 'ignore', __file__, '--worker']
         started = [subprocess.Popen([*args, f'{rank},{world},{backend},{folder}/meeting'], env=env, stdout=subprocess.PIPE, text=True) for rank in range(world)]
-        try: said = [o.communicate(timeout=60)[0] for o in started]
+        try: said = [o.communicate(timeout=120)[0] for o in started]
         finally:
             for o in started: o.kill()
     return [json.loads(o.strip().splitlines()[-1]) for o in said]
