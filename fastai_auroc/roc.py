@@ -21,48 +21,57 @@ from .tasks import one_vs_rest, pool_columns, positive_label, prepare_task, rais
 # %% ../nbs/04_roc.ipynb #9697637e
 _tile = 2**24  # How many scores to sort at once
 
-def _column_tiles(*columns):
-    "Tensors of shape (C, n), some columns at a time"
-    size = max(1, _tile//max(1, columns[0].shape[1]))
-    for tile in zip(*(x.split(size) for x in columns)): yield [x.contiguous() for x in tile]
+def _column_tiles(columns):
+    "Some columns at a time, contiguous"
+    size = max(1, _tile//max(1, columns.scores.shape[1]))
+    for i in range(0, len(columns.scores), size):
+        tile = (None if x is None else x[i:i+size].contiguous() for x in columns[:3])
+        yield Columns(*tile, columns.wrong)
+
+def _count_column_areas(tile, weight, max_fpr):
+    "As `count_right_pairs`, with the area up to `max_fpr` in place of 2U, and weights of the classes"
+    wp = tile.positive if weight is None else torch.where(tile.positive, weight, 0.)
+    wq = tile.negative if weight is None else torch.where(tile.negative, weight, 0.)
+    return partial_area(tile.scores, wp, wq, max_fpr),wp.sum(-1),wq.sum(-1),tile.scores.isnan().any(-1)
 
 def _count_columns(columns, weight=None, max_fpr=None):
     "For each column: 2U (or the area up to `max_fpr`), positives, negatives, whether a score is NaN; shape (4, C)"
     counts = []
-    for s,p,q in _column_tiles(*columns[:3]):
-        nan = (s.isnan() & (p | q)).any(-1)
-        if max_fpr is None: found = count_right_pairs(s, p, q)
-        else:
-            wp = p if weight is None else torch.where(p, weight, 0.)
-            wq = q if weight is None else torch.where(q, weight, 0.)
-            found = partial_area(s, wp, wq, max_fpr),wp.sum(-1),wq.sum(-1)
-        counts.append(torch.stack([o.to(found[0].dtype) for o in (*found, nan)]))
-    return torch.cat(counts, -1)
+    for tile in _column_tiles(columns):
+        if max_fpr is not None: found = _count_column_areas(tile, weight, max_fpr)
+        else: found = count_right_pairs(tile.scores, tile.positive, None if tile.kept is None else (~tile.kept).sum(-1))
+        counts.append(torch.stack(found))
+    return counts[0] if len(counts) == 1 else torch.cat(counts, -1)
 
 # %% ../nbs/04_roc.ipynb #c67640d4
+def _sum_by_class(x, labels, k):
+    "Sums of the rows of each class, shape (C, k), for `x` of shape (C, n)"
+    copies = max(1, 4096//k)
+    where = labels + k*(torch.arange(len(labels), device=labels.device) % copies)
+    sums = torch.zeros(len(x), k*copies, dtype=x.dtype, device=x.device).index_add_(1, where, x)
+    return sums.view(len(x), copies, k).sum(1)
+
 def _count_class_pairs(columns, labels):
     "Entry (c, j): 2U of class c against class j in column c; last column: the rows of class c"
     k = len(columns.scores)
-    kept = columns.positive.any(0)
-    labels = labels.clamp(0, k-1).long()
+    labels = labels.long().clamp(0, k-1)
     counts = []
-    for s,p in _column_tiles(*columns[:2]):
-        beaten_by = placements(s, p)*kept
-        by_class = torch.zeros(len(s), k, dtype=beaten_by.dtype, device=s.device).index_add_(1, labels, beaten_by)
-        counts.append(torch.cat([by_class, p.sum(-1, keepdim=True)], -1))
+    for tile in _column_tiles(columns):
+        beaten_by = placements(tile.scores, tile.positive)
+        if tile.kept is not None: beaten_by *= tile.kept
+        counts.append(torch.cat([_sum_by_class(beaten_by, labels, k), tile.positive.sum(-1, keepdim=True)], -1))
     return torch.cat(counts)
 
 # %% ../nbs/04_roc.ipynb #daf2eb29
 def _count_torch(scores, labels, layout='ovr', weight=None, max_fpr=None, ignore_index=None):
-    "Counts on the device of the scores, how many labels are wrong and how many rows have NaN scores"
+    "Counts on the device of the scores, whether a label is wrong, and how many rows have NaN, if the counts do not tell"
     columns = one_vs_rest(scores, labels, ignore_index)
-    nan_rows = count_nan_rows(columns)
-    if layout == 'ovo': return _count_class_pairs(columns, labels),columns.wrong,nan_rows
-    if layout == 'samples':
-        of_rows = Columns(*(x.T for x in columns[:3]), columns.wrong)
-        return _count_columns(of_rows, max_fpr=max_fpr),columns.wrong,nan_rows
+    if layout == 'ovo': return _count_class_pairs(columns, labels),columns.wrong,count_nan_rows(columns)
     if layout == 'micro': columns,weight = pool_columns(columns, weight)
-    return _count_columns(columns, weight, max_fpr),columns.wrong,nan_rows
+    if layout == 'samples':
+        columns = Columns(*(None if x is None else x.T for x in columns[:3]), columns.wrong)
+        weight = None
+    return _count_columns(columns, weight, max_fpr),columns.wrong
 
 # %% ../nbs/04_roc.ipynb #75032cd8
 def _pool_cpu(scores, labels, high, weight):
@@ -164,18 +173,25 @@ class _Areas(NamedTuple):
     nan_rows:int # How many rows have NaN scores
 
 # %% ../nbs/04_roc.ipynb #ab6ff321
+def _read_nan_rows(task):
+    "How many rows have NaN scores"
+    return int(count_nan_rows(one_vs_rest(task.scores, task.labels, task.ignore_index)))
+
 def _read_counts(task, layout, max_fpr):
-    "Counts as lists, rows with NaN and weights of rows; one copy from the device, or none. Raises for invalid values"
+    """Counts as lists, rows with NaN and weights of rows; raises for invalid values
+
+    One copy from the device, or none; a second one where scores are NaN, for the warning."""
     options = layout,task.weight,max_fpr,task.ignore_index
     counts = _count_cpu(task.scores, task.labels, *options) if task.scores.device.type == 'cpu' else None
     if counts is not None:
         raise_invalid(task, 0, int(task.improper), int(task.wrong_weights))
         return counts,0,None
-    counted = *_count_torch(task.scores, task.labels, *options),task.improper,task.wrong_weights
+    counted = task.improper,task.wrong_weights,*_count_torch(task.scores, task.labels, *options)
     weights = [task.weight] if layout == 'samples' and task.weight is not None else []
-    counts,wrong,nan_rows,improper,wrong_weights,*weights = (x.tolist() for x in read_once(*counted, *weights))
+    improper,wrong_weights,counts,wrong,*others = (x.tolist() for x in read_once(*counted, *weights))
     raise_invalid(task, wrong, improper, wrong_weights)
-    return counts,nan_rows,weights[0] if weights else None
+    if layout == 'ovo': return counts,others[0],None
+    return counts,_read_nan_rows(task) if any(counts[3]) else 0,others[0] if weights else None
 
 def _compute_areas(task, layout, max_fpr):
     "AUROC of each column, or of each pair of classes"
@@ -283,9 +299,10 @@ def _sort_columns(columns, weight):
 def _add_up_runs(s, wp, wn):
     "Points of a curve from sorted rows: score, positives and negatives at the end of each run of rows that count"
     counts = (wp > 0) | (wn > 0)
-    s,wp,wn = (x[counts] for x in (s, wp, wn))
+    rows = counts.nonzero()[:,0]
+    if len(rows) < len(s): s,wp,wn = (x[rows] for x in (s, wp, wn))
     last = torch.cat([s[1:] != s[:-1], counts.new_ones(1)])[:len(s)].nonzero()[:,0]
-    return tuple(x[last].numpy() for x in (s.double(), wp.cumsum(0), wn.cumsum(0)))
+    return tuple(x[last] for x in (s.double(), wp.cumsum(0), wn.cumsum(0)))
 
 # %% ../nbs/04_roc.ipynb #8f12d917
 class ROCCurve(NamedTuple):
@@ -311,6 +328,16 @@ def _curve_from_points(s, tps, fps, drop_intermediate):
     columns = rate(from_start(0, fps)),rate(from_start(0, tps)),from_start(np.inf, s)
     return ROCCurve(*map(torch.from_numpy, columns))
 
+def _curve_torch(s, tps, fps, drop_intermediate):
+    "As `_curve_from_points`, of tensors on any device and on it"
+    if drop_intermediate and len(s) > 2:
+        bends = (tps.diff().diff() != 0) | (fps.diff().diff() != 0)
+        corners = torch.nn.functional.pad(bends, (1, 1), value=True).nonzero()[:,0]
+        s,tps,fps = (x[corners] for x in (s, tps, fps))
+    def from_start(first, x): return torch.nn.functional.pad(x.double(), (1, 0), value=first)
+    def rate(x): return x/x[-1]  # NaN where all are 0
+    return ROCCurve(rate(from_start(0, fps)), rate(from_start(0, tps)), from_start(math.inf, s))
+
 # %% ../nbs/04_roc.ipynb #dc70eefb
 def mean_curve(
     curves:list, # `ROCCurve`s without NaN
@@ -331,21 +358,30 @@ def mean_curve(
     return ROCCurve(*map(torch.from_numpy, (fpr, tpr, np.full(len(fpr), np.nan))))
 
 # %% ../nbs/04_roc.ipynb #afc7b3ae
-def _points_torch(task, micro):
-    "Points of each curve, read from the device of the scores at once; raises `ValueError` for what is wrong with them"
+def _read_curves(curves):
+    "Curves on a device as those on the CPU"
+    read = read_once(*(x for curve in curves for x in curve))
+    return [ROCCurve(*read[i:i+3]) for i in range(0, len(read), 3)]
+
+def _curves_torch(task, micro, drop_intermediate):
+    """Curves, positives and negatives of each column, on any device; raises `ValueError` for what is wrong with values
+
+    A device is read twice, first what is judged, then what is left of the curves, and waits for the sizes between."""
     columns = one_vs_rest(task.scores, task.labels, task.ignore_index)
-    nan_rows = count_nan_rows(columns)
-    weight = task.weight
-    if micro: columns,weight = pool_columns(columns, weight)
-    checks = columns.wrong,task.improper,task.wrong_weights,nan_rows
-    *rows,wrong,improper,wrong_weights,nan_rows = read_once(*_sort_columns(columns, weight), *checks)
-    raise_invalid(task, wrong.item(), improper.item(), wrong_weights.item())
+    checks = task.improper,task.wrong_weights,columns.wrong,count_nan_rows(columns)
+    columns,weight = pool_columns(columns, task.weight) if micro else (columns, task.weight)
+    rows = _sort_columns(columns, weight)
+    read = read_once(*checks, rows[1].sum(-1), rows[2].sum(-1))
+    improper,wrong_weights,wrong,nan_rows,p,q = (x.tolist() for x in read)
+    raise_invalid(task, wrong, improper, wrong_weights)
     if nan_rows: raise ValueError(f'roc_curve cannot rank NaN: {nan_rows} of {len(task.scores)} rows have NaN scores')
+    if weight is not None: rows = read_once(*rows)
     points = [_add_up_runs(*column) for column in zip(*rows)]
-    return [(s + task.offset, tps, fps) for s,tps,fps in points]
+    curves = [_curve_torch(s + task.offset, tps, fps, drop_intermediate) for s,tps,fps in points]
+    return (_read_curves(curves) if weight is None else curves),p,q
 
 def _points_cpu(task, micro):
-    "The points of `_points_torch`, for clean input on the CPU; None where that must look"
+    "Points of each curve, for clean input on the CPU; None where `_curves_torch` must look"
     if task.scores.device.type != 'cpu' or task.ignore_index is not None and task.labels.ndim > 1: return None
     high = positive_label(task.scores, task.labels)
     if high is None: return None
@@ -354,6 +390,12 @@ def _points_cpu(task, micro):
     if None in points: return None
     raise_invalid(task, 0, int(task.improper), int(task.wrong_weights))
     return points
+
+def _curves_cpu(points, drop_intermediate):
+    "As `_curves_torch`, from the points of each column"
+    p = [_total(tps) for _,tps,_ in points]
+    q = [_total(fps) for *_,fps in points]
+    return [_curve_from_points(*o, drop_intermediate) for o in points],p,q
 
 # %% ../nbs/04_roc.ipynb #97a61458
 def _drop_ignored_rows(task):
@@ -401,13 +443,12 @@ def roc_curve(
     micro = several and average == 'micro'
     task = _drop_ignored_rows(task)
     if not len(task.scores): _raise_no_rows(ignore_index)
-    points = _points_cpu(task, micro) or _points_torch(task, micro)
-    p = [_total(tps) for _,tps,_ in points]
-    q = [_total(fps) for *_,fps in points]
+    points = _points_cpu(task, micro)
+    if points is None: curves,p,q = _curves_torch(task, micro, drop_intermediate)
+    else: curves,p,q = _curves_cpu(points, drop_intermediate)
     if ignore_index is not None and not any(p) and not any(q) and task.weight is None: _raise_no_rows(ignore_index)
     note = _explain_nan_rates(task, p, q, macro)
     if note: warnings.warn(note, undefined_category(), stacklevel=2)
-    curves = [_curve_from_points(s, tps, fps, drop_intermediate) for s,tps,fps in points]
     if several and average is None: return curves
     defined = [c for c,a,b in zip(curves, p, q) if a and b]
     return mean_curve(defined) if macro and defined else curves[0]
