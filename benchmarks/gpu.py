@@ -1,11 +1,11 @@
 "Numbers, waiting, time and memory on a GPU, beside the CPU, torch.sort, torchmetrics and torcheval. Run on a CUDA machine: python benchmarks/gpu.py"
-import argparse, contextlib, json, os, platform, subprocess, sys, tempfile, time, traceback, warnings
+import argparse, contextlib, json, os, platform, random, subprocess, sys, tempfile, time, traceback, warnings
 from datetime import date
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import median
-import torch
+import numpy as np, torch
 from torch.nn.functional import cross_entropy, one_hot
 from fastai_auroc.buckets import BitBuckets
 from fastai_auroc.confidence import auroc_ci, compare_auroc
@@ -149,10 +149,10 @@ def column_cases():
     "Columns and streaming metrics, in batches"
     res = {}
     two,seven,one = rows(5_000, 2),rows(5_000, 7),rows(5_000)
-    for name,data,kwargs in (('two logits', two, {}), ('7 classes', seven, {}), ('7 classes, micro', seven, dict(average='micro')),
-            ('7 classes, one-vs-one', seven, dict(multi_class='ovo')), ('max_fpr', two, dict(max_fpr=.1)), ('interval', two, dict(ci=True)),
-            ('ignore_index', seven, dict(ignore_index=2)), ('half precision', rows(5_000, 2, dtype=torch.float16), {})):
-        res[f'column, {name}'] = data, call(column, **kwargs), 1e-12
+    exact = [('two logits', two, {}), ('7 classes', seven, {}), ('7 classes, micro', seven, dict(average='micro'))]
+    exact += [('7 classes, one-vs-one', seven, dict(multi_class='ovo')), ('max_fpr', two, dict(max_fpr=.1)), ('interval', two, dict(ci=True))]
+    exact += [('ignore_index', seven, dict(ignore_index=2)), ('half precision', rows(5_000, 2, dtype=torch.float16), {})]
+    for name,data,kwargs in exact: res[f'column, {name}'] = data, call(column, **kwargs), 1e-12
     for name,data,kwargs in (('two logits', two, {}), ('7 classes', seven, {}), ('7 classes, micro', seven, dict(average='micro')), ('ignore_index', seven, dict(ignore_index=2))):
         res[f'column, bits, {name}'] = data, call(column, thresholds='bits', **kwargs), 1e-6
     res['column, 200 thresholds'] = two, call(column, thresholds=200), 1e-6
@@ -243,7 +243,8 @@ class Clock:
 def seconds(t): return '–' if t is None else f'{t*1e6:.0f} µs' if t < 1e-3 else f'{t*1e3:.2f} ms' if t < 1 else f'{t:.2f} s'
 
 def table(head, lines):
-    return '\n'.join('| ' + ' | '.join(map(str, o)) + ' |' for o in [head, ['---']*len(head), *lines]) + '\n'
+    lines = [head, ['---']*len(head), *lines]
+    return '\n'.join('| ' + ' | '.join(map(str, o)) + ' |' for o in lines) + '\n'
 
 def say(*args): print(*args, flush=True)
 
@@ -297,6 +298,21 @@ def probabilities(n, k=None, device='cpu', dtype=torch.float32):
     else: z += y
     return (z.softmax(-1) if k else z.sigmoid()).to(dtype),y
 
+def exact_score(z, y, w, kind):
+    "The area by NumPy and Python, float64 sums of pairs counted in integers; None for other kinds"
+    if kind not in ('score', 'weights') or len(z) > 10**7: return None
+    s,y = z.double().cpu().numpy(),y.cpu().numpy()
+    w = np.ones(len(y)) if w is None else w.double().cpu().numpy()
+    _,at = np.unique(s, return_inverse=True)
+    p,q = (np.bincount(at, w*(y == c)).astype(np.longdouble) for c in (1, 0))
+    return float((p*(2*q.cumsum()-q)).sum()/(2*p.sum()*q.sum()))
+
+def error(f, want):
+    "How far a number is from the exact one, as text; nothing where that is not known"
+    if want is None: return ''
+    off = abs(float(f()) - want)
+    return '; exact' if off < 3e-16 else f'; off by {off:.0e}'
+
 def score_work(quick):
     "Name, kind of peer, rows, columns, dtype, options"
     sizes = (10**4, 10**5) if quick else (10**4, 10**5, 10**6, 10**7, 10**8)
@@ -326,12 +342,15 @@ def part_scores(device, quick):
         if w is not None: options['sample_weight'] = w
         def ours(): return f(z, y, **options)
         took = clock.median(ours)
-        other = {name:attempt(clock.median, g) for name,g in peers(kind, z, y, w).items()}
+        theirs = peers(kind, z, y, w)
+        other = {name:attempt(clock.median, g) for name,g in theirs.items()}
         by_sort = clock.median(lambda: z.T.contiguous().sort(-1) if k else z.sort())
         rows = n*(k or 1)
         memory = [clock.peak(o)/rows for o in (ours, lambda: z.sort())]
+        want = exact_score(z, y, w, kind)
         def against(t): return '–' if t is None else f'{seconds(t)}, **{t/took:.1f} ×**'
-        lines.append([name, seconds(took), against(by_sort), against(other.get('torchmetrics')), against(other.get('torcheval')), *(f'{o:.0f}' for o in memory)])
+        def peer(name): return against(other[name]) + error(theirs[name], want) if other.get(name) else '–'
+        lines.append([name, seconds(took) + error(ours, want), against(by_sort), peer('torchmetrics'), peer('torcheval'), *(f'{o:.0f}' for o in memory)])
         say(lines[-1])
 
     for o in score_work(quick): attempt(line, *o)
@@ -387,7 +406,8 @@ def part_losses(device, quick):
 def part_training(device, quick):
     "An epoch of a real Learner with and without the column"
     import pandas as pd
-    from fastai.tabular.all import Categorify, CategoryBlock, FillMissing, Normalize, RandomSplitter, TabularDataLoaders, accuracy, noop, range_of, set_seed, tabular_learner
+    from fastai.tabular.all import Categorify, CategoryBlock, FillMissing, Normalize, RandomSplitter, TabularDataLoaders
+    from fastai.tabular.all import accuracy, noop, range_of, set_seed, tabular_learner
     from fastai_auroc.metric import AUROC
     from sklearn.metrics import roc_auc_score
     set_seed(0)
@@ -405,10 +425,11 @@ def part_training(device, quick):
             f()
             if device != 'cpu': torch.cuda.synchronize()
             return time.perf_counter()-start
-        for i in range(2 if quick else 6):
-            for name,learn in learners.items():
+        for i in range(2 if quick else 11):
+            for name,learn in random.Random(i).sample(sorted(learners.items()), len(learners)):
                 with learn.no_bar(), learn.no_logging():
-                    epoch,valid = seconds_of(lambda: learn.fit(1)),seconds_of(learn.validate)
+                    epoch = seconds_of(lambda: learn.fit(1))
+                    valid = seconds_of(learn.validate)
                 if i: took[name].append(epoch),took_valid[name].append(valid)
                 values[name] = learn.recorder.values[-1][-1]
             say(f'epoch {i}', {k: f'{o[-1]:.3f} s' for k,o in took.items() if o}, values)
@@ -417,9 +438,10 @@ def part_training(device, quick):
             z,y = learn.get_preds(act=noop)
             column = learn.validate()[-1]
         sk = roc_auc_score(y.flatten().cpu(), (z[:,1].double()-z[:,0].double()).cpu())
-    base = median(took['accuracy'])
-    def cells(k): return seconds(median(took[k])),f'{100*(median(took[k])/base-1):+.1f} %',seconds(median(took_valid[k]))
-    found = table(['metrics', 'epoch', 'beside accuracy alone', 'validation'], [[k, *cells(k)] for k in learners])
+    def spread(x): return f'{seconds(median(x))} ({seconds(sorted(x)[len(x)//4])} to {seconds(sorted(x)[-1-len(x)//4])})'
+    def beside(x, base): return f'{100*(median(a/b for a,b in zip(x, base))-1):+.1f} %'
+    def cells(k): return spread(took[k]),beside(took[k], took['accuracy']),spread(took_valid[k]),beside(took_valid[k], took_valid['accuracy'])
+    found = table(['metrics', 'epoch', 'beside accuracy alone', 'validation', 'beside accuracy alone'], [[k, *cells(k)] for k in learners])
     return f'{found}\nThe column: {column:.16f}, scikit-learn\'s roc_auc_score of the same outputs: {sk:.16f}.\n'
 
 def worker(rank, world, backend, meeting):
@@ -428,7 +450,8 @@ def worker(rank, world, backend, meeting):
     cuda = torch.cuda.is_available()
     if cuda: torch.cuda.set_device(rank % torch.cuda.device_count())
     device = 'cuda' if cuda else 'cpu'
-    dist.init_process_group(backend, init_method=f'file://{meeting}', rank=rank, world_size=world)
+    where = dict(device_id=torch.device('cuda', torch.cuda.current_device())) if backend == 'nccl' else {}
+    dist.init_process_group(backend, init_method=f'file://{meeting}', rank=rank, world_size=world, **where)
     z,y = rows(10_001, 2)
     mine = slice(rank*len(y)//world, (rank+1)*len(y)//world)
     res = {}
@@ -479,14 +502,22 @@ def part_processes(device, quick):
     note = '' if devices > 1 else '\nThere was one device, which NCCL does not let two processes share: two processes spoke over gloo, NCCL ran with one.\n'
     return table(['backend', 'processes', 'kept: as one process', 'bits: as one process', 'gather 10⁶ scores and labels of each', 'add 2²⁰ counts'], lines) + note
 
-parts = {'Numbers':part_numbers, 'Scores':part_scores, 'Batches':part_batches, 'Losses':part_losses, 'Training':part_training, 'Processes':part_processes}
-about = {
-    'Numbers':'Each call ran on the CPU and on the device, there under `torch.cuda.set_sync_debug_mode(\'error\')` up to the read at the end. A difference is '
-        'relative to the largest number of a result; AUROCs without weights are allowed none.',
-    'Scores':'One call with its read, float32 probabilities unless said otherwise, medians by CUDA events; in bold how many times as long as ours. Memory: most bytes allocated during the call, for each score.',
-    'Batches':'What a batch of two float32 logits costs, many in a row, the device\'s work included. torchmetrics and torcheval get the softmax of the second column.',
-    'Losses':'Forward and backward, medians by CUDA events.', 'Training':'A tabular Learner on the Adult data, batches of 256; medians of epochs in turn.',
-    'Processes':'The column of rows in several processes, compared with one process that has them all.'}
+parts = dict(Numbers=part_numbers, Scores=part_scores, Batches=part_batches, Losses=part_losses, Training=part_training, Processes=part_processes)
+about = dict(
+    Numbers="""
+Each call ran on the CPU and on the device, there under `torch.cuda.set_sync_debug_mode('error')` up to the read at the end. A difference is relative to the
+largest number of a result; AUROCs without weights are allowed none.""",
+    Scores="""
+One call with its read, float32 probabilities unless said otherwise, medians by CUDA events; in bold how many times as long as ours. Behind the time of a binary
+score, how far it is from the exact number (pairs counted in integers; with weights sums in extended precision): exact is below 3e-16. Memory: most bytes
+allocated during the call, for each score.""",
+    Batches="""
+What a batch of two float32 logits costs, many in a row, the device's work included. torchmetrics and torcheval get the softmax of the second column.""",
+    Losses='Forward and backward, medians by CUDA events.',
+    Training="""
+A tabular Learner on the Adult data, batches of 256; ten epochs of each, in turn and in an order drawn anew: medians, in brackets the quartiles; the median of the
+ratios to the same round of accuracy alone.""",
+    Processes='The column of rows in several processes, compared with one process that has them all.')
 
 def installed(name):
     try: return f'{name} {version(name)}'
@@ -515,8 +546,8 @@ def main():
     for name in args.only:
         start = time.perf_counter()
         found = attempt(parts[name], device, args.dry_run)
-        say(f'\n## {name}\n\n{about[name]}\n\n{found}\n({time.perf_counter()-start:.0f} s)')
-        text += f'\n\n## {name}\n\n{about[name]}\n\n{found or "This part failed."}'.rstrip()
+        say(f'\n## {name}\n\n{about[name].strip()}\n\n{found}\n({time.perf_counter()-start:.0f} s)')
+        text += f'\n\n## {name}\n\n{about[name].strip()}\n\n{found or "This part failed."}'.rstrip()
         if args.dry_run: continue
         args.out.parent.mkdir(parents=True, exist_ok=True)
         args.out.write_text(text + '\n', encoding='utf-8')

@@ -36,13 +36,6 @@ def _right_pairs(scores, positive, negative):
         return torch.where(positive, 2*n - placements_cpu(scores, negative), placements_cpu(scores, positive))
     return _placed_pairs(placements(scores, _pair_counts(positive, negative)), positive, negative)
 
-def _ordered_right_pairs(scores, positive, negative):
-    "`_right_pairs`, and which rows are positive and negative, in ascending order of the scores"
-    placed,order = ordered_placements(scores, _pair_counts(positive, negative))
-    positive = positive.gather(-1, order)
-    negative = negative.gather(-1, order)
-    return _placed_pairs(placed, positive, negative),positive,negative
-
 # %% ../nbs/06_confidence.ipynb #f9834f2c
 def _delong_variance(right, positive, negative):
     "Variance of the mean share, from the doubled right pairs of each row, shape (..., n); shape (...), float64"
@@ -55,6 +48,14 @@ def _delong_variance(right, positive, negative):
 
     right = right.double()
     return part(positive, negative) + part(negative, positive)
+
+# %% ../nbs/06_confidence.ipynb #52ebf48d
+def _ordered_right_pairs(scores, positive, negative):
+    "`_right_pairs`, and which rows are positive and negative, in ascending order of the scores"
+    placed,order = ordered_placements(scores, _pair_counts(positive, negative))
+    positive = positive.gather(-1, order)
+    negative = negative.gather(-1, order)
+    return _placed_pairs(placed, positive, negative),positive,negative
 
 # %% ../nbs/06_confidence.ipynb #8290ce1f
 def _delong_variance_of_points(tps, fps):

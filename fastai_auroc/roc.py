@@ -328,6 +328,7 @@ def _curve_from_points(s, tps, fps, drop_intermediate):
     columns = rate(from_start(0, fps)),rate(from_start(0, tps)),from_start(np.inf, s)
     return ROCCurve(*map(torch.from_numpy, columns))
 
+# %% ../nbs/04_roc.ipynb #f61d3950
 def _curve_torch(s, tps, fps, drop_intermediate):
     "As `_curve_from_points`, of tensors on any device and on it"
     if drop_intermediate and len(s) > 2:
@@ -380,6 +381,7 @@ def _curves_torch(task, micro, drop_intermediate):
     curves = [_curve_torch(s + task.offset, tps, fps, drop_intermediate) for s,tps,fps in points]
     return (_read_curves(curves) if weight is None else curves),p,q
 
+# %% ../nbs/04_roc.ipynb #93d41a41
 def _points_cpu(task, micro):
     "Points of each curve, for clean input on the CPU; None where `_curves_torch` must look"
     if task.scores.device.type != 'cpu' or task.ignore_index is not None and task.labels.ndim > 1: return None

@@ -60,7 +60,7 @@ def mark_positive(
     labels:Tensor, # Labels of any shape, not empty
     kept:Tensor|None=None, # Which of them count, bool, in the shape of `labels`; None: all
     zero:int=0, # Which label a single one must exceed to be positive
-): # Where the positive label is and where a label is neither of two, bool tensors in the shape of `labels`
+): # Where a label is positive, and where it is neither of two (which may be called positive, too); bool, as `labels`
     "Find the larger of two labels, without a look at them"
     if kept is None: low,high = labels.aminmax()
     else:
@@ -149,8 +149,9 @@ def pool_columns(
     weight:Tensor|None=None, # Weight of each row, shape (n,)
 ): # One column of C·n rows, and their weights
     "All columns as one"
-    pooled = [None if x is None else x.reshape(1, -1) for x in columns[:3]]
-    return Columns(*pooled, columns.wrong),None if weight is None else weight.repeat(len(columns.scores))
+    def as_row(x): return None if x is None else x.reshape(1, -1)
+    pooled = Columns(as_row(columns.scores), as_row(columns.positive), as_row(columns.kept), columns.wrong)
+    return pooled,None if weight is None else weight.repeat(len(columns.scores))
 
 def count_nan_rows(
     columns:Columns, # C columns of n rows
@@ -186,7 +187,7 @@ def _mark_unsigned(labels, ignore_index):
     positive,other = mark_positive(signed(labels), kept, zero=torch.iinfo(torch.int64).min)
     dtype = torch.float32 if abs(ignore_index or 0) < 2**24 else torch.float64
     marked = torch.full_like(labels, -1 if ignore_index == 0 else 0, dtype=dtype)
-    marked = marked.masked_fill(other, .5).masked_fill(positive, 2 if ignore_index == 1 else 1)
+    marked = marked.masked_fill(positive, 2 if ignore_index == 1 else 1).masked_fill(other, .5)
     return marked if ignore_index is None else marked.masked_fill(~kept, float(ignore_index))
 
 def _make_comparable(labels, ignore_index, by_class):
