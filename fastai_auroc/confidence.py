@@ -15,9 +15,8 @@ from typing import NamedTuple
 from torch import Tensor
 from .scores import explain_absence, is_number, to_tensor, undefined_category
 from .keys import points_cpu
-from .pairs import doubled_area, ordered_placements, placements, placements_cpu, read_once
+from .pairs import auroc_from_counts, doubled_area, ordered_placements, placements, placements_cpu, read_once
 from .tasks import drop_ignored, lower_ignored, missing_classes, one_vs_rest, positive_label, prepare_task, raise_invalid
-from .roc import auroc_from_counts
 
 # %% ../nbs/06_confidence.ipynb #b4a10055
 def _pair_counts(positive, negative):

@@ -6,7 +6,7 @@ Docs: https://fastai-auroc.github.io/fastai_auroc/pairs.html.md"""
 
 # %% auto #0
 __all__ = ['tied_runs', 'ordered_placements', 'placements', 'count_right_pairs', 'placements_cpu', 'partial_area', 'doubled_area',
-           'area_of_points', 'read_once', 'send']
+           'area_of_points', 'sum_by_class', 'auroc_from_counts', 'nan_mean', 'read_once', 'send']
 
 # %% ../nbs/02_pairs.ipynb #5b59ade7
 import math, numpy as np, torch
@@ -175,6 +175,46 @@ def area_of_points(
         return (width*(y[1:]+y[:-1])).sum(),(width*(deficit[1:]+deficit[:-1])).sum()
     under,above = map(sum, zip(*map_blocks(block, len(fps))))
     return float(max_fpr*(under/(under+above)))
+
+# %% ../nbs/02_pairs.ipynb #1876bbb7
+def sum_by_class(
+    x:Tensor, # Numbers, shape (C, n)
+    labels:Tensor, # Class numbers, int64, shape (n,)
+    k:int, # Number of classes
+) -> Tensor: # Shape (C, k)
+    "Sums of the rows of each class"
+    copies = max(1, 4096//k)
+    where = labels + k*(torch.arange(len(labels), device=labels.device) % copies)
+    sums = torch.zeros(len(x), k*copies, dtype=x.dtype, device=x.device).index_add_(1, where, x)
+    return sums.view(len(x), copies, k).sum(1)
+
+# %% ../nbs/02_pairs.ipynb #94e73b45
+def auroc_from_counts(
+    doubled_u, # Twice the pairs in the right order, ties counting once; with `max_fpr` the area up to there
+    p, # Positives, or their weight
+    q, # Negatives, or their weight
+    nan, # Whether a score is NaN
+    max_fpr:float|None, # Up to which false positive rate; None: 2U, not an area, is given
+) -> float: # NaN where a class is missing or a score is NaN
+    "AUROC of one column from its counts"
+    if nan or not p or not q: return math.nan
+    if max_fpr is None: return doubled_u/(2*p*q)
+    share = doubled_u/max_fpr
+    chance = max_fpr/2
+    return share if max_fpr == 1 else .5*(1 + (share-chance)/(1-chance))
+
+def nan_mean(
+    values:list, # Numbers, some of them NaN
+    weights:list|None=None, # Their weights, not negative
+) -> float: # NaN if none is defined
+    "Mean of the defined values"
+    if weights is None: weights = [1.]*len(values)
+    else:
+        exponent = math.frexp(max(weights, default=0))[1]
+        weights = [math.ldexp(w, -exponent) for w in weights]
+    pairs = [(v, w) for v,w in zip(values, weights) if not math.isnan(v)]
+    total = math.fsum(w for _,w in pairs)
+    return math.fsum(v*w for v,w in pairs)/total if total else math.nan
 
 # %% ../nbs/02_pairs.ipynb #79148352
 def read_once(
