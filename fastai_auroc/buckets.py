@@ -181,9 +181,10 @@ def bit_numbers(
 ) -> Tensor: # Numbers from 0 to 2**bits - 1, int32, in the shape of `scores`; those of NaN have no meaning
     "Number of the bucket of each score, in the order of the scores, which are rounded to float32 first"
     keys = (scores.float() + 0.).view(torch.int32)  # -0. + 0. is 0.
-    keys ^= (keys >> 31) & 0x7FFFFFFF  # a negative number's bits but the sign are turned over
     keys >>= 32-bits
-    keys += 2**(bits-1)
+    turned = keys >> 31  # of a negative number all bits are turned over, of others the sign
+    turned |= 2**(bits-1)
+    keys ^= turned
     return keys
 
 # %% ../nbs/08_buckets.ipynb #60820654
