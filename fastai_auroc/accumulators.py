@@ -7,18 +7,19 @@ Docs: https://fastai-auroc.github.io/fastai_auroc/accumulators.html.md"""
 # %% auto #0
 __all__ = ['LossHints', 'choose_activation', 'EpochScore', 'error_text', 'common_dtype', 'block_size', 'fill', 'RowBlocks',
            'exact_score', 'void_label_note', 'KeptRows', 'widen_labels', 'label_ranges', 'LabelCheck', 'column_buckets',
-           'counted_scores', 'score_counts', 'doubt_note', 'CountedRows']
+           'score_counts', 'doubt_note', 'CountedRows']
 
 # %% ../nbs/10_accumulators.ipynb #5293c90d
 import copy, functools, math, numpy as np, torch
 from typing import NamedTuple
 from torch import Tensor
 from .scores import has_float64, one_hot, ranking_scores
-from .tasks import missing_classes
+from .keys import aminmax
+from .tasks import drop_ignored, missing_classes
 from .roc import auroc_and_note, auroc_from_counts, nan_mean
 from .confidence import auroc_ci_and_note, half_width
 from .distributed import all_reduce_sum, gather_rows
-from .buckets import BitBuckets, bucket_wins, Buckets, occupied, RowBuffer, tie_bound
+from .buckets import BitCounts, bucket_wins, Buckets, counted_scores, occupied, RowBuffer, tie_bound
 
 # %% ../nbs/10_accumulators.ipynb #7a0a4c11
 class LossHints(NamedTuple):
@@ -250,21 +251,19 @@ def label_ranges(
     labels:Tensor, # Shape (n,) or (n, K)
     positive:Tensor, # Which are positive, bool, in the shape of `labels`
     keep:Tensor|None=None, # Which to look at, bool, in the shape of `labels`; None: all
-) -> Tensor|None: # Least and greatest label that is not positive, then of those that are, shape (4,); None without rows
+): # The least label that is not positive and that is, and the greatest, each of shape (2,); None without rows
     "Range of the labels of both classes, without waiting for a device"
     if labels.device.type == 'cpu':
         if keep is not None: labels,positive,keep = labels[keep],positive[keep],None
         if not labels.numel(): return None
-        low,high = labels.aminmax()
-        def whole(): return not labels.dtype.is_floating_point or torch.equal(labels*labels, labels)
-        if 0 <= low < high <= 1 and whole(): return torch.stack([low, low, high, high])
+        low,high = aminmax(labels)
+        whole = not labels.dtype.is_floating_point
+        if 0 <= low < high <= 1 and (whole or torch.equal(labels*labels, labels)): return (labels.new_tensor([0, 1]),)*2
     # the range of a class without labels is from the greatest number to the least: neutral for minimum and maximum
     info = (torch.finfo if labels.dtype.is_floating_point else torch.iinfo)(labels.dtype)
-    res = []
-    for side in ~positive,positive:
-        if keep is not None: side = side & keep
-        res += [labels.where(side, info.max).amin(), labels.where(side, info.min).amax()]
-    return torch.stack(res)
+    sides = [o if keep is None else o & keep for o in (~positive, positive)]
+    low = torch.stack([labels.where(o, info.max).amin() for o in sides])
+    return low,torch.stack([labels.where(o, info.min).amax() for o in sides])
 
 # %% ../nbs/10_accumulators.ipynb #49509ef7
 _both_sides = ('with thresholds a target above zero is positive, but {:g} and {:g} are both {} zero: '
@@ -301,18 +300,15 @@ class LabelCheck:
         return one_hot(labels[:,0], classes)
 
     def _widen(self, ranges):
-        if ranges is None: return
-        if self.ranges is not None:
-            known = self.ranges.to(ranges.device)
-            low = torch.minimum(known[::2], ranges[::2])
-            high = torch.maximum(known[1::2], ranges[1::2])
-            ranges = torch.stack([low, high], 1).reshape(-1)
-        self.ranges = ranges
+        if ranges is not None and self.ranges is not None:
+            known = [o.to(ranges[0].device) for o in self.ranges]
+            ranges = torch.minimum(known[0], ranges[0]),torch.maximum(known[1], ranges[1])
+        self.ranges = ranges or self.ranges
 
     def count_wrong(self): # A number, or a tensor of one
         "How many labels are wrong, or for a single column how many classes have several labels; no waiting"
         if self.ranges is None: return self.strangers
-        low,high = self.ranges[::2],self.ranges[1::2]
+        low,high = self.ranges
         return self.strangers + ((low < high) | low.isnan()).sum()
 
     def complaint(self) -> str: # A sentence
@@ -320,7 +316,7 @@ class LabelCheck:
         if self.classes is not None and self.strangers:
             count = int(self.strangers)
             return f'targets must be class numbers from 0 to {self.classes-1}, but {count} rows have others'
-        low,high,low_above,high_above = [0]*4 if self.ranges is None else self.ranges.tolist()
+        low,low_above,high,high_above = [0]*4 if self.ranges is None else torch.cat(self.ranges).tolist()
         if low != low: return 'targets have NaN'
         if low < high: return _both_sides.format(low, high, 'not above')
         if low_above < high_above: return _both_sides.format(low_above, high_above, 'above')
@@ -330,27 +326,13 @@ class LabelCheck:
 def column_buckets(
     cuts, # All thresholds, ascending, a float64 array; None: buckets by leading bits
     activation:str='auto', # 'identity' where outputs are probabilities
-): # `BitBuckets` or `Buckets`
+): # `BitCounts` or `Buckets`
     "The buckets to count ranking scores in"
-    if cuts is None: return BitBuckets()
+    if cuts is None: return BitCounts()
     if activation == 'identity': return Buckets(cuts)
     p = cuts[1:-1]
     with np.errstate(divide='ignore'): logits = np.log(p) - np.log1p(-p)
     return Buckets(np.concatenate([[-np.inf], logits, [np.inf]]), -np.inf, np.inf)
-
-# %% ../nbs/10_accumulators.ipynb #fda7cf4d
-_at_most_float32 = torch.float32,torch.float16,torch.bfloat16
-
-def counted_scores(
-    outputs:Tensor, # From `class_rows`, shape (n,) or (n, K)
-    targets:Tensor, # From `class_rows`
-    activation:str, # What turns outputs into probabilities
-) -> Tensor: # Shape (n,) or (n, K)
-    "Ranking scores that round to the same float32 as those of `ranking_scores`"
-    two_logits = activation == 'softmax' and targets.ndim == 1 and outputs.shape[1:] == (2,)
-    if not two_logits or outputs.dtype not in _at_most_float32: return ranking_scores(outputs, targets, activation)
-    outputs = outputs.float()
-    return outputs[:,1] - outputs[:,0]
 
 # %% ../nbs/10_accumulators.ipynb #e4c2a0f8
 def score_counts(
@@ -417,11 +399,15 @@ class CountedRows:  # chkstyle: ignore
     def _count(self, outputs, targets):
         rank = counted_scores if self.cuts is None else ranking_scores
         scores = rank(outputs, targets, choose_activation(self.activation, self.hints, targets))
-        targets = targets.to(scores.device)
+        labels = widen_labels(targets.to(scores.device))
         if self.cuts is not None:
             if scores.dtype.is_floating_point: scores = scores.clamp(min=torch.finfo(scores.dtype).min)
             if self.activation == 'auto' and scores.shape == outputs.shape: self._look_beyond(scores)
-        positive,keep = self.labels.mark(targets, scores.shape, self.ignore_index)
+        void = self.ignore_index
+        if labels.ndim == 1 and scores.device.type == 'cpu':  # a device would have to wait for the number of rows
+            labels,scores = drop_ignored(void, labels, scores)
+            void = None
+        positive,keep = self.labels.mark(labels, scores.shape, void)
         rows = scores if keep is None else scores.where(keep, 0),positive,keep
         if self.cuts is None and self.average == 'micro': rows = [None if o is None else o.reshape(-1) for o in rows]
         self.buckets.add(*rows)
