@@ -396,13 +396,19 @@ class CountedRows:  # chkstyle: ignore
         "Copy a batch from `class_rows`, to be counted with others"
         self.waiting.add(self._count, outputs, targets)
 
+    def _rank(self, outputs, targets):
+        activation = choose_activation(self.activation, self.hints, targets)
+        if self.cuts is None: return counted_scores(outputs, targets, activation)
+        scores = ranking_scores(outputs, targets, activation)
+        if scores.dtype.is_floating_point: scores = scores.clamp(min=torch.finfo(scores.dtype).min)
+        if self.activation == 'auto' and scores.shape == outputs.shape:
+            beyond = ((scores < 0) | (scores > 1)).sum()
+            self.beyond = beyond if self.beyond is None else self.beyond + beyond
+        return scores
+
     def _count(self, outputs, targets):
-        rank = counted_scores if self.cuts is None else ranking_scores
-        scores = rank(outputs, targets, choose_activation(self.activation, self.hints, targets))
-        labels = widen_labels(targets.to(scores.device))
-        if self.cuts is not None:
-            if scores.dtype.is_floating_point: scores = scores.clamp(min=torch.finfo(scores.dtype).min)
-            if self.activation == 'auto' and scores.shape == outputs.shape: self._look_beyond(scores)
+        scores = self._rank(outputs, targets)
+        labels = targets.to(scores.device)
         void = self.ignore_index
         if labels.ndim == 1 and scores.device.type == 'cpu':  # a device would have to wait for the number of rows
             labels,scores = drop_ignored(void, labels, scores)
@@ -411,10 +417,6 @@ class CountedRows:  # chkstyle: ignore
         rows = scores if keep is None else scores.where(keep, 0),positive,keep
         if self.cuts is None and self.average == 'micro': rows = [None if o is None else o.reshape(-1) for o in rows]
         self.buckets.add(*rows)
-
-    def _look_beyond(self, scores):
-        beyond = ((scores < 0) | (scores > 1)).sum()
-        self.beyond = beyond if self.beyond is None else self.beyond + beyond
 
     def collect(self, shared=False):
         "Counts of this process, and how many scores and labels are wrong, shape (2,); None for both without scores"
