@@ -184,7 +184,7 @@ def void_label_note(
         f'AUROC(ignore_index={ignored_by_loss}) leaves it out as well')
 
 # %% ../nbs/10_accumulators.ipynb #31f7e9b4
-_no_room = ('the device had no room for the validation outputs, so they are kept and scored in the CPU\'s memory, '
+_no_room = ("the device had no room for the validation outputs, so they are kept and scored in the CPU's memory, "
     "which takes longer; AUROC(thresholds='logit') counts instead of keeping")
 
 class KeptRows:
