@@ -98,8 +98,7 @@ class RowBlocks:
         self.blocks = []  # Tensors
         self.joined = 0  # How many of them, 0 or 1, are made of earlier blocks
         self.kind = None  # Dtype of the last block, and shape of a row
-        self.n = 0  # How many rows there are
-        self.used = self.capacity = 0  # How many rows the last block has, and how many it can have
+        self.n = self.used = self.capacity = 0  # How many rows: of all, of the last block, that one could have
         self.on_cpu = False  # Whether the device had no room
 
     def __len__(self): return self.n
