@@ -123,10 +123,9 @@ class RowBlocks:
             raise ValueError(f'batches must agree in shape, got rows of shape {tuple(row)} '
                 f'after {tuple(self.kind[1])}')
         self._seal()
-        size = block_size(x, self.n, self.most_bytes)
-        block = self._empty(x, size)  # may move the others to the CPU
+        self.capacity = block_size(x, self.n, self.most_bytes)
+        block = self._empty(x, self.capacity)  # may move the others to the CPU
         self.blocks.append(block)
-        self.capacity = size
         self.kind = x.dtype,row
 
     def _seal(self):
