@@ -151,8 +151,7 @@ class RowBlocks:
         res = self._empty(heads[self.joined], self.n, common_dtype(heads))
         fill(res, self.blocks, turn, self.joined)
         self.blocks = [res]
-        self.joined = 1
-        self.used = self.capacity = self.n
+        self.joined,self.used = 1,self.n
         self.kind = None,self.kind[1]  # the next batch opens a block
         return res
 
