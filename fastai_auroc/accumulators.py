@@ -107,13 +107,11 @@ class RowBlocks:
         x:Tensor, # Shape (n, ...), any dtype
     ):
         "Copy rows; raises `ValueError` if they differ in shape from those before"
-        shape = x.shape
-        end = self.used + shape[0]
-        if end > self.capacity or self.kind != (x.dtype, shape[1:]):
-            self._open(x)
-            end = shape[0]
+        n = x.shape[0]
+        if self.used + n > self.capacity or self.kind != (x.dtype, x.shape[1:]): self._open(x)
+        end = self.used + n
         self.blocks[-1][self.used:end] = x
-        self.n += shape[0]
+        self.n += n
         self.used = end
 
     def _open(self, x):
