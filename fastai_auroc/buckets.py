@@ -6,13 +6,13 @@ Docs: https://fastai-auroc.github.io/fastai_auroc/buckets.html.md"""
 
 # %% auto #0
 __all__ = ['check_num_thresholds', 'spaced_thresholds', 'quantile_thresholds', 'count_buckets', 'bucket_wins', 'tie_bound',
-           'count_outside', 'Buckets', 'bit_numbers', 'bit_edges', 'occupied', 'add_bits', 'RowBuffer', 'bits_for',
-           'BitBuckets']
+           'count_outside', 'Buckets', 'bit_numbers', 'counted_scores', 'bit_edges', 'occupied', 'add_bits',
+           'RowBuffer', 'bits_for', 'BitCounts', 'BitBuckets']
 
 # %% ../nbs/08_buckets.ipynb #c5765c69
 import numpy as np, torch, math, reprlib
 from torch import Tensor
-from .scores import has_float64, to_tensor
+from .scores import has_float64, ranking_scores, to_tensor
 from .pairs import send
 
 # %% ../nbs/08_buckets.ipynb #01578996
@@ -114,8 +114,8 @@ def count_outside(
     "Count the scores that spoil a result, without waiting for a device"
     weighted = weight is not None and weight.dtype != torch.bool
     if scores.device.type == 'cpu' and scores.numel() and not weighted:  # faster, where there are none
-        least,greatest = scores.aminmax()  # both NaN if there is one
-        if least >= low and greatest <= high: return torch.zeros((), dtype=torch.long, device='cpu')
+        a = (scores if scores.dtype == torch.float64 else scores.float()).numpy()
+        if a.min() >= low and a.max() <= high: return torch.zeros((), dtype=torch.long, device='cpu')
     valid = (scores >= low) & (scores <= high)
     if weight is not None and weighted: valid = valid & (weight >= 0) & weight.isfinite()
     return (~valid).sum()
@@ -182,10 +182,25 @@ def bit_numbers(
 ) -> Tensor: # Numbers from 0 to 2**bits - 1, int32, in the shape of `scores`; those of NaN have no meaning
     "Number of the bucket of each score, in the order of the scores, which are rounded to float32 first"
     keys = (scores.float() + 0.).view(torch.int32)  # -0. + 0. is 0.
-    keys ^= (keys >> 31) & 0x7FFFFFFF  # a negative number's bits but the sign are turned over
     keys >>= 32-bits
-    keys += 2**(bits-1)
+    turned = keys >> 31  # of a negative number all bits are turned over, of others the sign
+    turned |= 2**(bits-1)
+    keys ^= turned
     return keys
+
+# %% ../nbs/08_buckets.ipynb #fda7cf4d
+_at_most_float32 = torch.float32,torch.float16,torch.bfloat16
+
+def counted_scores(
+    outputs:Tensor, # From `class_rows`, shape (n,) or (n, K)
+    targets:Tensor, # From `class_rows`
+    activation:str, # What turns outputs into probabilities
+) -> Tensor: # Shape (n,) or (n, K)
+    "Ranking scores that round to the same float32 as those of `ranking_scores`"
+    two_logits = activation == 'softmax' and targets.ndim == 1 and outputs.shape[1:] == (2,)
+    if not two_logits or outputs.dtype not in _at_most_float32: return ranking_scores(outputs, targets, activation)
+    outputs = outputs.float()
+    return outputs[:,1] - outputs[:,0]
 
 # %% ../nbs/08_buckets.ipynb #60820654
 def bit_edges(
@@ -202,7 +217,7 @@ def occupied(
     counts:Tensor, # Counts of negatives and positives, on the CPU, shape (2, B) or (L, 2, B)
 ) -> Tensor: # Those of the buckets in which a column has a score, shape (2, M) or (L, 2, M)
     "Counts without the buckets that are empty"
-    return counts[...,counts.reshape(-1, counts.shape[-1]).sum(0) != 0]
+    return counts[...,counts.reshape(-1, counts.shape[-1]).any(0)]
 
 # %% ../nbs/08_buckets.ipynb #49196225
 def add_bits(
@@ -215,8 +230,10 @@ def add_bits(
     size = counts.shape[-1]
     index = bit_numbers(scores, size.bit_length() - 1).add_(positive, alpha=size)
     if counts.ndim > 2: index += torch.arange(0, counts.numel(), 2*size, dtype=torch.int32, device=index.device)
-    if weight is None: weight = torch.ones((), dtype=counts.dtype, device=counts.device).expand(index.shape)
-    counts.view(-1).index_add_(0, index.reshape(-1), weight.to(counts.dtype).reshape(-1))
+    index = index.reshape(-1)
+    one = torch.ones((), dtype=counts.dtype, device=counts.device)
+    weight = one.expand(index.shape) if weight is None else weight.to(counts.dtype).reshape(-1)
+    counts.view(-1).index_add_(0, index, weight)
 
 # %% ../nbs/08_buckets.ipynb #ebb4a11c
 def _rows_within(numbers, rows):
@@ -239,13 +256,14 @@ class RowBuffer:
         *rows, # Tensors of one length, which are copied
     ):
         "Keep rows; `count` gets those that waited once the next do not fit, or are of another kind"
-        n = len(rows[0])
+        n = rows[0].shape[0]
+        end = self.used + n
         kind = [(x.dtype, x.device, x.shape[1:]) for x in rows]
-        if kind != self.kind or self.used + n > self.capacity or 2*n > self.capacity:
+        if end > self.capacity or 2*n > self.capacity or kind != self.kind:
             self.flush(count)
             if kind != self.kind: self._make_room(rows, kind)
             if 2*n > self.capacity: return self._count_pieces(count, rows)
-        end = self.used + n
+            end = n
         for block,x in zip(self.blocks, rows): block[self.used:end] = x
         self.used = end
 
@@ -286,26 +304,39 @@ def _zeros(shape, dtype, device, old):
     fits = old is not None and (old.shape, old.dtype, old.device) == (shape, dtype, device)
     return old.zero_() if fits else torch.zeros(shape, dtype=dtype, device=device)
 
-class _BitCounts:
+class BitCounts:
     "Counts by leading bits and how many scores were out of range, both None without scores"
     counts = improper = spare = None
-    def __init__(self, low, high):
+    def __init__(self,
+        low:float=-math.inf, # The least score there may be; what is outside spoils the result
+        high:float=math.inf, # The greatest score there may be
+    ):
         self.low = low
         self.high = high
 
     def reset(self):
+        "Forget all scores; the memory is kept"
         if self.counts is not None: self.spare = self.counts
         self.counts = self.improper = None
 
     def __getstate__(self): return dict(vars(self), spare=None)
 
-    def add(self, scores, positive, weight=None):
+    def add(self,
+        scores:Tensor, # Shape (n,) or (n, L)
+        positive:Tensor, # Which are positive, bool, in the shape of `scores`
+        weight:Tensor|None=None, # Weights in the shape of `scores`; of dtype bool: which to count
+    ):
+        "Count scores, without waiting for their device"
+        scores,positive,weight = _where_float64(scores, positive, weight)
         dtype = torch.long if weight is None or weight.dtype == torch.bool else torch.float64
-        counts = self._open(_bit_shape(scores.shape[1:]), dtype, scores.device)
-        add_bits(counts, scores, positive, weight)
+        add_bits(self._open(_bit_shape(scores.shape[1:]), dtype, scores.device), scores, positive, weight)
         self._add_improper(count_outside(scores, self.low, self.high, weight))
 
-    def merge(self, counts, improper):
+    def merge(self,
+        counts:Tensor, # From `counts` of others
+        improper:Tensor, # Number of scores out of range, from `improper` of others
+    ):
+        "Add the counts of other scores"
         own = self._open(counts.shape, counts.dtype, counts.device if self.counts is None else self.counts.device)
         own += send(counts, own.device)
         self._add_improper(send(improper, own.device))
@@ -314,6 +345,7 @@ class _BitCounts:
         "The counts, zeros after a reset; of a dtype that holds `dtype`, too, and on this device"
         if self.counts is None: self.counts = _zeros(shape, dtype, device, self.spare)
         self.spare = None
+        _check_columns(shape, self.counts.shape)
         self.counts = send(self.counts, device, torch.promote_types(self.counts.dtype, dtype))
         return self.counts
 
@@ -327,7 +359,7 @@ class BitBuckets:
         high:float=math.inf, # The greatest score there may be
     ):
         self.rows = RowBuffer()
-        self._counted = _BitCounts(low, high)
+        self._counted = BitCounts(low, high)
         self.reset()
 
     def reset(self):

@@ -111,7 +111,7 @@ class Epoch:
     def add(self, outputs, targets):
         "Take a batch from `class_rows`"
         self.accumulator.add(outputs, targets)
-        self.n += len(outputs)
+        self.n += outputs.shape[0]
         self.result = None
 
     def share(self):

@@ -203,6 +203,8 @@ def class_rows(
                 f'got scores of shape {tuple(o)} and targets of shape {tuple(t)}')
         return outputs,targets.reshape(-1)
     if len(o) == 2 and len(t) == 1 and o[0] == t[0] and o[1] > 1 and axis in (None, 1, -1): return outputs,targets
+    in_column = len(o) == len(t) == 2 and o[0] == t[0] and o[1] > 0 and t[1] == 1 and {axis, prefer} <= {None, 1, -1}
+    if in_column: return outputs if o[1] > 1 else outputs[:,0],targets.reshape(-1)
     axis = _class_axis(o, t, axis, prefer)
     k = o[axis]
     if not k: raise ValueError(f'scores must have at least one column, got shape {tuple(o)}')

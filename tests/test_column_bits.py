@@ -3,7 +3,8 @@ import copy, io, pickle, warnings, numpy as np, pytest, torch
 from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import nn
 from fastai_auroc.epoch import EpochAUROC
-from fastai_auroc.buckets import BitBuckets, RowBuffer, bit_numbers, bucket_wins, occupied, tie_bound
+from fastai_auroc.buckets import BitBuckets, BitCounts, Buckets, RowBuffer, bit_numbers, bucket_wins, counted_scores, occupied, tie_bound
+from fastai_auroc.scores import class_rows
 from fastai_auroc.streaming import StreamingAUC
 from test_column_thresholds import as_dls, fit, leading, masks
 
@@ -50,6 +51,21 @@ def test_half_precision_has_no_more_bits(dtype):
     s = torch.arange(-2**15, 2**15, dtype=torch.int32).to(torch.int16).view(dtype)
     s = s[~s.isnan()]
     assert len(bit_numbers(s).unique()) == len(s) - 1  # the two zeros
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float16, torch.bfloat16])
+def test_margins_are_rounded_once(dtype):
+    "The float32 difference of two logits is the float64 one as float32, for all kinds of numbers; zeros of either sign are one bucket"
+    rng = np.random.default_rng(0)
+    kind = np.int32 if dtype == torch.float32 else np.int16
+    z = torch.from_numpy(rng.integers(np.iinfo(kind).min, np.iinfo(kind).max, (200_000, 2)).astype(kind)).view(dtype)
+    close_by = z[:,:1].expand(-1, 2).clone()
+    close_by[:,1] += close_by[:,1]*2.**-torch.randint(0, 30, (len(z),)).to(dtype)
+    z = torch.cat([z, close_by, torch.tensor([[0., -0.], [-0., 0.], [-0., -0.], [torch.inf, torch.inf], [3e38, -3e38], [1e-45, 0]]).to(dtype)])
+    wide = z.double().numpy()
+    with np.errstate(all='ignore'): want = (wide[:,1] - wide[:,0]).astype(np.float32)
+    got = counted_scores(z, torch.zeros(len(z)), 'softmax')
+    assert got.dtype == torch.float32 and np.array_equal(got.numpy(), want, equal_nan=True)
+    assert torch.equal(bit_numbers(got[~got.isnan()]), bit_numbers(torch.from_numpy(want[~np.isnan(want)])))
 
 # Waiting rows
 
@@ -204,6 +220,61 @@ def test_any_batches(bs):
     y,s = normal(100_000 if bs > 64 else 3000)
     whole = column(s[:,None], y.astype(np.float32))
     assert column(s[:,None], y.astype(np.float32), bs=bs) == whole
+
+@pytest.mark.parametrize('thresholds,where', [('bits', BitCounts), (50, Buckets)])
+def test_small_batches_are_counted_together(thresholds, where, monkeypatch):
+    "Raw outputs and targets wait: one look at the counts for all"
+    real,sizes = where.add,[]
+    def add(self, scores, *rest):
+        sizes.append(len(scores))
+        return real(self, scores, *rest)
+    monkeypatch.setattr(where, 'add', add)
+    y,s = normal(140_000)
+    column(np.stack([-s/2, s/2], 1), y.astype(np.int64), bs=64, thresholds=thresholds)
+    assert sizes == [2**16, 2**16, 140_000 - 2**17]
+
+labels_of = dict(int64=[-100, 1, 0], uint8=[255, 1, 0], int8=[-1, 1, 0], float32=[-1, 1, 0], bool=[None, True, False])
+
+@pytest.mark.parametrize('seed', range(40))
+def test_random_batches(seed, monkeypatch):
+    "Of other sizes, dtypes and shapes, with rows to leave out, looks in between and new epochs: scores of twelve digits, by hand"
+    rng = np.random.default_rng(seed)
+    monkeypatch.setattr(RowBuffer, 'most_rows', int(rng.choice([10, 100, 2**16])))
+    kind = rng.choice(list(labels_of))
+    void,one,zero = labels_of[kind]
+    two_columns,left_out,in_column = rng.random(3) < [.6, .5, .5]
+    epoch,seen = EpochAUROC(thresholds='bits', ignore_index=void if left_out else None),[]
+    for _ in range(rng.integers(3, 25)):
+        if rng.random() < .1:
+            epoch.reset()
+            seen.clear()
+        n = int(rng.choice([0, 1, 5, 64, 64, 300]))
+        dtype = getattr(torch, rng.choice(['float32', 'float32', 'float64', 'bfloat16']))
+        z = (torch.from_numpy(rng.normal(size=(n, 1 + two_columns)))*10.**rng.integers(-3, 4)).to(dtype)
+        y = rng.random(n) < .3
+        ignored = (rng.random(n) < .2) & bool(left_out and void is not None)
+        values = np.where(ignored, void, np.where(y, one, zero)) if void is not None else y
+        targets = torch.from_numpy(values.astype(np.int64)).to(getattr(torch, kind))
+        epoch.add(z if two_columns or in_column else z[:,0], targets[:,None] if in_column else targets)
+        wide = z.double().numpy()
+        seen.append(((wide[:,1] - wide[:,0] if two_columns else wide[:,0])[~ignored], y[~ignored]))
+        s,p = map(np.concatenate, zip(*seen))
+        if rng.random() < .3 and 0 < p.sum() < len(p):
+            want,bound = by_hand(s.astype(np.float32), p)
+            assert epoch.compute() == pytest.approx(want, abs=1e-12) and epoch.bound == pytest.approx(bound, abs=1e-12)
+            assert abs(epoch.compute() - roc_auc_score(p, s)) <= bound + 1e-12
+
+@pytest.mark.parametrize('shape', [(1, 1), (1, 2), (5, 1), (5, 2), (5, 3), (0, 2)])
+@pytest.mark.parametrize('axis,prefer', [(None, None), (None, 1), (None, -1), (None, 0), (1, None), (-1, 0), (0, None)])
+def test_targets_in_a_column(shape, axis, prefer):
+    "As a tabular loader gives them: the rows are those of targets without that axis, or the error is the one for any other shape"
+    outputs,targets = torch.randn(shape),torch.arange(shape[0])
+    def rows(targets):
+        try: return class_rows(outputs, targets, axis, prefer)
+        except ValueError as e: return str(e).split(':')[0]
+    got,want = rows(targets[:,None]),rows(targets[:,None,None])
+    if axis == 0 and shape[1] == 1: return  # one row of several columns: a third axis makes the shapes differ
+    assert type(got) is type(want) and (got == want if isinstance(got, str) else all(map(torch.equal, got, want)))
 
 def test_batches_of_other_kinds():
     "Autocast may change the dtype of the last batch, and a loader that of the labels"

@@ -345,6 +345,7 @@ def test_batches_on_a_device(which, thresholds):
         metric,batches = AUROC(thresholds=thresholds, **device_tasks[which]()[-1]),[FakeLearner(*device_tasks[which]()[:-1]) for _ in range(3)]
         with NoWaitingForHost() as mode:
             for b in batches: metric.accumulate(b)
+            metric._epoch.rows()
             assert metric._epoch.failure is None and mode.copies <= 1 and mode.n_ops > 10
             assert {o.device.type for o in tensors(metric._epoch)} == {'cuda'}
             with pytest.raises(HostRead): metric.value

@@ -99,7 +99,7 @@ def full(): return torch.OutOfMemoryError('CUDA out of memory. Tried to allocate
 
 @pytest.fixture
 def no_room(monkeypatch):
-    """Blocks and joined rows find no room unless the host's memory is asked for, from the `after`-th request of an epoch on
+    """Blocks and joined rows find no room unless the CPU's memory is asked for, from the `after`-th request of an epoch on
 
     `where` names the functions that find none; `rows` is the most rows of a block."""
     def arrange(where, after=0, rows=None):
@@ -117,7 +117,7 @@ def no_room(monkeypatch):
 
 def is_told(said):
     "One warning, which says what has happened and what to do"
-    assert len(said) == 1 and all(o in said[0] for o in ('no room', "host's memory", "AUROC(thresholds='logit')"))
+    assert len(said) == 1 and all(o in said[0] for o in ('no room', "CPU's memory", "AUROC(thresholds='logit')"))
 
 @pytest.mark.parametrize('n', [1, 3])
 @pytest.mark.parametrize('where,after,rows', [(['_open'], 0, None), (['_open'], 1, None), (['_open'], 0, 100), (['_open'], 2, 100), (['_open'], 3, 64),
@@ -156,11 +156,11 @@ def test_no_room_to_score(times, adult_learner, column, monkeypatch):
 @both
 def test_no_room_elsewhere(thresholds, adult_learner, column, monkeypatch):
     "NaN and a sentence for the epoch in which a batch could not be taken at all; the next one is right"
-    where,name = (accumulators, 'ranking_scores') if thresholds else (epoch, 'class_rows')
+    where,name,which = (accumulators, 'counted_scores', 1) if thresholds else (epoch, 'class_rows', 2)
     real,calls = getattr(where, name),[]
     def fails(*args, **kwargs):
         calls.append(args)
-        if len(calls) == 2: raise full()
+        if len(calls) == which: raise full()
         return real(*args, **kwargs)
     monkeypatch.setattr(where, name, fails)
     learn = adult_learner(metrics=None, cbs=AUROC(thresholds=thresholds))
@@ -171,7 +171,7 @@ def test_no_room_elsewhere(thresholds, adult_learner, column, monkeypatch):
 
 @pytest.mark.parametrize('call', [1, 2, 3])
 def test_no_room_to_turn_rows(call, adult_learner, column, monkeypatch):
-    "Where logits become ranking scores after the last batch: a number in the host's memory, or NaN and a sentence, and nothing wrong"
+    "Where logits become ranking scores after the last batch: a number in the CPU's memory, or NaN and a sentence, and nothing wrong"
     real,calls = accumulators.ranking_scores,[]
     def fails(*args, **kwargs):
         calls.append(args)
