@@ -19,7 +19,8 @@ from .scores import apply_activation, class_rows, is_number, one_hot, to_tensor
 from .tasks import can_look, checked_rows
 from .derivatives import apply_known_gradient, apply_with_gradient, array_batch, array_scores
 from .derivatives import at_least_float32, plain_array, softmax_log_odds
-from .surrogates import aum_surrogate, both_classes, class_occurs, columns_with_both_classes, hinge_surrogate
+from .surrogates import aum_surrogate, both_classes, class_occurs, columns_with_both_classes
+from .surrogates import hinge_surrogate
 from .smooth import soft_auroc_surrogate
 
 # %% ../nbs/18_losses.ipynb #6dda05d2
@@ -53,7 +54,7 @@ def _value_in_arrays(surrogate, scores, labels, pooled=False):
     return found and (found[0], found[1].reshape(scores.shape))
 
 def _loss_of_arrays(outputs, found, general):
-    "The loss whose value, and gradient by the outputs, are `found`; what `general` gives if they are not, or not finite"
+    "The loss whose value, and gradient by the outputs, are `found`; that of `general` where they are not, or not finite"
     if found is None or not isfinite(found[0]): return general(outputs)
     value,gradient = found
     return apply_known_gradient(outputs, value, gradient.reshape(outputs.shape), general)
@@ -132,7 +133,8 @@ def aum(
 
     Raises `ValueError` for shapes that do not fit, an unknown `average`, or (on the CPU) labels that are none."""
     check_column_average(average)
-    return _mean_over_given(scores, targets, average, ignore_index, aum_surrogate, lambda positive,_: class_occurs(positive))
+    def defined(positive, negative): return class_occurs(positive)
+    return _mean_over_given(scores, targets, average, ignore_index, aum_surrogate, defined)
 
 # %% ../nbs/18_losses.ipynb #e6a44606
 def soft_auroc(
@@ -212,6 +214,11 @@ def _frames_to_caller():
         count += 1
     return count
 
+def _warn_of_idle_batches(name):
+    why = f'{name}: ten batches in a row had rows of one class only, and nothing to learn: the loss was 0'
+    way = 'balance_batches(dls) of fastai_auroc.samplers puts rows of every class into every batch'
+    warnings.warn(f'{why}. {way}', stacklevel=_frames_to_caller())
+
 # %% ../nbs/18_losses.ipynb #69dbd0f0
 class BatchLoss(_CheckedModule):
     "A loss of a whole batch, as fastai and PyTorch expect one"
@@ -245,20 +252,18 @@ class BatchLoss(_CheckedModule):
         targets, # 0 or 1, or class numbers, shape (n,) or without the class axis; of the outputs' shape if `multilabel`
     ) -> Tensor: # 0-d, differentiable; with `reduction='none'` one number a row
         "Loss of a batch; raises `ValueError` for shapes that do not fit, on the CPU also for labels that do not"
-        found = self._in_arrays(outputs, targets) if self.reduction == 'mean' else None
-        return _loss_of_arrays(outputs, found, partial(self._by_tensors, targets=targets))
+        general = partial(self._by_tensors, targets=targets)
+        return _loss_of_arrays(outputs, self._in_arrays(outputs, targets), general)
 
     def _in_arrays(self, outputs, targets):
         "Value, and gradient by the outputs; None if they are to be found by tensors"
-        batch = array_batch(outputs, targets, self.axis, self.ignore_index)
+        batch = self.reduction == 'mean' and array_batch(outputs, targets, self.axis, self.ignore_index)
         scored = batch and array_scores(batch[0], self._takes_margins())
         found = scored and self._array_value(scored[0], batch[1])
-        if not found: return None
-        if self._idle and self.training and outputs.requires_grad and torch.is_grad_enabled(): self._idle = 0
-        return found[0],scored[1](found[1])
+        if found and self._idle and self.training and outputs.requires_grad and torch.is_grad_enabled(): self._idle = 0
+        return (found[0], scored[1](found[1])) if found else None
 
-    def _array_value(self, scores, labels):
-        return _value_in_arrays(self._surrogate(), scores, labels, self._is_pooled())
+    def _array_value(self, s, labels): return _value_in_arrays(self._surrogate(), s, labels, self._is_pooled())
 
     def _by_tensors(self, outputs, targets):
         return self._loss(*_rows_of_batch(outputs, targets, self.axis, self.multilabel, self.ignore_index))
@@ -287,9 +292,7 @@ class BatchLoss(_CheckedModule):
         if no_pair or self._idle: self._idle = self._idle + 1 if no_pair else 0
         if self._idle < 10: return
         self._told = True
-        warnings.warn(f'{type(self).__name__}: ten batches in a row had rows of one class only, and nothing to learn: '
-            'the loss was 0. balance_batches(dls) of fastai_auroc.samplers puts rows of every class into every batch',
-            stacklevel=_frames_to_caller())
+        _warn_of_idle_batches(type(self).__name__)
 
     def _independent_columns(self, x): return self.multilabel or x.ndim == 1 or x.shape[self.axis] == 1
 

@@ -15,7 +15,8 @@ from math import isfinite, isnan
 from typing import NamedTuple
 from torch import Tensor
 from .keys import map_blocks, pack_keys, unpack_keys
-from .derivatives import can_look, Surrogate, upcast
+from .tasks import can_look
+from .derivatives import Surrogate, upcast
 
 # %% ../nbs/16_surrogates.ipynb #dc8d90fc
 def class_occurs(
