@@ -54,7 +54,7 @@ def _value_in_arrays(surrogate, scores, labels, pooled=False):
     return found and (found[0], found[1].reshape(scores.shape))
 
 def _loss_of_arrays(outputs, found, general):
-    "The loss whose value, and gradient by the outputs, are `found`; that of `general` where they are not, or not finite"
+    "The loss whose value, and gradient by the outputs, are `found`; that of `general` if they are not, or not finite"
     if found is None or not isfinite(found[0]): return general(outputs)
     value,gradient = found
     return apply_known_gradient(outputs, value, gradient.reshape(outputs.shape), general)
@@ -290,9 +290,8 @@ class BatchLoss(_CheckedModule):
         if self._told or not (loss.requires_grad and self.training and positive.numel() and can_look(loss)): return
         no_pair = not loss.item() and not both_classes(positive, negative).any()
         if no_pair or self._idle: self._idle = self._idle + 1 if no_pair else 0
-        if self._idle < 10: return
-        self._told = True
-        _warn_of_idle_batches(type(self).__name__)
+        self._told = self._idle >= 10
+        if self._told: _warn_of_idle_batches(type(self).__name__)
 
     def _independent_columns(self, x): return self.multilabel or x.ndim == 1 or x.shape[self.axis] == 1
 
