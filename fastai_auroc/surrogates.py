@@ -6,7 +6,7 @@ Docs: https://fastai-auroc.github.io/fastai_auroc/surrogates.html.md"""
 
 # %% auto #0
 __all__ = ['aum_surrogate', 'class_occurs', 'both_classes', 'columns_with_both_classes', 'pair_weight', 'clip_infinite',
-           'column_arrays', 'hinge_surrogate']
+           'column_arrays', 'join_classes', 'hinge_surrogate']
 
 # %% ../nbs/16_surrogates.ipynb #fcf6a3fd
 import numpy as np, torch
@@ -14,6 +14,7 @@ from functools import partial
 from math import isfinite, isnan
 from typing import NamedTuple
 from torch import Tensor
+from .pairs import mean_class_pairs
 from .keys import map_blocks, pack_keys, unpack_keys
 from .tasks import can_look
 from .derivatives import Surrogate, upcast
@@ -359,8 +360,60 @@ def _hinge_product(columns, positive, negative, direction, margin=1.):
     differences = _unsort(ranked, 2*(number*u - _sum_of_partners(ranked, u)))
     return differences*pair_weight(positive, negative, ranked.x.dtype)
 
+# %% ../nbs/16_surrogates.ipynb #58542d66
+def join_classes(
+    positive:np.ndarray, # Which rows are positive, shape (n,)
+    of_positives:np.ndarray, # Their numbers, shape (P,)
+    of_negatives:np.ndarray, # Those of the others, shape (n-P,)
+) -> np.ndarray: # Float64, shape (n,)
+    "Numbers of all rows from those of each class"
+    res = np.empty(len(positive))
+    res[positive] = of_positives
+    res[~positive] = of_negatives
+    return res
+
+def _first_sums(x): return np.concatenate([[0.], x.cumsum()])  # of the first 0, 1, 2, … numbers
+
+def _hinge_binary(s, positive, margin):
+    "Mean squared hinge over the pairs of one column, and its gradient; None without pairs or where infinite; arrays"
+    x = s[positive].astype(np.float64)
+    y = s[~positive].astype(np.float64)
+    if not len(x) or not len(y): return None
+    with np.errstate(over='ignore', invalid='ignore'):  # of huge scores, which are left to others
+        middle = np.partition(y, len(y)//2)[len(y)//2]
+        x -= middle  # squares of large numbers would cancel
+        y -= middle
+        y += margin
+        low = np.sort(x)
+        high = np.sort(y)
+        above = len(y) - high.searchsorted(x, 'right')  # how many negatives a positive lacks margin to
+        below = low.searchsorted(y)
+        high = high[::-1]
+        total = _first_sums(high)[above]
+        loss = above*(x*x) - 2*x*total + _first_sums(high*high)[above]
+        gradient = join_classes(positive, above*x - total, below*y - _first_sums(low)[below])
+    pairs = len(x)*len(y)
+    gradient *= 2/pairs
+    value = float(np.maximum(loss, 0).sum())/pairs  # rounding may leave less than 0
+    return (value, gradient.astype(s.dtype)) if isfinite(value) else None
+
+# %% ../nbs/16_surrogates.ipynb #a868899c
+def _judge_lack(margin, wanted):
+    "Squared lacks of a margin, and the lacks"
+    lack = np.subtract(wanted, margin, out=margin)
+    np.maximum(lack, 0, out=lack)
+    return lack*lack,lack
+
+def _hinge_classes(z, y, margin):
+    "Mean over classes, and its gradient, from arrays; None where columns are better sorted, and for what is no number"
+    pairs = len(y)**2*z.itemsize//4  # in pairs of float32 scores, 2 ns each
+    if pairs > 80_000 + 25*z.size: return None
+    found = mean_class_pairs(z, y, partial(_judge_lack, wanted=margin), -2.)
+    return found if found and isfinite(found[0]) else None
+
 def hinge_surrogate(
     margin:float, # By how much a positive should stand above a negative, in units of the scores
 ) -> Surrogate: # Of columns of scores
     "Mean over pairs of the squared lack of a margin, of each column"
-    return Surrogate(partial(_hinge, margin=margin), partial(_hinge_product, margin=margin))
+    on_tensors = partial(_hinge, margin=margin),partial(_hinge_product, margin=margin)
+    return Surrogate(*on_tensors, partial(_hinge_binary, margin=margin), partial(_hinge_classes, margin=margin))
