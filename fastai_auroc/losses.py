@@ -214,10 +214,27 @@ def _frames_to_caller():
         count += 1
     return count
 
-def _warn_of_idle_batches(name):
-    why = f'{name}: ten batches in a row had rows of one class only, and nothing to learn: the loss was 0'
+# %% ../nbs/18_losses.ipynb #66437209
+def _count_idle_batches(loss, value, positive, negative):
+    "Warn once where ten batches in a row have no column of both classes"
+    if loss._told or not (value.requires_grad and loss.training and positive.numel() and can_look(value)): return
+    no_pair = not value.item() and not both_classes(positive, negative).any()
+    if no_pair or loss._idle: loss._idle = loss._idle + 1 if no_pair else 0
+    if loss._idle < 10: return
+    loss._told = True
+    why = f'{type(loss).__name__}: ten batches in a row had rows of one class only, and nothing to learn: the loss was 0'
     way = 'balance_batches(dls) of fastai_auroc.samplers puts rows of every class into every batch'
     warnings.warn(f'{why}. {way}', stacklevel=_frames_to_caller())
+
+# %% ../nbs/18_losses.ipynb #c423fc89
+def _found_in_arrays(loss, outputs, targets):
+    "Value of a `BatchLoss`, and gradient by the outputs; None if they are to be found by tensors"
+    batch = loss.reduction == 'mean' and array_batch(outputs, targets, loss.axis, loss.ignore_index)
+    scored = batch and array_scores(batch[0], loss._takes_margins())
+    found = scored and loss._array_value(scored[0], batch[1])
+    if not found: return None
+    if loss._idle and loss.training and outputs.requires_grad and torch.is_grad_enabled(): loss._idle = 0
+    return found[0],scored[1](found[1])
 
 # %% ../nbs/18_losses.ipynb #69dbd0f0
 class BatchLoss(_CheckedModule):
@@ -253,15 +270,7 @@ class BatchLoss(_CheckedModule):
     ) -> Tensor: # 0-d, differentiable; with `reduction='none'` one number a row
         "Loss of a batch; raises `ValueError` for shapes that do not fit, on the CPU also for labels that do not"
         general = partial(self._by_tensors, targets=targets)
-        return _loss_of_arrays(outputs, self._in_arrays(outputs, targets), general)
-
-    def _in_arrays(self, outputs, targets):
-        "Value, and gradient by the outputs; None if they are to be found by tensors"
-        batch = self.reduction == 'mean' and array_batch(outputs, targets, self.axis, self.ignore_index)
-        scored = batch and array_scores(batch[0], self._takes_margins())
-        found = scored and self._array_value(scored[0], batch[1])
-        if found and self._idle and self.training and outputs.requires_grad and torch.is_grad_enabled(): self._idle = 0
-        return (found[0], scored[1](found[1])) if found else None
+        return _loss_of_arrays(outputs, _found_in_arrays(self, outputs, targets), general)
 
     def _array_value(self, s, labels): return _value_in_arrays(self._surrogate(), s, labels, self._is_pooled())
 
@@ -274,7 +283,7 @@ class BatchLoss(_CheckedModule):
         defined = self._defined(positive, negative)
         by_row = self.reduction == 'none'
         res = apply_with_gradient(self._surrogate(), columns, positive, negative, defined, by_row)
-        self._warn_of_one_class(res[0] if by_row else res, positive, negative)
+        _count_idle_batches(self, res[0] if by_row else res, positive, negative)
         return _per_row(*res, len(outputs), kept) if by_row else res
 
     def _surrogate(self): raise NotImplementedError
@@ -284,14 +293,6 @@ class BatchLoss(_CheckedModule):
     def _is_pooled(self): return False
 
     def _defined(self, positive, negative): return columns_with_both_classes(positive, negative)
-
-    def _warn_of_one_class(self, loss, positive, negative):
-        "Warn once where ten batches in a row have no column of both classes"
-        if self._told or not (loss.requires_grad and self.training and positive.numel() and can_look(loss)): return
-        no_pair = not loss.item() and not both_classes(positive, negative).any()
-        if no_pair or self._idle: self._idle = self._idle + 1 if no_pair else 0
-        self._told = self._idle >= 10
-        if self._told: _warn_of_idle_batches(type(self).__name__)
 
     def _independent_columns(self, x): return self.multilabel or x.ndim == 1 or x.shape[self.axis] == 1
 
