@@ -266,7 +266,8 @@ def array_batch(
     if z.ndim == 2 and z.shape[1] == 1: z = np.ascontiguousarray(z[:,0])
     if t.ndim == 2 and t.shape[1] == 1: t = t[:,0]
     if t.ndim != 1 or z.ndim > 2 or len(z) != len(t): return None
-    if not np.abs(z).max() < 1e15: return None  # NaN and infinity, and numbers of which squares would overflow
+    largest = np.maximum.reduce(np.abs(z), axis=None)
+    if not largest < 1e15: return None  # nor where it is NaN; squares of larger numbers may overflow
     k = z.shape[1] if z.ndim == 2 and z.shape[1] >= several else None
     if ignore_index is not None and 0 <= ignore_index < (k or 2): return None
     labels = _array_labels(t, k)

@@ -222,9 +222,9 @@ def _count_idle_batches(loss, value, positive, negative):
     if no_pair or loss._idle: loss._idle = loss._idle + 1 if no_pair else 0
     if loss._idle < 10: return
     loss._told = True
-    why = f'{type(loss).__name__}: ten batches in a row had rows of one class only, and nothing to learn: the loss was 0'
+    why = 'ten batches in a row had rows of one class only, and nothing to learn: the loss was 0'
     way = 'balance_batches(dls) of fastai_auroc.samplers puts rows of every class into every batch'
-    warnings.warn(f'{why}. {way}', stacklevel=_frames_to_caller())
+    warnings.warn(f'{type(loss).__name__}: {why}. {way}', stacklevel=_frames_to_caller())
 
 # %% ../nbs/18_losses.ipynb #c423fc89
 def _found_in_arrays(loss, outputs, targets):
@@ -386,9 +386,9 @@ def _array_dice(p, labels, smooth, square, weight=None):
     "One minus the soft dice of probabilities, (n,) or (n, K), mean over columns, and its gradient; None for 0/0"
     x = p.astype(np.float64)
     t = labels if p.ndim == 1 else labels[:,None] == np.arange(p.shape[1])
-    total = (x*x if square else x).sum(0) + t.sum(0) + smooth
-    if not 1e-30 < np.min(total) <= np.max(total) < 1e30: return None
-    dice = (2*(x*t).sum(0) + smooth)/total
+    total = np.add.reduce(x*x if square else x) + np.add.reduce(t, dtype=np.int64) + smooth
+    if not smooth < 1e30 or smooth < 1e-30 and not np.min(total) > 1e-30: return None
+    dice = (2*np.add.reduce(x*t) + smooth)/total
     weight = 1/dice.size if weight is None else weight/weight.sum(dtype=np.float64)
     slope = 2*weight/total
     gradient = (x if square else .5)*(dice*slope) - t*slope

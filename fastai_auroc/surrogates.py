@@ -219,7 +219,7 @@ def _aum_of_untied(s, positive):
     if np.count_nonzero(distance) < len(s)-1: return None
     weight *= (distance < 0) == positive  # positives below, negatives above
     weight[row] = 0
-    weight[row] = -weight.sum()
+    weight[row] = -np.add.reduce(weight)
     gradient = weight*(1/(p*q))
     return float(distance @ gradient),gradient.astype(s.dtype)
 
