@@ -9,7 +9,7 @@ READY1 := $(VENV1)/ready-$(PYVER)
 
 export MPLBACKEND = Agg
 
-.PHONY: help setup setup-fastai1 demo test test-fastai1 test-slow bench recipes peers notebooks readme docs serve-docs test-docs dist kaggle clean
+.PHONY: help setup setup-fastai1 demo test test-fastai1 test-slow bench bench-gpu recipes peers notebooks readme docs serve-docs test-docs dist kaggle clean
 
 help:
 	@echo "make setup      build $(VENV) with everything for development (PYTHON=python3.12 chooses the interpreter)"
@@ -18,6 +18,7 @@ help:
 	@echo "make test-fastai1  only the tests of fastai 1, in an environment of its own, $(VENV1) (Python 3.10 or 3.11)"
 	@echo "make test-slow  the tests that take minutes, for a release"
 	@echo "make bench      time and check scorers, losses, counting and import beside other libraries, a quarter of an hour (BENCH=--quick: one or two minutes); writes benchmarks/results"
+	@echo "make bench-gpu  the scorers and losses on a CUDA device, with its tests; writes benchmarks/results/gpu.md; without one it only says so"
 	@echo "make recipes    train with each loss and recipe on two tasks, a quarter of an hour; goes on where it stopped"
 	@echo "make peers      run benchmarks/peers.ipynb, the table of other libraries, which it installs into an environment of their own, .venv-peers"
 	@echo "make notebooks  run the notebooks and save their outputs"
@@ -69,6 +70,11 @@ bench: setup
 	$(BIN)/python benchmarks/losses.py $(BENCH)
 	$(BIN)/python benchmarks/scale.py $(BENCH)
 	$(BIN)/python benchmarks/imports.py $(BENCH)
+
+bench-gpu: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	$(BIN)/python benchmarks/gpu.py
+	$(BIN)/python -m pytest -m gpu --noconftest tests/test_gpu.py
 
 RUN := jupyter nbconvert --log-level ERROR --to notebook --execute --inplace
 

@@ -13,6 +13,7 @@ __all__ = ['check_num_thresholds', 'spaced_thresholds', 'quantile_thresholds', '
 import numpy as np, torch, math, reprlib
 from torch import Tensor
 from .scores import has_float64, to_tensor
+from .pairs import send
 
 # %% ../nbs/08_buckets.ipynb #01578996
 _max_logit = 16.  # float32 still tells the sigmoid of 16 from 1, but not that of 17
@@ -156,9 +157,9 @@ class Buckets:
         scores,positive,weight = _where_float64(scores, positive, weight)
         if scores.dtype not in (torch.float32, torch.float64): scores = scores.float()
         device = scores.device
-        if self.cuts.device != device: self.cuts = self.cuts.to(device)
-        if self.counts is not None: self.counts = self.counts.to(device)
-        if self.improper is not None: self.improper = self.improper.to(device)
+        if self.cuts.device != device: self.cuts = send(self.cuts, device)
+        if self.counts is not None: self.counts = send(self.counts, device)
+        if self.improper is not None: self.improper = send(self.improper, device)
         improper = count_outside(scores, self.low, self.high, weight)
         self.merge(count_buckets(scores, positive, self.cuts, weight), improper)
 
@@ -169,8 +170,8 @@ class Buckets:
         "Add the counts of other scores"
         if self.counts is not None:
             _check_columns(counts.shape, self.counts.shape)
-            counts = self.counts + counts.to(self.counts.device)
-            improper = self.improper + improper.to(self.improper.device)
+            counts = self.counts + send(counts, self.counts.device)
+            improper = self.improper + send(improper, self.improper.device)
         self.counts = counts
         self.improper = improper
 
@@ -306,17 +307,17 @@ class _BitCounts:
 
     def merge(self, counts, improper):
         own = self._open(counts.shape, counts.dtype, counts.device if self.counts is None else self.counts.device)
-        own += counts.to(own.device)
-        self._add_improper(improper.to(own.device))
+        own += send(counts, own.device)
+        self._add_improper(send(improper, own.device))
 
     def _open(self, shape, dtype, device):
         "The counts, zeros after a reset; of a dtype that holds `dtype`, too, and on this device"
         if self.counts is None: self.counts = _zeros(shape, dtype, device, self.spare)
         self.spare = None
-        self.counts = self.counts.to(device, torch.promote_types(self.counts.dtype, dtype))
+        self.counts = send(self.counts, device, torch.promote_types(self.counts.dtype, dtype))
         return self.counts
 
-    def _add_improper(self, n): self.improper = n if self.improper is None else n + self.improper.to(n.device)
+    def _add_improper(self, n): self.improper = n if self.improper is None else n + send(self.improper, n.device)
 
 # %% ../nbs/08_buckets.ipynb #9ee1c6cd
 class BitBuckets:

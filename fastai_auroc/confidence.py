@@ -15,29 +15,46 @@ from typing import NamedTuple
 from torch import Tensor
 from .scores import explain_absence, is_number, to_tensor, undefined_category
 from .keys import points_cpu
-from .pairs import doubled_area, placements, placements_cpu, read_once
-from .tasks import drop_ignored, missing_classes, one_vs_rest, positive_label, prepare_task, raise_invalid
-from .roc import auroc_from_counts
+from .pairs import auroc_from_counts, doubled_area, ordered_placements, placements, placements_cpu, read_once
+from .tasks import drop_ignored, lower_ignored, missing_classes, one_vs_rest, positive_label, prepare_task, raise_invalid
 
 # %% ../nbs/06_confidence.ipynb #b4a10055
+def _pair_counts(positive, negative):
+    "2**32 for a positive, 1 for a negative, 0 for neither, int64: one running sum counts both, for less than 2**31 rows"
+    return torch.where(positive, 2**32, negative)
+
+def _placed_pairs(placed, positive, negative):
+    "From placements among `_pair_counts`, twice the pairs of each row with the other class in the right order"
+    n = negative.sum(-1, keepdim=True)
+    return torch.where(positive, 2*n - (placed & (2**32-1)), placed >> 32)
+
 def _right_pairs(scores, positive, negative):
     "For each row, twice its pairs with the other class in the right order, ties counting once; int64, as `scores`"
-    place = placements_cpu if scores.device.type == 'cpu' and scores.ndim == 1 else placements
-    beaten = 2*negative.sum(-1, keepdim=True) - place(scores, negative)
-    return torch.where(positive, beaten, place(scores, positive))
+    if scores.device.type == 'cpu' and scores.ndim == 1:
+        n = negative.sum(-1, keepdim=True)
+        return torch.where(positive, 2*n - placements_cpu(scores, negative), placements_cpu(scores, positive))
+    return _placed_pairs(placements(scores, _pair_counts(positive, negative)), positive, negative)
 
 # %% ../nbs/06_confidence.ipynb #f9834f2c
 def _delong_variance(right, positive, negative):
     "Variance of the mean share, from the doubled right pairs of each row, shape (..., n); shape (...), float64"
     def part(own, other):
         m = own.sum(-1, keepdim=True).double()
-        k = other.sum(-1, keepdim=True).double()
-        mean = torch.where(own, right, 0).sum(-1, keepdim=True)/m
-        share = torch.where(own, right-mean, 0.)/(2*k)
-        return share.square().sum(-1)/(m*(m-1))[...,0]
+        k = other.sum(-1).double()
+        mean = (right*own).sum(-1, keepdim=True)/m
+        deviation = (right - mean).mul_(own)
+        return deviation.square_().sum(-1)/(4*k*k)/(m*(m-1))[...,0]
 
     right = right.double()
     return part(positive, negative) + part(negative, positive)
+
+# %% ../nbs/06_confidence.ipynb #52ebf48d
+def _ordered_right_pairs(scores, positive, negative):
+    "`_right_pairs`, and which rows are positive and negative, in ascending order of the scores"
+    placed,order = ordered_placements(scores, _pair_counts(positive, negative))
+    positive = positive.gather(-1, order)
+    negative = negative.gather(-1, order)
+    return _placed_pairs(placed, positive, negative),positive,negative
 
 # %% ../nbs/06_confidence.ipynb #8290ce1f
 def _delong_variance_of_points(tps, fps):
@@ -95,14 +112,19 @@ def _components_torch(tasks):
     columns = one_vs_rest(task.scores, task.labels, task.ignore_index)
     positive = columns.positive[0]
     negative = columns.negative[0]
-    scores = [o.scores.to(positive.device) for o in tasks]
-    improper = torch.stack([o.improper.to(positive.device) for o in tasks])
-    right = torch.stack([_right_pairs(s, positive, negative) for s in scores])
-    doubled_u = torch.where(negative, right, 0).sum(-1)
-    nan = torch.stack([(s.isnan() & (positive | negative)).sum() for s in scores])
-    variance = _delong_variance(right[0] if len(tasks) == 1 else right[0]-right[1], positive, negative)
-    found = read_once(doubled_u, nan, positive.sum(), negative.sum(), variance, columns.wrong, improper)
-    doubled_u,nan,p,q,variance,wrong,improper = (x.tolist() for x in found)
+    kept = None if columns.kept is None else columns.kept[0]
+    scores = [lower_ignored(o.scores.to(positive.device), kept) for o in tasks]
+    nan = torch.stack([s.isnan().sum() for s in scores])
+    if len(tasks) == 1:
+        right,positive,negative = _ordered_right_pairs(*scores, positive, negative)
+        difference = right
+    else:
+        right = torch.stack([_right_pairs(s, positive, negative) for s in scores])
+        difference = right[0] - right[1]
+    doubled_u = (right*negative).sum(-1).reshape(-1)
+    variance = _delong_variance(difference, positive, negative)
+    found = doubled_u,nan,positive.sum(),negative.sum(),variance,columns.wrong
+    doubled_u,nan,p,q,variance,wrong,*improper = (x.tolist() for x in read_once(*found, *(o.improper for o in tasks)))
     for o in improper: raise_invalid(task, wrong, o, 0)
     return Components(doubled_u, nan, p, q, len(task.scores), variance)
 

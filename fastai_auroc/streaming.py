@@ -12,6 +12,7 @@ import inspect, math, reprlib, warnings, torch
 from collections import namedtuple
 from torch import Tensor
 from .scores import has_float64, to_tensor
+from .pairs import send
 from .distributed import all_reduce_sum
 from .buckets import bit_edges, BitBuckets, bits_for, Buckets, check_num_thresholds, occupied, spaced_thresholds
 
@@ -293,7 +294,7 @@ class StreamingAUC: # chkstyle: ignore
         if weighted or self.multi_label: _check_labels(p.shape, self.num_labels, self.label_weights)
         if weighted and not self.multi_label:
             if self._weights.device != p.device:
-                self._weights = self._weights.to(p.device, torch.float64 if has_float64(p) else torch.float32)
+                self._weights = send(self._weights, p.device, torch.float64 if has_float64(p) else torch.float32)
             w = self._weights.expand_as(p) if w is None else self._weights*w
         note = self._seen.add(labels)
         if note: warnings.warn(f'{self.name}: {note}', UserWarning, stacklevel=3)

@@ -6,8 +6,8 @@ Docs: https://fastai-auroc.github.io/fastai_auroc/tasks.html.md"""
 
 # %% auto #0
 __all__ = ['in_transform', 'check_average', 'check_options', 'check_ignore_index', 'mark_positive', 'task_kind', 'positive_label',
-           'drop_ignored', 'Columns', 'one_vs_rest', 'pool_columns', 'count_nan_rows', 'Task', 'prepare_task',
-           'missing_classes', 'raise_invalid', 'can_look', 'BatchRows', 'checked_rows']
+           'drop_ignored', 'lower_ignored', 'Columns', 'one_vs_rest', 'pool_columns', 'count_nan_rows', 'Task',
+           'prepare_task', 'missing_classes', 'raise_invalid', 'can_look', 'BatchRows', 'checked_rows']
 
 # %% ../nbs/03_tasks.ipynb #1ea831db
 import math, numpy as np, reprlib, torch
@@ -58,14 +58,17 @@ def check_ignore_index(
 # %% ../nbs/03_tasks.ipynb #248dbba3
 def mark_positive(
     labels:Tensor, # Labels of any shape, not empty
-    kept:Tensor, # Which of them count, bool, in the shape of `labels`
+    kept:Tensor|None=None, # Which of them count, bool, in the shape of `labels`; None: all
     zero:int=0, # Which label a single one must exceed to be positive
-): # Where the positive label is and where a label is neither of two, bool tensors in the shape of `labels`
+): # Where a label is positive, and where it is neither of two (which may be called positive, too); bool, as `labels`
     "Find the larger of two labels, without a look at them"
-    low = labels.where(kept, labels.max()).min()
-    high = labels.where(kept, labels.min()).max()
-    positive = kept & (labels == high) & ((low < high) | (high > zero))
-    return positive,kept & (labels != low) & (labels != high)
+    if kept is None: low,high = labels.aminmax()
+    else:
+        low = labels.where(kept, labels.max()).min()
+        high = labels.where(kept, labels.min()).max()
+    positive = labels > low.masked_fill(low >= high, zero)
+    other = (labels != low) & (labels != high)
+    return (positive, other) if kept is None else (kept & positive, kept & other)
 
 # %% ../nbs/03_tasks.ipynb #736bbc02
 def task_kind(
@@ -103,12 +106,24 @@ def drop_ignored(
     return tuple(None if o is None else o[kept] for o in (labels, *others))
 
 # %% ../nbs/03_tasks.ipynb #39d532b4
+def lower_ignored(
+    scores:Tensor, # Scores
+    kept:Tensor|None, # Which of them count, bool, in a shape that fits; None: all
+) -> Tensor: # In the shape of `scores`
+    "Scores, with the least number of their dtype in place of those that do not count"
+    if kept is None: return scores
+    if scores.dtype == torch.bool: return scores & kept
+    return torch.where(kept, scores, -math.inf if scores.dtype.is_floating_point else torch.iinfo(scores.dtype).min)
+
 class Columns(NamedTuple):
-    "Scores and labels of C columns, one after another, and how many labels are wrong"
-    scores:Tensor # Shape (C, n)
+    "Scores and labels of C columns, one after another, and whether labels are wrong"
+    scores:Tensor # Shape (C, n), the least there are where a row does not count
     positive:Tensor # Which rows are positive, bool, shape (C, n)
-    negative:Tensor # Which rows are negative, bool, shape (C, n)
-    wrong:Tensor # How many rows have a label that fits no column, 0-d
+    kept:Tensor|None # Which rows count, bool, shape (C, n); None: all
+    wrong:Tensor # Whether a label fits no column, bool, 0-d
+
+    @property
+    def negative(self): return ~self.positive if self.kept is None else self.kept & ~self.positive
 
 def one_vs_rest(
     scores:Tensor, # Ranking scores, shape (n,) or (n, K)
@@ -116,15 +131,17 @@ def one_vs_rest(
     ignore_index:int|None=None, # Label of rows, or of entries of (n, K) labels, to leave out
 ) -> Columns: # One column for shape (n,), else K
     "Each class, or each label, against the rest"
-    if not labels.dtype.is_floating_point: labels = labels.long()
-    kept = ~equals(labels, ignore_index)
+    kept = None if ignore_index is None else ~equals(labels, ignore_index)
     if task_kind(scores, labels) == 'multiclass':
-        positive = kept & one_hot(labels, scores.shape[1], axis=0)
-        return Columns(scores.T, positive, kept & ~positive, (kept & ~positive.any(0)).sum())
+        positive = one_hot(labels, scores.shape[1], axis=0)
+        odd = ~positive.any(0)
+        if kept is None: return Columns(scores.T, positive, None, odd.any())
+        kept = kept[None].expand_as(positive)
+        return Columns(lower_ignored(scores.T, kept), kept & positive, kept, (kept[0] & odd).any())
     positive,other = mark_positive(labels, kept)
-    wrong = other.reshape(len(labels), -1).any(-1).sum()
     def as_rows(x): return x.T if x.ndim == 2 else x[None]
-    return Columns(as_rows(scores), as_rows(positive), as_rows(kept & ~positive), wrong)
+    return Columns(as_rows(lower_ignored(scores, kept)), as_rows(positive), None if kept is None else as_rows(kept),
+        other.any())
 
 # %% ../nbs/03_tasks.ipynb #12482376
 def pool_columns(
@@ -132,15 +149,15 @@ def pool_columns(
     weight:Tensor|None=None, # Weight of each row, shape (n,)
 ): # One column of C·n rows, and their weights
     "All columns as one"
-    def as_row(x): return x.reshape(1, -1)
-    pooled = Columns(as_row(columns.scores), as_row(columns.positive), as_row(columns.negative), columns.wrong)
+    def as_row(x): return None if x is None else x.reshape(1, -1)
+    pooled = Columns(as_row(columns.scores), as_row(columns.positive), as_row(columns.kept), columns.wrong)
     return pooled,None if weight is None else weight.repeat(len(columns.scores))
 
 def count_nan_rows(
     columns:Columns, # C columns of n rows
 ) -> Tensor: # 0-d
     "How many rows have a NaN score in a column where they count"
-    return (columns.scores.isnan() & (columns.positive | columns.negative)).any(0).sum()
+    return columns.scores.isnan().any(0).sum()
 
 # %% ../nbs/03_tasks.ipynb #b74695bd
 def _are_weights(x, most):
@@ -156,7 +173,7 @@ def _prepare_weights(weight, kept, columns=1):
     if len(weight) != n: raise ValueError(f'sample_weight must hold one weight for each of {n} rows, got {len(weight)}')
     bits = (n*columns).bit_length()
     most = 2.**(1022-bits)  # n*columns weights below this have a finite sum
-    if not n or _are_weights(weight, most): return weight,torch.zeros((), dtype=torch.long, device=kept.device)
+    if not n or _are_weights(weight, most): return weight,torch.zeros((), dtype=torch.long, device='cpu')
     invalid = kept & ~((weight >= 0) & weight.isfinite())
     weight = weight.where(kept & ~invalid, 0)
     return weight.where(weight.max() < most, weight*2.**-(bits+2)),invalid.sum()
@@ -170,7 +187,7 @@ def _mark_unsigned(labels, ignore_index):
     positive,other = mark_positive(signed(labels), kept, zero=torch.iinfo(torch.int64).min)
     dtype = torch.float32 if abs(ignore_index or 0) < 2**24 else torch.float64
     marked = torch.full_like(labels, -1 if ignore_index == 0 else 0, dtype=dtype)
-    marked = marked.masked_fill(other, .5).masked_fill(positive, 2 if ignore_index == 1 else 1)
+    marked = marked.masked_fill(positive, 2 if ignore_index == 1 else 1).masked_fill(other, .5)
     return marked if ignore_index is None else marked.masked_fill(~kept, float(ignore_index))
 
 def _make_comparable(labels, ignore_index, by_class):
@@ -191,8 +208,8 @@ class Task(NamedTuple):
     weight:Tensor|None # Weight of each row, float64, shape (n,)
     kind:str # 'binary', 'multiclass' or 'multilabel'
     ignore_index:int|None # Label to leave out, as it reads in `labels`
-    improper:Tensor # How many rows should be probabilities and do not sum to one, 0-d
-    wrong_weights:Tensor # How many weights are negative or not finite, 0-d
+    improper:Tensor # How many rows should be probabilities and do not sum to one, 0-d; on the CPU where none is counted
+    wrong_weights:Tensor # How many weights are negative or not finite, 0-d; on the CPU where none is counted
     targets:object # The targets as they were given, for messages
     pos_label:object # The positive label as it was given, or None
     offset:float # What was taken off the scores: 2**63 of uint64, else 0
@@ -223,7 +240,7 @@ def prepare_task(
     labels,ignore_index = _make_comparable(given, ignore_index, single_label and outputs.shape[1] > 2)
     kept = None if ignore_index is None else ~equals(labels, ignore_index)
     ranked = ranking_scores(outputs, labels, activation)
-    improper = wrong_weights = outputs.new_zeros((), dtype=torch.long)
+    improper = wrong_weights = torch.zeros((), dtype=torch.long, device='cpu')
     if activation is None and single_label: improper = count_non_probabilities(outputs, kept)
     if sample_weight is not None:
         rows = outputs.new_ones(len(outputs), dtype=torch.bool) if kept is None else kept
