@@ -15,7 +15,7 @@ from math import isfinite
 from numbers import Integral
 from torch import nn, Tensor
 from typing import Callable, NamedTuple
-from .scores import apply_activation, class_rows, is_number, one_hot, to_tensor
+from .scores import apply_activation, class_rows, has_float64, is_number, one_hot, to_tensor
 from .tasks import can_look, checked_rows
 from .derivatives import apply_known_gradient, apply_with_gradient, array_batch, array_scores
 from .derivatives import at_least_float32, plain_array, softmax_log_odds
@@ -377,21 +377,21 @@ class SquaredHingeAUCLoss(BatchLoss):
 def _soft_dice(p, positive, negative, smooth, square):
     "Soft dice of each column of probabilities, shape (C,)"
     if negative is not None: p = torch.where(positive | negative, p, 0)
-    overlap = (p*positive).sum(-1)
-    total = (p.square() if square else p).sum(-1) + positive.sum(-1)
+    wide = torch.float64 if has_float64(p) else p.dtype
+    overlap = (p*positive).sum(-1, dtype=wide)
+    total = (p.square() if square else p).sum(-1, dtype=wide) + positive.sum(-1)
     return (2*overlap + smooth)/(total + smooth).clamp(min=torch.finfo(p.dtype).tiny)  # 0/0 is 0
 
 # %% ../nbs/18_losses.ipynb #5b9f07f6
 def _array_dice(p, labels, smooth, square, weight=None):
     "One minus the soft dice of probabilities, (n,) or (n, K), mean over columns, and its gradient; None for 0/0"
-    x = p.astype(np.float64)
     t = labels if p.ndim == 1 else labels[:,None] == np.arange(p.shape[1])
-    total = np.add.reduce(x*x if square else x) + np.add.reduce(t, dtype=np.int64) + smooth
+    total = np.add.reduce(p*p if square else p, dtype=np.float64) + np.add.reduce(t, dtype=np.int64) + smooth
     if not smooth < 1e30 or smooth < 1e-30 and not np.min(total) > 1e-30: return None
-    dice = (2*np.add.reduce(x*t) + smooth)/total
+    dice = (2*np.add.reduce(p*t, dtype=np.float64) + smooth)/total
     weight = 1/dice.size if weight is None else weight/weight.sum(dtype=np.float64)
     slope = 2*weight/total
-    gradient = (x if square else .5)*(dice*slope) - t*slope
+    gradient = (p if square else .5)*(dice*slope) - t*slope
     return float((weight*(1-dice)).sum()),gradient.astype(p.dtype)
 
 # %% ../nbs/18_losses.ipynb #d059a461
@@ -444,7 +444,7 @@ class SoftDiceLoss(BatchLoss):
         if len(w) != len(dice):
             raise ValueError('weight must hold one number for each column, and a binary task has one: '
                 f'there are {len(dice)} columns, got {len(w)}')
-        loss = ((1-dice)*w).sum()/w.sum()
+        loss = (((1-dice)*w).sum()/w.sum()).to(p.dtype)
         if self.reduction == 'mean': return loss
         rows = loss.expand(len(outputs))
         return rows if kept is None else torch.where(kept if kept.ndim == 1 else kept.any(1), rows, 0)
