@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.autograd import forward_ad, Function
 from typing import NamedTuple
 from .scores import has_float64, log_odds, one_hot, to_tensor
-from .tasks import can_look, in_transform
+from .tasks import in_transform
 
 # %% ../nbs/15_derivatives.ipynb #2760fd4d
 def at_least_float32(
@@ -39,7 +39,7 @@ class Surrogate:
         value, # Of `(columns, positive, rows, negative)`: values (C,), gradient (C, n), parts of rows (C, n) or None
         hessian_product, # Of `(columns, positive, negative, direction)`: the Hessian times `direction`, shape (C, n)
         binary=None, # Of finite margins and what is positive, arrays (n,): value and gradient (n,), or None
-        classes=None, # Of finite scores (n, K) and class numbers (n,), arrays: mean over classes, gradient (n, K), or None
+        classes=None, # Of finite scores (n, K) and class numbers (n,), arrays: mean over classes and gradient, or None
     ):
         self.value = value
         self.hessian_product = hessian_product
@@ -231,17 +231,18 @@ def plain_array(
     x:Tensor, # Numbers on any device
 ) -> np.ndarray|None: # Float32 for half precision, else of the dtype of `x`, with its memory; not to be written to
     "The numbers of `x`; None on other devices than the CPU, and for tensors that `torch.func` and others look into"
+    if torch.compiler.is_compiling(): return None
     if type(x) is not Tensor:
         if not isinstance(x, Tensor) or type(x).__torch_dispatch__ is not Tensor.__torch_dispatch__: return None
         x = x.as_subclass(Tensor)
-    followed = torch.compiler.is_compiling() or in_transform() or forward_ad._current_level >= 0 or _has_modes()
-    if followed or not x.is_cpu or x.layout is not torch.strided or x.dtype not in _array_dtypes or x.is_nested: return None
+    if in_transform() or forward_ad._current_level >= 0 or _has_modes(): return None
+    if not x.is_cpu or x.layout is not torch.strided or x.dtype not in _array_dtypes or x.is_nested: return None
     if x.dtype is torch.float16 or x.dtype is torch.bfloat16: x = x.detach().float()
     return x.numpy(force=True)
 
 # %% ../nbs/15_derivatives.ipynb #636c95e4
 def _array_labels(t, k):
-    "Which rows are positive if `k` is None, else class numbers; None unless they are plain, and of two classes at least"
+    "Which rows are positive if `k` is None, else class numbers; None unless they are plain and of two classes or more"
     if k is None:
         positive = t == 1
         p = np.count_nonzero(positive)
@@ -265,7 +266,8 @@ def array_batch(
     if z.ndim == 2 and z.shape[1] == 1: z = np.ascontiguousarray(z[:,0])
     if t.ndim == 2 and t.shape[1] == 1: t = t[:,0]
     if t.ndim != 1 or z.ndim > 2 or len(z) != len(t): return None
-    if not np.abs(z).max() < 1e15: return None  # NaN and infinity, and numbers of which squares would overflow
+    largest = np.maximum.reduce(np.abs(z), axis=None)
+    if not largest < 1e15: return None  # nor where it is NaN; squares of larger numbers may overflow
     k = z.shape[1] if z.ndim == 2 and z.shape[1] >= several else None
     if ignore_index is not None and 0 <= ignore_index < (k or 2): return None
     labels = _array_labels(t, k)
@@ -391,7 +393,7 @@ def array_softmax(
 # %% ../nbs/15_derivatives.ipynb #a1c43205
 def array_log_odds(
     z:np.ndarray, # Outputs, shape (n, K)
-): # Log-odds, shape (n, K), and the way back of gradients; None where others than the top class have no share in float64
+): # Log-odds, shape (n, K), and the way back of gradients; None where all but the top class have no share
     "As `softmax_log_odds`"
     rows = np.arange(len(z))
     top = z.argmax(1)

@@ -15,11 +15,12 @@ from math import isfinite
 from numbers import Integral
 from torch import nn, Tensor
 from typing import Callable, NamedTuple
-from .scores import apply_activation, class_rows, is_number, one_hot, to_tensor
+from .scores import apply_activation, class_rows, has_float64, is_number, one_hot, to_tensor
 from .tasks import can_look, checked_rows
 from .derivatives import apply_known_gradient, apply_with_gradient, array_batch, array_scores
 from .derivatives import at_least_float32, plain_array, softmax_log_odds
-from .surrogates import aum_surrogate, both_classes, class_occurs, columns_with_both_classes, hinge_surrogate
+from .surrogates import aum_surrogate, both_classes, class_occurs, columns_with_both_classes
+from .surrogates import hinge_surrogate
 from .smooth import soft_auroc_surrogate
 
 # %% ../nbs/18_losses.ipynb #6dda05d2
@@ -53,7 +54,7 @@ def _value_in_arrays(surrogate, scores, labels, pooled=False):
     return found and (found[0], found[1].reshape(scores.shape))
 
 def _loss_of_arrays(outputs, found, general):
-    "The loss whose value, and gradient by the outputs, are `found`; what `general` gives if they are not, or not finite"
+    "The loss whose value, and gradient by the outputs, are `found`; that of `general` if they are not, or not finite"
     if found is None or not isfinite(found[0]): return general(outputs)
     value,gradient = found
     return apply_known_gradient(outputs, value, gradient.reshape(outputs.shape), general)
@@ -132,7 +133,8 @@ def aum(
 
     Raises `ValueError` for shapes that do not fit, an unknown `average`, or (on the CPU) labels that are none."""
     check_column_average(average)
-    return _mean_over_given(scores, targets, average, ignore_index, aum_surrogate, lambda positive,_: class_occurs(positive))
+    def defined(positive, negative): return class_occurs(positive)
+    return _mean_over_given(scores, targets, average, ignore_index, aum_surrogate, defined)
 
 # %% ../nbs/18_losses.ipynb #e6a44606
 def soft_auroc(
@@ -212,6 +214,28 @@ def _frames_to_caller():
         count += 1
     return count
 
+# %% ../nbs/18_losses.ipynb #66437209
+def _count_idle_batches(loss, value, positive, negative):
+    "Warn once where ten batches in a row have no column of both classes"
+    if loss._told or not (value.requires_grad and loss.training and positive.numel() and can_look(value)): return
+    no_pair = not value.item() and not both_classes(positive, negative).any()
+    if no_pair or loss._idle: loss._idle = loss._idle + 1 if no_pair else 0
+    if loss._idle < 10: return
+    loss._told = True
+    why = 'ten batches in a row had rows of one class only, and nothing to learn: the loss was 0'
+    way = 'balance_batches(dls) of fastai_auroc.samplers puts rows of every class into every batch'
+    warnings.warn(f'{type(loss).__name__}: {why}. {way}', stacklevel=_frames_to_caller())
+
+# %% ../nbs/18_losses.ipynb #c423fc89
+def _found_in_arrays(loss, outputs, targets):
+    "Value of a `BatchLoss`, and gradient by the outputs; None if they are to be found by tensors"
+    batch = loss.reduction == 'mean' and array_batch(outputs, targets, loss.axis, loss.ignore_index)
+    scored = batch and array_scores(batch[0], loss._takes_margins())
+    found = scored and loss._array_value(scored[0], batch[1])
+    if not found: return None
+    if loss._idle and loss.training and outputs.requires_grad and torch.is_grad_enabled(): loss._idle = 0
+    return found[0],scored[1](found[1])
+
 # %% ../nbs/18_losses.ipynb #69dbd0f0
 class BatchLoss(_CheckedModule):
     "A loss of a whole batch, as fastai and PyTorch expect one"
@@ -245,20 +269,10 @@ class BatchLoss(_CheckedModule):
         targets, # 0 or 1, or class numbers, shape (n,) or without the class axis; of the outputs' shape if `multilabel`
     ) -> Tensor: # 0-d, differentiable; with `reduction='none'` one number a row
         "Loss of a batch; raises `ValueError` for shapes that do not fit, on the CPU also for labels that do not"
-        found = self._in_arrays(outputs, targets) if self.reduction == 'mean' else None
-        return _loss_of_arrays(outputs, found, partial(self._by_tensors, targets=targets))
+        general = partial(self._by_tensors, targets=targets)
+        return _loss_of_arrays(outputs, _found_in_arrays(self, outputs, targets), general)
 
-    def _in_arrays(self, outputs, targets):
-        "Value, and gradient by the outputs; None if they are to be found by tensors"
-        batch = array_batch(outputs, targets, self.axis, self.ignore_index)
-        scored = batch and array_scores(batch[0], self._takes_margins())
-        found = scored and self._array_value(scored[0], batch[1])
-        if not found: return None
-        if self._idle and self.training and outputs.requires_grad and torch.is_grad_enabled(): self._idle = 0
-        return found[0],scored[1](found[1])
-
-    def _array_value(self, scores, labels):
-        return _value_in_arrays(self._surrogate(), scores, labels, self._is_pooled())
+    def _array_value(self, s, labels): return _value_in_arrays(self._surrogate(), s, labels, self._is_pooled())
 
     def _by_tensors(self, outputs, targets):
         return self._loss(*_rows_of_batch(outputs, targets, self.axis, self.multilabel, self.ignore_index))
@@ -269,7 +283,7 @@ class BatchLoss(_CheckedModule):
         defined = self._defined(positive, negative)
         by_row = self.reduction == 'none'
         res = apply_with_gradient(self._surrogate(), columns, positive, negative, defined, by_row)
-        self._warn_of_one_class(res[0] if by_row else res, positive, negative)
+        _count_idle_batches(self, res[0] if by_row else res, positive, negative)
         return _per_row(*res, len(outputs), kept) if by_row else res
 
     def _surrogate(self): raise NotImplementedError
@@ -279,17 +293,6 @@ class BatchLoss(_CheckedModule):
     def _is_pooled(self): return False
 
     def _defined(self, positive, negative): return columns_with_both_classes(positive, negative)
-
-    def _warn_of_one_class(self, loss, positive, negative):
-        "Warn once where ten batches in a row have no column of both classes"
-        if self._told or not (loss.requires_grad and self.training and positive.numel() and can_look(loss)): return
-        no_pair = not loss.item() and not both_classes(positive, negative).any()
-        if no_pair or self._idle: self._idle = self._idle + 1 if no_pair else 0
-        if self._idle < 10: return
-        self._told = True
-        warnings.warn(f'{type(self).__name__}: ten batches in a row had rows of one class only, and nothing to learn: '
-            'the loss was 0. balance_batches(dls) of fastai_auroc.samplers puts rows of every class into every batch',
-            stacklevel=_frames_to_caller())
 
     def _independent_columns(self, x): return self.multilabel or x.ndim == 1 or x.shape[self.axis] == 1
 
@@ -374,21 +377,21 @@ class SquaredHingeAUCLoss(BatchLoss):
 def _soft_dice(p, positive, negative, smooth, square):
     "Soft dice of each column of probabilities, shape (C,)"
     if negative is not None: p = torch.where(positive | negative, p, 0)
-    overlap = (p*positive).sum(-1)
-    total = (p.square() if square else p).sum(-1) + positive.sum(-1)
+    wide = torch.float64 if has_float64(p) else p.dtype
+    overlap = (p*positive).sum(-1, dtype=wide)
+    total = (p.square() if square else p).sum(-1, dtype=wide) + positive.sum(-1)
     return (2*overlap + smooth)/(total + smooth).clamp(min=torch.finfo(p.dtype).tiny)  # 0/0 is 0
 
 # %% ../nbs/18_losses.ipynb #5b9f07f6
 def _array_dice(p, labels, smooth, square, weight=None):
     "One minus the soft dice of probabilities, (n,) or (n, K), mean over columns, and its gradient; None for 0/0"
-    x = p.astype(np.float64)
     t = labels if p.ndim == 1 else labels[:,None] == np.arange(p.shape[1])
-    total = (x*x if square else x).sum(0) + t.sum(0) + smooth
-    if not 1e-30 < np.min(total) <= np.max(total) < 1e30: return None
-    dice = (2*(x*t).sum(0) + smooth)/total
+    total = np.add.reduce(p*p if square else p, dtype=np.float64) + np.add.reduce(t, dtype=np.int64) + smooth
+    if not smooth < 1e30 or smooth < 1e-30 and not np.min(total) > 1e-30: return None
+    dice = (2*np.add.reduce(p*t, dtype=np.float64) + smooth)/total
     weight = 1/dice.size if weight is None else weight/weight.sum(dtype=np.float64)
     slope = 2*weight/total
-    gradient = (x if square else .5)*(dice*slope) - t*slope
+    gradient = (p if square else .5)*(dice*slope) - t*slope
     return float((weight*(1-dice)).sum()),gradient.astype(p.dtype)
 
 # %% ../nbs/18_losses.ipynb #d059a461
@@ -441,7 +444,7 @@ class SoftDiceLoss(BatchLoss):
         if len(w) != len(dice):
             raise ValueError('weight must hold one number for each column, and a binary task has one: '
                 f'there are {len(dice)} columns, got {len(w)}')
-        loss = ((1-dice)*w).sum()/w.sum()
+        loss = (((1-dice)*w).sum()/w.sum()).to(p.dtype)
         if self.reduction == 'mean': return loss
         rows = loss.expand(len(outputs))
         return rows if kept is None else torch.where(kept if kept.ndim == 1 else kept.any(1), rows, 0)

@@ -16,7 +16,8 @@ from typing import NamedTuple
 from torch import Tensor
 from .pairs import mean_class_pairs
 from .keys import map_blocks, pack_keys, unpack_keys
-from .derivatives import can_look, Surrogate, upcast
+from .tasks import can_look
+from .derivatives import Surrogate, upcast
 
 # %% ../nbs/16_surrogates.ipynb #dc8d90fc
 def class_occurs(
@@ -218,7 +219,7 @@ def _aum_of_untied(s, positive):
     if np.count_nonzero(distance) < len(s)-1: return None
     weight *= (distance < 0) == positive  # positives below, negatives above
     weight[row] = 0
-    weight[row] = -weight.sum()
+    weight[row] = -np.add.reduce(weight)
     gradient = weight*(1/(p*q))
     return float(distance @ gradient),gradient.astype(s.dtype)
 

@@ -304,7 +304,8 @@ def _odd_labels(task, labels):
 def _raise_invalid_labels(task):
     "Raise `ValueError` for labels that are neither of two, or no class numbers"
     given = to_tensor(task.targets if task.pos_label is None else task.labels, 'targets').cpu()
-    labels = (given.float() if given.dtype in (torch.float16, torch.bfloat16) else given).numpy().reshape(len(given), -1)
+    if given.dtype in (torch.float16, torch.bfloat16): given = given.float()
+    labels = given.numpy().reshape(len(given), -1)
     want = 'of two different values'
     if task.kind == 'multiclass': want = f'class numbers from 0 to {task.scores.shape[1]-1}'
     nan = np.isnan(labels).any(1).sum()
@@ -350,16 +351,12 @@ def _describe_labels(labels):
     if len(labels) > 5: some += f' and {len(labels)-5} more'
     return f'{_as_text(labels[0])} to {_as_text(labels[-1])} (labels {some})'
 
-def _ignore_hint(labels):
-    "How a label may be left out, and which one that could be"
-    mark = next((o for o in (-100, -1, 255) if o in labels), None)
-    if mark is None: return 'ignore_index names a label to leave out'
-    return f'if {mark} marks rows to leave out, pass ignore_index={mark}'
-
 def _raise_label_error(targets, wanted, hint=None):
     "Raise `ValueError` that names the labels found, and what may be a mark of rows without a label"
     labels = targets.unique().tolist()
-    if hint is None: hint = _ignore_hint(labels)
+    mark = next((o for o in (-100, -1, 255) if o in labels), None)
+    if hint is None and mark is None: hint = 'ignore_index names a label to leave out'
+    elif hint is None: hint = f'if {mark} marks rows to leave out, pass ignore_index={mark}'
     raise ValueError(f'targets {wanted}, got {_describe_labels(labels)}: {hint}')
 
 # %% ../nbs/03_tasks.ipynb #36cac9a9

@@ -102,8 +102,9 @@ def test_plain_shapes(name):
     loss = by_definition[name][0]()
     z,y = batch_of(20, 2, 0, 1.)
     one,three = z[:,0],batch_of(20, 3, 0, 1.)
-    for a,b in [(one, y), (one[:,None], y), (one, y[:,None]), (one[:,None], y[:,None]), (z, y), (z, y[:,None]), three, (one, y.bool()),
-            (z, y.float()), (three[0], three[1].float()), (z, y.tolist()), (z, y.numpy()), (z.T.contiguous().T, y.byte())]:
+    cases = [(one, y), (one[:,None], y), (one, y[:,None]), (one[:,None], y[:,None]), (z, y), (z, y[:,None]), three, (one, y.bool()),
+        (z, y.float()), (three[0], three[1].float()), (z, y.tolist()), (z, y.numpy()), (z.T.contiguous().T, y.byte())]
+    for a,b in cases:
         assert takes_arrays(loss, a, b)
         fastai = loss(a.as_subclass(TensorBase), b.as_subclass(TensorCategory) if isinstance(b, torch.Tensor) else b)
         assert type(fastai) is torch.Tensor and fastai == loss(a, b)

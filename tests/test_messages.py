@@ -146,3 +146,10 @@ def test_two_columns_of_one_name(own):
     with warnings.catch_warnings():
         warnings.simplefilter('error', UserWarning)
         quietly(Learner(as_dls(*blobs(64)), nn.Linear(1, 2), loss_func=CrossEntropyLossFlat(), cbs=[AUROC(), AUROC(max_fpr=.1, name='part')]), 'fit', 1)
+
+def test_ignore_index_beyond_half_precision():
+    "Wrong labels of float16 are named without a warning of NumPy's that the label to leave out is larger than they can be"
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        with pytest.raises(ValueError, match='got 0, 1, 3'):
+            auroc_score(torch.rand(3), torch.tensor([0., 1, 3]).half(), ignore_index=2**63-1)
