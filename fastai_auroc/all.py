@@ -17,24 +17,27 @@ from fastai_auroc.plots import plot_roc, plot_aum
 from fastai_auroc.interpret import ROCInterpretation
 from fastai_auroc.callbacks import ShowROCCallback
 
-# What is exported beside either generation
-_names = ['AUROC', 'auroc_score', 'auc', 'auroc_ci', 'compare_auroc', 'StreamingAUC', 'quantile_thresholds', 'gather_rows',
-    'aum', 'soft_auroc', 'AUMLoss', 'SoftDiceLoss', 'AUROCLoss', 'SquaredHingeAUCLoss',
-    'StratifiedBatchSampler', 'balance_batches', 'plot_roc', 'plot_aum', 'ROCInterpretation']
+# What is exported beside fastai 2
+__all__ = ['AUROC', 'auroc_score', 'auc_roc_score', 'roc_curve', 'auc', 'auroc_ci', 'compare_auroc', 'StreamingAUC',
+    'quantile_thresholds', 'gather_rows', 'enable_callback_fns', 'disable_callback_fns',
+    'aum', 'soft_auroc', 'AUMLoss', 'SoftDiceLoss', 'AUROCLoss', 'SquaredHingeAUCLoss', 'StratifiedBatchSampler',
+    'balance_batches', 'plot_roc', 'plot_aum', 'ROCInterpretation', 'ShowROCCallback']
 
 if _fastai.startswith('1.'):
     from fastai_auroc.fastai1 import AUROC
     # fastai 1 has an auc_roc_score, a roc_curve and callback_fns of its own, and other callbacks
-    __all__ = _names
+    _of_fastai2 = 'auc_roc_score', 'roc_curve', 'enable_callback_fns', 'disable_callback_fns', 'ShowROCCallback'
+    __all__ = [o for o in __all__ if o not in _of_fastai2]
 else:
     from fastai_auroc.metric import AUROC  # type: ignore[assignment]
     from fastai_auroc.callback_fns import enable_callback_fns, disable_callback_fns
-    _names += ['auc_roc_score', 'roc_curve', 'ShowROCCallback', 'enable_callback_fns', 'disable_callback_fns']
-    _of_vision = ['vision_learner', 'unet_learner']
     enable_callback_fns(load_vision=False)
+    _names = __all__
+    _of_vision = ['vision_learner', 'unet_learner']
+    del __all__  # so that each star import asks __getattr__
 
     def __getattr__(name):
-        "`__all__`, asked by each star import, with the functions of fastai's vision if it is loaded by then; those functions"
+        "The names of a star import, with those of fastai's vision if that is loaded by then; and what these two are"
         if name == '__all__':
             enable_callback_fns(load_vision=False)
             return _names + (_of_vision if 'fastai.vision.learner' in sys.modules else [])
