@@ -5,6 +5,7 @@ try: _fastai = version('fastai')
 except PackageNotFoundError as e: raise ImportError('fastai_auroc.all needs fastai: pip install fastai') from e
 
 import sys
+from importlib import import_module
 from fastai_auroc.roc import auroc_score, auc_roc_score, roc_curve, auc
 from fastai_auroc.confidence import auroc_ci, compare_auroc
 from fastai_auroc.distributed import gather_rows
@@ -19,21 +20,27 @@ from fastai_auroc.callbacks import ShowROCCallback
 # What is exported beside fastai 2
 __all__ = ['AUROC', 'auroc_score', 'auc_roc_score', 'roc_curve', 'auc', 'auroc_ci', 'compare_auroc', 'StreamingAUC',
     'quantile_thresholds', 'gather_rows', 'enable_callback_fns', 'disable_callback_fns',
-    'aum', 'soft_auroc', 'AUMLoss', 'SoftDiceLoss', 'AUROCLoss', 'SquaredHingeAUCLoss', 'StratifiedBatchSampler', 'balance_batches',
-    'plot_roc', 'plot_aum', 'ROCInterpretation', 'ShowROCCallback']
+    'aum', 'soft_auroc', 'AUMLoss', 'SoftDiceLoss', 'AUROCLoss', 'SquaredHingeAUCLoss', 'StratifiedBatchSampler',
+    'balance_batches', 'plot_roc', 'plot_aum', 'ROCInterpretation', 'ShowROCCallback']
 
 if _fastai.startswith('1.'):
     from fastai_auroc.fastai1 import AUROC
     # fastai 1 has an auc_roc_score, a roc_curve and callback_fns of its own, and other callbacks
-    __all__ = ['AUROC', 'auroc_score', 'auc', 'auroc_ci', 'compare_auroc', 'StreamingAUC', 'quantile_thresholds', 'gather_rows',
-        'aum', 'soft_auroc', 'AUMLoss', 'SoftDiceLoss', 'AUROCLoss', 'SquaredHingeAUCLoss', 'StratifiedBatchSampler', 'balance_batches',
-        'plot_roc', 'plot_aum', 'ROCInterpretation']
+    _of_fastai2 = 'auc_roc_score', 'roc_curve', 'enable_callback_fns', 'disable_callback_fns', 'ShowROCCallback'
+    __all__ = [o for o in __all__ if o not in _of_fastai2]
 else:
     from fastai_auroc.metric import AUROC  # type: ignore[assignment]
     from fastai_auroc.callback_fns import enable_callback_fns, disable_callback_fns
-    enable_callback_fns()
-    _vision = sys.modules.get('fastai.vision.learner')
-    if _vision is not None:
-        vision_learner = _vision.vision_learner
-        unet_learner = _vision.unet_learner
-        __all__ += ['vision_learner', 'unet_learner']
+    enable_callback_fns(load_vision=False)
+    _names = __all__
+    _of_vision = ['vision_learner', 'unet_learner']
+    del __all__  # so that each star import asks __getattr__
+
+    def __getattr__(name):
+        "The names of a star import, with those of fastai's vision if that is loaded by then; and what these two are"
+        if name == '__all__':
+            enable_callback_fns(load_vision=False)
+            return _names + (_of_vision if 'fastai.vision.learner' in sys.modules else [])
+        if name not in _of_vision: raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+        enable_callback_fns()
+        return getattr(import_module('fastai.vision.learner'), name)

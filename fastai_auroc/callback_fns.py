@@ -64,12 +64,15 @@ def _places():
     modules = [sys.modules[name] for name in ('fastai.vision.learner', 'fastai.vision.all') if name in sys.modules]
     return [(Learner, '__init__'), *((module, name) for module in modules for name in ('vision_learner', 'unet_learner'))]
 
-def enable_callback_fns():
+def enable_callback_fns(
+    load_vision:bool=True, # Load fastai's vision if it is not loaded, so that its functions are wrapped, too
+):
     """Let fastai 2's Learners take `callback_fns`, as fastai 1's did; harmless if called again
 
     They also take partials of `AUROC` among `metrics` and `cbs`."""
-    try: import_module('fastai.vision.learner')
-    except Exception: pass  # without a working torchvision there is no vision_learner to wrap
+    if load_vision:
+        try: import_module('fastai.vision.learner')
+        except Exception: pass  # without a working torchvision there is no vision_learner to wrap
     _enabled[:] = [True]
     for owner,name in _places():
         f = getattr(owner, name)

@@ -8,15 +8,12 @@ Docs: https://fastai-auroc.github.io/fastai_auroc/callbacks.html.md"""
 __all__ = ['ShowROCCallback']
 
 # %% ../nbs/24_callbacks.ipynb #28b8cd47
-import matplotlib.pyplot as plt, numpy as np
+import numpy as np, sys
 try:
     from fastai.callback.core import Callback
     from fastai_auroc.metric import AUROC
 except ImportError: Callback = object  # without fastai 2 nobody calls a ShowROCCallback
-try: from IPython import get_ipython
-except ImportError: get_ipython = lambda: None
-try: from IPython.display import display
-except ImportError: display = None  # type: ignore[assignment]
+from .epoch import infer_ignore_index
 from .plots import draw_chance, draw_curve, draw_legend, label_roc_axes, RankedScores
 
 # %% ../nbs/24_callbacks.ipynb #f2c5a003
@@ -26,7 +23,7 @@ def _column_to_draw(learn):
     for m in columns:
         if m.thresholds is None: return m,False
     if columns: return AUROC(**columns[0].options() | dict(thresholds=None, ci=False)),True
-    return AUROC(ignore_index=getattr(learn.loss_func, 'ignore_index', None)),True
+    return AUROC(ignore_index=infer_ignore_index(learn.loss_func)),True
 
 # %% ../nbs/24_callbacks.ipynb #3b061054
 def _curve_of(scores, targets, ignore_index, average):
@@ -55,7 +52,9 @@ def _draw_epochs(ax, curves, label):
 # %% ../nbs/24_callbacks.ipynb #f2c5a007
 def _show_figure(fig, handle):
     "Display a figure in a notebook, or anew where its handle is; return the handle, None outside of a notebook"
-    if display is None or not hasattr(get_ipython(), 'kernel'): return None
+    ipython = sys.modules.get('IPython')  # a notebook has loaded it
+    if ipython is None or not hasattr(ipython.get_ipython(), 'kernel'): return None
+    from IPython.display import display
     if handle is None: return display(fig, display_id=True)
     handle.update(fig)
     return handle
@@ -90,6 +89,7 @@ class ShowROCCallback(Callback):
     def before_train(self):
         "Start a picture, in the first epoch of a fit"
         if self._begun or hasattr(self.learn, 'lr_finder'): return
+        import matplotlib.pyplot as plt
         self.fig,self.ax = plt.subplots(figsize=self.figsize, layout='constrained')
         plt.close(self.fig)
         self._handle = None

@@ -201,10 +201,11 @@ class _TransformableWithGradient(_WithGradient):
 
 # %% ../nbs/15_derivatives.ipynb #66ef8f8b
 def _out_of_graphs(f):
-    "`f`, at which torch.compile breaks a graph; it is called through PyTorch's wrapper, which takes time, only there"
-    breaking = torch.compiler.disable(f)
+    "`f`, at which torch.compile breaks a graph; only there is it wrapped, which takes time and loads the compiler"
     @wraps(f)
-    def call(*args, **kwargs): return (breaking if torch.compiler.is_compiling() else f)(*args, **kwargs)
+    def call(*args, **kwargs):
+        g = torch.compiler.disable(f) if torch.compiler.is_compiling() else f
+        return g(*args, **kwargs)
     return call
 
 @_out_of_graphs

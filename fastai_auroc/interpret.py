@@ -15,6 +15,7 @@ from typing import NamedTuple
 from .scores import apply_activation, is_number, loss_activation
 from .roc import auroc_score
 from .confidence import auroc_ci_and_note
+from .epoch import infer_ignore_index
 from .plots import decimals_needed, plot_roc, RankedScores, to_array
 
 # %% ../nbs/23_interpret.ipynb #e1c5a003
@@ -225,7 +226,7 @@ class ROCInterpretation:
         outputs,targets = _raw_predictions(learn, ds_idx, dl)
         loss_func = learn.loss_func
         axis = getattr(loss_func, 'axis', None) if outputs.ndim > 2 else None
-        if ignore_index is None: ignore_index = getattr(loss_func, 'ignore_index', None)
+        if ignore_index is None: ignore_index = infer_ignore_index(loss_func)
         activation = activation or _predicted_activation(loss_func, outputs, targets)
         res = cls(outputs, targets, activation, None, axis, ignore_index)
         res.names = _class_names(getattr(learn.dls, 'vocab', None), res._ranked.num_classes)

@@ -9,10 +9,7 @@ __all__ = ['decimate', 'RankedScores', 'draw_curve', 'draw_chance', 'label_roc_a
            'plot_roc', 'to_array', 'plot_aum']
 
 # %% ../nbs/22_plots.ipynb #82733e70
-import matplotlib.pyplot as plt, numpy as np, textwrap, torch, warnings
-from matplotlib.cbook import normalize_kwargs
-from matplotlib.lines import Line2D
-from sklearn.metrics import RocCurveDisplay
+import numpy as np, textwrap, torch, warnings
 from typing import NamedTuple
 from .scores import binary_labels, class_rows, equals, explain_absence, one_hot, ranking_scores
 from .scores import signed, undefined_category, widen
@@ -121,6 +118,7 @@ def draw_curve(
     **kwargs, # For matplotlib's line
 ): # The line
     "Add a curve to `ax`; for one that is not defined a line without points, for the legend"
+    from sklearn.metrics import RocCurveDisplay
     if curve is None: return ax.plot([], [], **kwargs)[0]
     # without a name scikit-learn looks for a legend
     RocCurveDisplay(fpr=curve[0], tpr=curve[1]).plot(ax=ax, name='curve')
@@ -210,7 +208,8 @@ def _curve_of_average(ranked, model, average, among_classes):
     "The curve of 'micro' or of 'macro', in the colour of text if it stands among those of the classes"
     value,curve = ranked.micro() if average == 'micro' else ranked.macro()
     if not among_classes: return _LegendCurve(_legend_text(model or average, value), curve, {})
-    style = dict(color=plt.rcParams['text.color'], ls='--' if average == 'micro' else '-', zorder=3)
+    from matplotlib import rcParams
+    style = dict(color=rcParams['text.color'], ls='--' if average == 'micro' else '-', zorder=3)
     return _LegendCurve(_legend_text(_title(model, average), value), curve, style)
 
 def _curves_to_draw(ranked, model, average, names, level):
@@ -227,7 +226,9 @@ def _curves_to_draw(ranked, model, average, names, level):
 # %% ../nbs/22_plots.ipynb #d5c1a0ed
 def _axes_or_new(ax, figsize):
     "The axes to draw on; raises `TypeError` for what is none"
-    if ax is None: return plt.subplots(figsize=figsize, layout='constrained')[1]
+    if ax is None:
+        import matplotlib.pyplot as plt
+        return plt.subplots(figsize=figsize, layout='constrained')[1]
     if hasattr(ax, 'plot'): return ax
     hint = ': pass one of its axes' if hasattr(ax, 'axes') else ''
     raise TypeError(f'ax must be matplotlib axes, got {type(ax).__name__}{hint}')
@@ -251,6 +252,7 @@ def _draw_curves(ax, figsize, curves, kwargs, averages_first):
 # %% ../nbs/22_plots.ipynb #d5c1a0f0
 def _check_models(models, average, several, kwargs):
     "Raise for an unknown average, for models without names and for options that no line has"
+    from matplotlib.lines import Line2D
     averages = 'micro', 'macro', 'all', None
     if average not in averages: raise ValueError(f"average must be 'micro', 'macro', 'all' or None, got {average!r}")
     by_name = 'several models are a dict of scores by name'
@@ -288,6 +290,8 @@ def plot_roc(
 
     A curve that is not defined, for want of a class or because of NaN, is left out, and the legend says so. Raises
     `ValueError` where `auroc_score` does."""
+    from matplotlib.cbook import normalize_kwargs
+    from matplotlib.lines import Line2D
     check_interval(level)
     kwargs = normalize_kwargs(kwargs, Line2D)
     several = isinstance(scores, dict)

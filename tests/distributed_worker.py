@@ -1,4 +1,4 @@
-"""The processes of test_processes.py: each runs the cases of `cases` one after another, in one process group, and writes a line of JSON for each
+"""The processes of test_distributed.py: each runs the cases of `cases` one after another, in one process group, and writes a line of JSON for each
 
 `torchrun distributed_worker.py FOLDER` is a process of torchrun's; `distributed_worker.py FOLDER 3:cases 2:late` forks worlds of 3 and 2 processes,
 which then need not import everything again."""
@@ -15,6 +15,7 @@ from fastai.learner import Learner, Recorder
 from sklearn.datasets import load_digits
 from sklearn.metrics import roc_auc_score
 from torch import nn
+from worlds import broadcast_on_cpu, fork_world
 from fastai_auroc.all import AUROC, StreamingAUC, auroc_score, gather_rows
 from fastai_auroc.distributed import all_reduce_sum, process_count
 
@@ -29,12 +30,6 @@ def case(*args, name=None, worlds=(2, 3), **kwargs):
         cases[name or f.__name__] = (partial(f, *args, **kwargs), worlds)
         return f
     return add
-
-def _broadcast(self, t, rank):
-    "fastai's, without its `.cuda()`"
-    t = torch.LongTensor(t)
-    dist.broadcast(t, rank)
-    return t.tolist()
 
 # Rows and counts
 
@@ -541,58 +536,53 @@ def run_odd(job, kind):
     error_of(gather_rows, odd[kind] if rank == 1 else torch.zeros(1))
     write(job, got=told(*gather_rows(torch.tensor([rank]))))
 
+def limit_waiting(timeout):
+    "From now on; a shorter time-out from the start would be one for slow machines, too"
+    dist.distributed_c10d._get_default_group()._get_backend(torch.device('cpu'))._set_default_timeout(timeout)
+
+def wait_for_error(of):
+    while not (folder/f'{world}-late-{of}.jsonl').exists(): time.sleep(.05)
+
 class Stops(Callback):
-    "Rank 1 ends, or sleeps, in mid-validation: before fastai brings the losses of a batch together, or after the last of them"
+    "Rank 1 ends, or is late, in mid-validation: before fastai brings the losses of a batch together, or after the last of them"
     order = Recorder.order + 1
     def __init__(self, how, at_end=True): self.how,self.at_end = how,at_end
     def after_pred(self): self._stop(not self.at_end and self.iter == 1)
     def after_batch(self): self._stop(self.at_end and self.iter == self.n_iter-1)
     def _stop(self, now):
-        if self.training or rank != 1 or not now: return
-        if self.how == 'dies': os._exit(1)
-        time.sleep(3.5)
+        if self.training or not now: return
+        if self.how == 'late': wait_for_error(of=0) if rank == 1 else limit_waiting(timedelta(seconds=2))
+        elif rank == 1: os._exit(1)
 
 def run_stopping(job, how, at_end=True, **kwargs):
     learn,_ = make('two', 65, AUROC(**kwargs), [Stops(how, at_end)])
     write(job, error=error_of(fit, learn))
 
 jobs = dict(cases=run_cases, dies=partial(run_stopping, how='dies'), dies_counting=partial(run_stopping, how='dies', thresholds=30),
-    dies_early=partial(run_stopping, how='dies', at_end=False), late=partial(run_stopping, how='sleeps'),
+    dies_early=partial(run_stopping, how='dies', at_end=False), late=partial(run_stopping, how='late'),
     **{f'odd_{kind}':partial(run_odd, kind=kind) for kind in odd})
 
 def run(job, **kwargs):
     "One process of a world"
-    signal.alarm(100)
+    signal.alarm(500)
     gc.freeze()  # or collections, which accelerate asks for, touch all that was imported
     torch.set_num_threads(1)
-    fastai_distributed.DistributedDL._broadcast = _broadcast
-    dist.init_process_group('gloo', timeout=timedelta(seconds=2 if job == 'late' else 10), **kwargs)
+    fastai_distributed.DistributedDL._broadcast = broadcast_on_cpu
+    dist.init_process_group('gloo', timeout=timedelta(seconds=60), **kwargs)
     jobs[job](f'{world}-{job}')
     if job == 'cases': dist.destroy_process_group()
 
-def fork(spec):
-    "A world of processes; how they ended is noted"
+def run_forked(job, own_rank, size):
+    "One process of a forked world, which finds what torchrun would have put into its environment"
     global rank, world
-    world,job = int(spec.split(':')[0]),spec.split(':')[1]
-    pids = []
-    for rank in range(world):
-        pid = os.fork()
-        if pid:
-            pids.append(pid)
-            continue
-        os.environ |= dict(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(world), MASTER_ADDR='127.0.0.1', MASTER_PORT='1')
-        code = 3
-        try:
-            run(job, init_method=f'file://{folder}/meeting-{world}-{job}', rank=rank, world_size=world)
-            code = 0
-        except Exception: traceback.print_exc()
-        finally:
-            sys.stderr.flush()
-            os._exit(code)
-    codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
-    (folder/f'{world}-{job}-codes.json').write_text(json.dumps(codes))
+    rank,world = own_rank,size
+    os.environ |= dict(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(world), MASTER_ADDR='127.0.0.1', MASTER_PORT='1')
+    run(job, init_method=f'file://{folder}/meeting-{world}-{job}', rank=rank, world_size=world)
 
 if __name__ == '__main__':
     if world: run('cases')
     else:
-        for spec in sys.argv[2:]: fork(spec)
+        for spec in sys.argv[2:]:
+            size,job = spec.split(':')
+            codes = fork_world(int(size), lambda rank: run_forked(job, rank, int(size)))
+            (folder/f'{size}-{job}-codes.json').write_text(json.dumps(codes))

@@ -2,10 +2,11 @@
 
 `gather_worker.py FOLDER 2 3` forks worlds of 2 and 3 processes, each of which runs all cases in one process group
 and writes a line of JSON for each."""
-import json, os, signal, sys, threading, time, traceback, warnings
+import json, signal, sys, threading, time, traceback, warnings
 from datetime import timedelta
 from pathlib import Path
 import numpy as np, torch, torch.distributed as dist
+from worlds import fork_world
 from fastai_auroc.distributed import all_reduce_sum, gather_rows
 
 rank = world = 0
@@ -215,12 +216,14 @@ def at_once_one_name():
     for o in threads: o.join()
     return [got, next_call()],[[True]*3, after_all()]
 
-def run(folder):
-    "All cases, in a world of processes"
-    signal.alarm(90)
+def run(folder, own_rank, size):
+    "All cases, in one process of a world"
+    global rank, world
+    rank,world = own_rank,size
+    signal.alarm(500)
     torch.set_num_threads(1)
     at = dict(init_method=f'file://{folder}/meeting-{world}', rank=rank, world_size=world)
-    dist.init_process_group('gloo', timeout=timedelta(seconds=20), **at)
+    dist.init_process_group('gloo', timeout=timedelta(seconds=60), **at)
     for name,f in cases.items():
         try: got,want = f()
         except Exception: got,want = traceback.format_exc(),None
@@ -228,24 +231,8 @@ def run(folder):
         with open(folder/f'{world}-{rank}.jsonl', 'a') as out: out.write(line + '\n')
     dist.destroy_process_group()
 
-def fork(folder, size):
-    "A world of processes; how they ended is noted"
-    global rank, world
-    world,pids = size,[]
-    for rank in range(world):
-        pid = os.fork()
-        if pid: pids.append(pid)
-        else:
-            code = 3
-            try:
-                run(folder)
-                code = 0
-            except Exception: traceback.print_exc()
-            finally:
-                sys.stderr.flush()
-                os._exit(code)
-    codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
-    (folder/f'{world}-codes.json').write_text(json.dumps(codes))
-
 if __name__ == '__main__':
-    for size in sys.argv[2:]: fork(Path(sys.argv[1]), int(size))
+    folder = Path(sys.argv[1])
+    for size in map(int, sys.argv[2:]):
+        codes = fork_world(size, lambda rank: run(folder, rank, size))
+        (folder/f'{size}-codes.json').write_text(json.dumps(codes))

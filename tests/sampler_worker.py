@@ -11,6 +11,7 @@ from fastai.data.core import DataLoaders, TfmdDL
 from fastai.learner import Learner
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
+from worlds import broadcast_on_cpu
 from fastai_auroc.samplers import StratifiedBatchSampler, balance_batches
 
 n,bs,epochs = 221,12,5  # 18 batches and a rest
@@ -73,12 +74,6 @@ class Seen(Callback):
     def before_batch(self):
         if self.training: self.seen[-1].append(self.xb[0][:,0].long().tolist())
 
-def _broadcast(self, t, rank):
-    "fastai's, without its `.cuda()`"
-    t = torch.LongTensor(t)
-    dist.broadcast(t, rank)
-    return t.tolist()
-
 def fastai(how, balanced=True):
     "A Learner in `distrib_ctx`, whose loaders share out what they get"
     items = list(zip(torch.arange(n)[:,None].float(), torch.tensor(binary)))
@@ -98,7 +93,7 @@ cases = {'by batch': by_batch, 'by row': by_row, 'indices': indices, 'in workers
     'fastai by hand': lambda: fastai('by hand'), 'fastai natural': lambda: fastai('installed', False)}
 
 if __name__ == '__main__':
-    fastai_distributed.DistributedDL._broadcast = _broadcast
+    fastai_distributed.DistributedDL._broadcast = broadcast_on_cpu
     np.random.seed(rank)  # Processes that nobody seeded alike
     early = sampler()
     dist.init_process_group('gloo')

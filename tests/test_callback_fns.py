@@ -1,5 +1,5 @@
 "`callback_fns`, fastai 1's word for callbacks, in fastai 2's Learners: on, off, and nothing else changed."
-import inspect, json, numpy as np, pickle, pytest, subprocess, sys
+import inspect, json, numpy as np, pickle, pytest, subprocess, sys, textwrap
 from fastcore.foundation import L
 from fastcore.meta import delegates
 from functools import cache, partial
@@ -237,9 +237,11 @@ held = vision_learner,both.vision_learner,own.vision_learner
 facts.update(again=layers(), again_auroc=[hasattr(make(f, callback_fns=AUROC), 'auroc') for f in held], again_pickles=[pickles(f) for f in held])
 print(json.dumps(facts))
 """
-imports = 'from fastai_auroc.all import *','from fastai.vision.all import *'
+ours,theirs = 'from fastai_auroc.all import *','from fastai.vision.all import *'
+orders = {'fastai first':[theirs, ours], 'ours once more':[ours, theirs, ours], 'ours after tabular':['from fastai.tabular.all import *', ours, theirs, ours],
+    'ours first, enabled':[ours, 'enable_callback_fns()', theirs]}
 
-@pytest.fixture(scope='module', params=[imports, imports[::-1]], ids=['ours first','fastai first'])
+@pytest.fixture(scope='module', params=orders.values(), ids=orders)
 def facts(request, pngs):
     "What a fresh interpreter saw that made the two star imports in this order"
     cmd = [sys.executable, '-W', 'ignore', '-c', script.format('\n'.join(request.param)), str(pngs)]
@@ -259,3 +261,24 @@ def test_star_imports_in_either_order_enable_again(facts): assert facts['again_a
 def test_star_imports_in_either_order_pickle(facts): assert facts['pickles'] == [True]*3 and facts['off_pickles'] == [True]*2
 
 def test_star_imports_in_either_order_pickle_when_enabled_again(facts): assert facts['again_pickles'] == [True]*3
+
+def test_vision_after_ours():
+    "Is fastai's own until our next star import; the Learner takes `callback_fns` all along"
+    code = f"""
+        {ours}
+        {theirs}
+        print(hasattr(Learner.__init__, '__wrapped__'), hasattr(vision_learner, '__wrapped__'))
+        {ours}
+        print(hasattr(vision_learner, '__wrapped__'), hasattr(unet_learner, '__wrapped__'))"""
+    done = subprocess.run([sys.executable, '-W', 'ignore', '-c', textwrap.dedent(code)], capture_output=True, text=True)
+    assert done.stdout.split() == ['True', 'False', 'True', 'True'], done.stderr
+
+def test_enabling_leaves_vision_alone_if_told_to():
+    code = """
+        import sys
+        from fastai_auroc.callback_fns import enable_callback_fns
+        for load in (False, True):
+            enable_callback_fns(load_vision=load)
+            print('fastai.vision.learner' in sys.modules)"""
+    done = subprocess.run([sys.executable, '-W', 'ignore', '-c', textwrap.dedent(code)], capture_output=True, text=True)
+    assert done.stdout.split() == ['False', 'True'], done.stderr

@@ -54,10 +54,10 @@ def test_callback_shows_one_picture(adult_learner, monkeypatch):
     class Handle:
         def update(self, fig): redrawn.append(fig)
     def display(fig, display_id): return shown.append(fig) or Handle()
-    monkeypatch.setattr('fastai_auroc.callbacks.display', display)
+    monkeypatch.setattr('IPython.display.display', display)
     quietly(adult_learner(cbs=ShowROCCallback()), 'fit', 1)
     assert not shown, 'in a terminal there is nothing to show it'
-    monkeypatch.setattr('fastai_auroc.callbacks.get_ipython', lambda: SimpleNamespace(kernel=None))
+    monkeypatch.setattr('IPython.get_ipython', lambda: SimpleNamespace(kernel=None))
     show = ShowROCCallback()
     quietly(adult_learner(cbs=show), 'fit', 3)
     assert shown == [show.fig] and redrawn == [show.fig]*2

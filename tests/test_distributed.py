@@ -1,5 +1,5 @@
 "Several real processes, joined by gloo: rows and counts come together, and each process sees the AUROC of the whole validation set."
-import importlib.util, json, os, socket, subprocess, sys
+import importlib.util, json
 from pathlib import Path
 import numpy as np, pytest
 
@@ -8,20 +8,11 @@ if importlib.util.find_spec('accelerate') is None:
 
 import gather_worker
 from distributed_worker import cases, jobs
+from worlds import run_python, run_world
 
-here = Path(__file__).parent
-worker,limit = here/'distributed_worker.py',120
-env = {**os.environ, 'OMP_NUM_THREADS':'1', 'PYTHONWARNINGS':'ignore', 'CUDA_VISIBLE_DEVICES':''}
-if Path('/sys/class/net/lo').exists(): env['GLOO_SOCKET_IFNAME'] = 'lo'
-
-def start(*args): return subprocess.run([sys.executable, *map(str, args)], env=env, timeout=limit, capture_output=True, text=True, cwd=here.parent)
+worker = Path(__file__).parent/'distributed_worker.py'
 
 def lines(path): return [json.loads(o) for o in path.read_text().splitlines()] if path.exists() else []
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(('127.0.0.1', 0))
-        return s.getsockname()[1]
 
 @pytest.fixture(scope='module')
 def torchrun(tmp_path_factory):
@@ -30,8 +21,7 @@ def torchrun(tmp_path_factory):
     def get(world):
         if world not in known:
             folder = tmp_path_factory.mktemp(f'torchrun{world}')
-            at = '--master_addr', '127.0.0.1', '--master_port', free_port()
-            res = start('-m', 'torch.distributed.run', '--nproc_per_node', world, *at, worker, folder)
+            res = run_world(world, worker, folder)
             known[world] = [lines(folder/f'{world}-cases-{rank}.jsonl') for rank in range(world)],res
         return known[world]
     return get
@@ -42,7 +32,7 @@ sizes = dict(late=2, **{o:2 for o in jobs if o.startswith('odd')}, **{o:3 for o 
 def forked(tmp_path_factory):
     "The same of worlds that one process forks, and how their processes ended"
     folder = tmp_path_factory.mktemp('forked')
-    res = start(worker, folder, '3:cases', '4:cases', *(f'{n}:{job}' for job,n in sizes.items()))
+    res = run_python(worker, folder, '3:cases', '4:cases', *(f'{n}:{job}' for job,n in sizes.items()))
     def get(world, job='cases'):
         codes = folder/f'{world}-{job}-codes.json'
         assert codes.exists(), res.stderr
@@ -103,7 +93,7 @@ def test_odd_tensor(forked, job):
 def gathered(tmp_path_factory):
     "What each process of a world wrote down that runs the cases of gather_worker.py, and how they ended"
     folder = tmp_path_factory.mktemp('gathered')
-    res = start(gather_worker.__file__, folder, 2, 3)
+    res = run_python(gather_worker.__file__, folder, 2, 3)
     def get(world):
         codes = folder/f'{world}-codes.json'
         assert codes.exists(), res.stderr
@@ -147,5 +137,5 @@ except ImportError: print('trained without accelerate')
 """
 
 def test_without_accelerate():
-    res = start('-c', alone)
+    res = run_python('-c', alone)
     assert res.returncode == 0 and 'trained without accelerate' in res.stdout, res.stderr

@@ -5,8 +5,8 @@ import pytest
 from fastai_auroc.losses import SoftDiceLoss
 
 plain = ('scores keys pairs tasks roc confidence distributed buckets streaming accumulators epoch derivatives surrogates smooth '
-    'losses strata samplers linesearch').split()
-others = ['fastai', 'fastcore', 'sklearn', 'scipy', 'pandas', 'matplotlib']
+    'losses strata samplers linesearch plots interpret').split()
+others = ['fastai', 'fastcore', 'sklearn', 'scipy', 'pandas', 'matplotlib', 'IPython', 'torchvision', 'torch._dynamo']
 
 def run(code):
     done = subprocess.run([sys.executable, '-W', 'ignore', '-c', textwrap.dedent(code)], capture_output=True, text=True)
@@ -32,14 +32,39 @@ def test_needs_only_torch_and_numpy(loaded, room): assert loaded[room] == ''
 def test_plots_need_no_fastai():
     assert run("import sys, fastai_auroc.plots, fastai_auroc.interpret; print('fastai' in sys.modules)") == ['False']
 
+def test_a_plot_loads_what_draws_it():
+    code = """
+        import sys
+        from fastai_auroc.plots import plot_roc
+        print('matplotlib.pyplot' in sys.modules, 'sklearn' in sys.modules)
+        print(type(plot_roc([.1, .4, .3], [0, 1, 1])).__name__)"""
+    assert run(code) == ['False', 'False', 'Axes']
+
+beyond_fastai = """
+    import sys
+    {}
+    before = {{*sys.modules}}
+    {}
+    new = {{name.partition('.')[0] for name in {{*sys.modules}} - before}}
+    print(*sorted(new - sys.stdlib_module_names), *(o for o in ('fastai.vision.learner', 'torch._dynamo') if o in sys.modules))"""
+
+@pytest.mark.parametrize('theirs', ['tabular.all', 'text.all', 'collab'])
+def test_star_import_loads_our_modules_alone(theirs):
+    "Beside fastai's own no vision, no display of scikit-learn, no compiler of PyTorch, nothing"
+    assert run(beyond_fastai.format(f'from fastai.{theirs} import *', 'from fastai_auroc.all import *')) == ['fastai_auroc']
+
+def test_column_loads_our_modules_alone():
+    "Beside what fastai's Learner needs"
+    assert run(beyond_fastai.format('import fastai.learner', 'import fastai_auroc.metric')) == ['fastai_auroc']
+
 def test_star_import_hides_two_names_of_fastai_only():
     "The wrapped vision_learner and unet_learner, and neither of them where vision was not imported"
     code = """
         plain,full = {}, {}
         exec('from fastai_auroc.all import *', plain)
+        assert 'vision_learner' not in plain and 'unet_learner' not in plain
         import fastai.tabular.all, fastai.text.all, fastai.vision.all, fastai.collab
         theirs = {n for m in (fastai.tabular.all, fastai.text.all, fastai.vision.all, fastai.collab) for n in vars(m) if n[0] != '_'}
-        import sys; del sys.modules['fastai_auroc.all']
         exec('from fastai_auroc.all import *', full)
         print(*sorted(n for n in full if n in theirs))"""
     assert run(code) == ['unet_learner', 'vision_learner']
@@ -50,7 +75,20 @@ def test_star_import_of_all():
     assert names == sorted('''AUROC AUMLoss AUROCLoss ROCInterpretation ShowROCCallback SoftDiceLoss SquaredHingeAUCLoss
         StratifiedBatchSampler StreamingAUC auc auc_roc_score aum auroc_ci auroc_score balance_batches compare_auroc
         disable_callback_fns enable_callback_fns gather_rows plot_aum plot_roc quantile_thresholds roc_curve
-        soft_auroc unet_learner vision_learner'''.split())
+        soft_auroc'''.split())
+    with_vision = run('import fastai.vision.all, fastai_auroc.all as ours; print(*sorted(ours.__all__))')
+    assert with_vision == sorted([*names, 'unet_learner', 'vision_learner'])
+
+def test_functions_of_vision_by_name():
+    "They load vision if it is not loaded, and take `callback_fns`; other names are errors"
+    code = """
+        from fastai.tabular.all import *
+        from fastai_auroc.all import vision_learner, unet_learner
+        import fastai.vision.all as both, fastai_auroc.all as ours
+        print(*[o is getattr(both, o.__name__) and hasattr(o, '__wrapped__') for o in (vision_learner, unet_learner)])
+        try: ours.cnn_learner
+        except AttributeError as e: print(e)"""
+    assert ' '.join(run(code)) == "True True module 'fastai_auroc.all' has no attribute 'cnn_learner'"
 
 def test_star_imports_of_losses_do_no_harm():
     "fastai's own dice stays what it is"

@@ -1,5 +1,5 @@
 "Several processes, joined by gloo, share the rows of StratifiedBatchSampler: in PyTorch, with accelerate, in fastai 2."
-import importlib.util, json, os, socket, subprocess, sys
+import importlib.util, json
 from pathlib import Path
 import numpy as np, pytest
 
@@ -7,26 +7,18 @@ if importlib.util.find_spec('accelerate') is None:
     pytest.skip('fastai trains in several processes through accelerate, which is not installed', allow_module_level=True)
 
 from sampler_worker import binary, bs, cases, epochs, full, labels, n
+from worlds import run_world
 
 here = Path(__file__).parent
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(('127.0.0.1', 0))
-        return s.getsockname()[1]
 
 @pytest.fixture(scope='module')
 def ranks(tmp_path_factory):
     "What each process of a world read"
-    known,env = {},{**os.environ, 'OMP_NUM_THREADS':'1', 'PYTHONWARNINGS':'ignore', 'CUDA_VISIBLE_DEVICES':''}
-    if Path('/sys/class/net/lo').exists(): env['GLOO_SOCKET_IFNAME'] = 'lo'
+    known = {}
     def get(world):
         if world not in known:
             folder = tmp_path_factory.mktemp(f'world{world}')
-            run = ['-m', 'torch.distributed.run', '--nproc_per_node', world, '--master_addr', '127.0.0.1',
-                '--master_port', free_port()]
-            res = subprocess.run([sys.executable, *map(str, run), here/'sampler_worker.py', folder], env=env,
-                timeout=300, capture_output=True, text=True)
+            res = run_world(world, here/'sampler_worker.py', folder)
             assert res.returncode == 0, res.stderr
             known[world] = [json.loads((folder/f'{rank}.json').read_text()) for rank in range(world)]
         return known[world]
