@@ -10,6 +10,7 @@ __all__ = ['tied_runs', 'placements', 'placements_cpu', 'partial_area', 'doubled
 # %% ../nbs/02_pairs.ipynb #5b59ade7
 import math, numpy as np, torch
 from torch import Tensor
+from .scores import to_numpy
 from .keys import map_blocks
 
 # %% ../nbs/02_pairs.ipynb #02d77b0a
@@ -43,7 +44,7 @@ def placements_cpu(
     positive:Tensor, # Which rows are positive, bool, shape (n,)
 ) -> Tensor: # As `placements`, shape (n,), int64; without meaning where scores are NaN
     "`placements` of one column on the CPU"
-    s = (scores.float() if scores.dtype == torch.bfloat16 else scores).numpy()
+    s = to_numpy(scores)
     wanted = np.sort(s[positive.numpy()])
     return torch.from_numpy(2*len(wanted) - wanted.searchsorted(s) - wanted.searchsorted(s, 'right'))
 

@@ -202,7 +202,7 @@ def _average(areas, average, layout):
     if average is None and len(areas.values) > 1: value = areas.values
     elif areas.nan_rows: value = math.nan
     else: value = nan_mean(areas.values, areas.weights if average == 'weighted' or layout == 'samples' else None)
-    return torch.tensor(value, dtype=torch.float64, device='cpu')
+    return torch.from_numpy(np.array(value, np.float64))
 
 def _explain_undefined(task, areas, value, average, layout):
     "Why the value or a part of it is undefined, in a sentence; None if all is defined"

@@ -14,7 +14,7 @@ import math, numpy as np, reprlib, torch
 from typing import NamedTuple
 from torch import Tensor
 from .scores import binary_labels, class_rows, count_non_probabilities, equals, has_float64, is_number
-from .scores import list_labels, one_hot, ranking_scores, signed, to_tensor, widen
+from .scores import list_labels, one_hot, ranking_scores, signed, to_numpy, to_tensor, widen
 from .keys import aminmax
 
 # %% ../nbs/03_tasks.ipynb #b45421ff
@@ -143,6 +143,12 @@ def count_nan_rows(
     return (columns.scores.isnan() & (columns.positive | columns.negative)).any(0).sum()
 
 # %% ../nbs/03_tasks.ipynb #b74695bd
+_none = torch.zeros((), dtype=torch.long, device='cpu')
+
+def _count_none(device):
+    "A count of no rows"
+    return _none if device.type == 'cpu' else torch.zeros((), dtype=torch.long, device=device)
+
 def _are_weights(x, most):
     "Whether weights on the CPU are not negative and below `most`; False on a device, which would have to wait"
     if x.device.type != 'cpu' or not len(x): return False
@@ -156,7 +162,7 @@ def _prepare_weights(weight, kept, columns=1):
     if len(weight) != n: raise ValueError(f'sample_weight must hold one weight for each of {n} rows, got {len(weight)}')
     bits = (n*columns).bit_length()
     most = 2.**(1022-bits)  # n*columns weights below this have a finite sum
-    if not n or _are_weights(weight, most): return weight,torch.zeros((), dtype=torch.long, device=kept.device)
+    if not n or _are_weights(weight, most): return weight,_count_none(kept.device)
     invalid = kept & ~((weight >= 0) & weight.isfinite())
     weight = weight.where(kept & ~invalid, 0)
     return weight.where(weight.max() < most, weight*2.**-(bits+2)),invalid.sum()
@@ -218,12 +224,12 @@ def prepare_task(
     outputs,given = map(widen, class_rows(scores, marked))
     if pos_label is not None: _check_one_column(outputs, given)
     if not has_float64(outputs): outputs = outputs.cpu()
-    given = given.to(outputs.device)
+    if given.device != outputs.device: given = given.to(outputs.device)
     single_label = outputs.ndim == 2 and given.ndim == 1
     labels,ignore_index = _make_comparable(given, ignore_index, single_label and outputs.shape[1] > 2)
     kept = None if ignore_index is None else ~equals(labels, ignore_index)
     ranked = ranking_scores(outputs, labels, activation)
-    improper = wrong_weights = outputs.new_zeros((), dtype=torch.long)
+    improper = wrong_weights = _count_none(outputs.device)
     if activation is None and single_label: improper = count_non_probabilities(outputs, kept)
     if sample_weight is not None:
         rows = outputs.new_ones(len(outputs), dtype=torch.bool) if kept is None else kept
@@ -286,7 +292,7 @@ def _odd_labels(task, labels):
 def _raise_invalid_labels(task):
     "Raise `ValueError` for labels that are neither of two, or no class numbers"
     given = to_tensor(task.targets if task.pos_label is None else task.labels, 'targets').cpu()
-    labels = (given.float() if given.dtype == torch.bfloat16 else given).numpy().reshape(len(given), -1)
+    labels = to_numpy(given).reshape(len(given), -1)
     want = 'of two different values'
     if task.kind == 'multiclass': want = f'class numbers from 0 to {task.scores.shape[1]-1}'
     nan = np.isnan(labels).any(1).sum()
