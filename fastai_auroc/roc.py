@@ -13,8 +13,8 @@ import math, numpy as np, torch, warnings
 from typing import NamedTuple
 from torch import Tensor
 from .scores import explain_absence, one_hot, to_tensor, undefined_category
-from .keys import count_class_pairs_cpu, count_column_cpu, count_columns_cpu, map_blocks, points_cpu
-from .pairs import area_of_points, partial_area, placements, read_once, tied_runs
+from .keys import count_column_cpu, count_columns_cpu, map_blocks, points_cpu
+from .pairs import area_of_points, count_class_pairs_cpu, partial_area, placements, read_once, tied_runs
 from .tasks import Columns, check_average, check_options, count_nan_rows, drop_ignored, missing_classes
 from .tasks import one_vs_rest, pool_columns, positive_label, prepare_task, raise_invalid
 

@@ -143,12 +143,6 @@ def count_nan_rows(
     return (columns.scores.isnan() & (columns.positive | columns.negative)).any(0).sum()
 
 # %% ../nbs/03_tasks.ipynb #b74695bd
-_none = torch.zeros((), dtype=torch.long, device='cpu')
-
-def _count_none(device):
-    "A count of no rows"
-    return _none if device.type == 'cpu' else torch.zeros((), dtype=torch.long, device=device)
-
 def _are_weights(x, most):
     "Whether weights on the CPU are not negative and below `most`; False on a device, which would have to wait"
     if x.device.type != 'cpu' or not len(x): return False
@@ -162,7 +156,7 @@ def _prepare_weights(weight, kept, columns=1):
     if len(weight) != n: raise ValueError(f'sample_weight must hold one weight for each of {n} rows, got {len(weight)}')
     bits = (n*columns).bit_length()
     most = 2.**(1022-bits)  # n*columns weights below this have a finite sum
-    if not n or _are_weights(weight, most): return weight,_count_none(kept.device)
+    if not n or _are_weights(weight, most): return weight,torch.zeros((), dtype=torch.long, device=kept.device)
     invalid = kept & ~((weight >= 0) & weight.isfinite())
     weight = weight.where(kept & ~invalid, 0)
     return weight.where(weight.max() < most, weight*2.**-(bits+2)),invalid.sum()
@@ -229,7 +223,7 @@ def prepare_task(
     labels,ignore_index = _make_comparable(given, ignore_index, single_label and outputs.shape[1] > 2)
     kept = None if ignore_index is None else ~equals(labels, ignore_index)
     ranked = ranking_scores(outputs, labels, activation)
-    improper = wrong_weights = _count_none(outputs.device)
+    improper = wrong_weights = torch.zeros((), dtype=torch.long, device=outputs.device)
     if activation is None and single_label: improper = count_non_probabilities(outputs, kept)
     if sample_weight is not None:
         rows = outputs.new_ones(len(outputs), dtype=torch.bool) if kept is None else kept
