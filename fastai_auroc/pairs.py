@@ -125,7 +125,8 @@ def partial_area(
 # %% ../nbs/02_pairs.ipynb #a2b71ddf
 def _from_previous(x, b):
     "Block `b` of running sums, with the sum before it"
-    return np.append(0 if b.start == 0 else x[b.start-1], x[b])
+    if b.start: return x[b.start-1:b.stop]
+    return np.concatenate([np.zeros(1, x.dtype), x[b]])
 
 def doubled_area(
     tps, # Positives, or their weight, down to each distinct score, shape (m,)

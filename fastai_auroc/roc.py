@@ -98,7 +98,7 @@ def _count_keys(scores, labels, high):
     if counted is None: return None
     if scores.ndim == 1: counted = [[o] for o in counted]
     p = counted[1]
-    return [*counted, [len(scores)-o for o in p], [0]*len(p)]
+    return [*counted, [scores.shape[0]-o for o in p], [0]*len(p)]
 
 def _count_class_keys(scores, labels):
     "As `_count_class_pairs`; None where scores have no keys"
@@ -236,7 +236,7 @@ def auroc_and_note(
     check_options(average, multi_class, max_fpr)
     task = prepare_task(scores, targets, activation, sample_weight, ignore_index, pos_label)
     layout = _choose_layout(task, average, multi_class, max_fpr)
-    if not len(task.scores):
+    if not task.scores.shape[0]:
         shape = task.scores.shape[1:] if average is None else ()
         return torch.full(shape, torch.nan, dtype=torch.float64, device='cpu'),'AUROC is NaN: there are no rows'
     max_fpr = None if max_fpr in (None, 1) else float(max_fpr)
