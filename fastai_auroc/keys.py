@@ -9,7 +9,7 @@ __all__ = ['block_size', 'map_blocks', 'thread_map', 'aminmax', 'pack_keys', 'un
            'score_array', 'count_column_cpu', 'map_columns', 'count_columns_cpu', 'order_by_score', 'points_cpu']
 
 # %% ../nbs/01_keys.ipynb #755759fe
-import collections, functools, math, os, numpy as np, torch
+import collections, functools, os, numpy as np, torch
 from concurrent.futures import ThreadPoolExecutor
 from torch import Tensor
 from .scores import to_numpy
@@ -116,8 +116,7 @@ def pack_keys(
         np.left_shift(bits, u(1), out=k)  # the sign leaves at the top
         if offset and not _subtract_offset(k, u(2*offset)): return False
         if offset is not None:
-            sign = bits.view(i) >> i(8*bits.itemsize-1)  # -1 for negative scores, else 0
-            sign = sign.view(u)
+            sign = (bits.view(i) >> i(8*bits.itemsize-1)).view(u)  # all ones, which is -1, for negative scores, else 0
             k ^= sign
             k -= sign  # -k is ~k + 1
         k += _is_positive(positive, b, high).astype(u)
@@ -194,12 +193,12 @@ def count_keys(
 ): # 2U and the number of positives; Python integers
     "Count pairs in sorted keys: a won pair counts two, a tied one counts one"
     bits = keys.view(_integer_types(keys.itemsize)[0])
-    p,positions,alone,ties = zip(*map_blocks(lambda b: _count_block(bits, b), len(keys), threads))
-    p = sum(p)
-    ties = np.concatenate(ties)
+    found = map_blocks(lambda b: _count_block(bits, b), len(keys), threads)
+    p,positions,alone = (sum(o[i] for o in found) for i in range(3))
+    ties = np.concatenate([o[3] for o in found])
     def tied_pairs(b): return int((_run_lengths(keys, ties[b], -1) * _run_lengths(keys, ties[b]+1, 1)).sum())
-    tied = sum(alone) + sum(map_blocks(tied_pairs, len(ties)))
-    return 2*(sum(positions) - p*(p-1)//2) - tied,p
+    tied = alone + sum(map_blocks(tied_pairs, len(ties)))
+    return 2*(positions - p*(p-1)//2) - tied,p
 
 # %% ../nbs/01_keys.ipynb #911f5bec
 _infinity = {torch.float16:0x7c00, torch.bfloat16:0x7f80}  # Its bits; those of NaN are greater
@@ -266,7 +265,10 @@ def count_column_cpu(
     high=1, # Which label is positive
     threads:int=1, # How many threads to use
 ): # 2U and the number of positives; None where scores are NaN or do not fit into keys
-    "Count the pairs of one column on the CPU"
+    """Count the pairs of one column on the CPU
+
+    Beside the sort there are three passes over memory: the range of the scores, the packing of scores and labels, the
+    count of sorted keys. Few rows are sorted as they are; many in half precision are read once."""
     if not scores.shape[0]: return 0,0
     labels = positive.numpy()
     if scores.dtype in _infinity and len(labels) >= 2**17: return _count_half(scores.contiguous(), labels, high)
@@ -364,10 +366,8 @@ def _descending_keys(scores, positive):
     keys = np.empty(len(scores), np.int64)
     def fill(b):
         keys[b] = _ascending(-scores[b])
-        keys[b] <<= 31
-        keys[b] |= np.arange(b.start, b.stop)
-        keys[b] <<= 1
-        keys[b] |= positive[b]
+        keys[b] <<= 32
+        keys[b] |= np.arange(2*b.start, 2*b.stop, 2) + positive[b]
     map_blocks(fill, len(scores), size=2**15)
     keys.sort()
     return keys
@@ -448,4 +448,4 @@ def points_cpu(
     if s is None or len(s) >= 2**31: return None  # counts are int32
     if weight is not None: return _weighted_points(s, _is_positive(y, slice(None), high), weight.numpy())
     packed = pack_keys(s, y, high, threads)
-    return None if packed is None else _add_up(_rank_keys(*packed, threads), len(s), s.dtype)
+    return packed and _add_up(_rank_keys(packed[0], packed[1], threads), len(s), s.dtype)

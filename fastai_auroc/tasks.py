@@ -156,7 +156,7 @@ def _prepare_weights(weight, outputs, kept=None):
     n = outputs.shape[0]
     columns = outputs.shape[1] if outputs.ndim > 1 else 1
     weight = to_tensor(weight, 'sample_weight').reshape(-1).to(outputs.device).double()
-    if weight.shape[0] != n: raise ValueError(f'sample_weight must hold one weight for each of {n} rows, got {len(weight)}')
+    if len(weight) != n: raise ValueError(f'sample_weight must hold one weight for each of {n} rows, got {len(weight)}')
     bits = (n*columns).bit_length()
     most = 2.**(1022-bits)  # n*columns weights below this have a finite sum
     if not n or _are_weights(weight, most): return weight,None
