@@ -79,10 +79,9 @@ def _integer_types(itemsize):
 def _key_offset(low, top):
     "The offset, for scores from `low` to `top`; None without negative scores"
     if low >= 0: return None
-    u,_ = _integer_types(low.itemsize)
     # Of all bits of a key one is for the sign and one for the label
     room = 2**(8*low.itemsize-2)
-    return max(0, int(max(-low, top).view(u)) - room + 1)
+    return max(0, int(max(-low, top).view(f'u{low.itemsize}')) - room + 1)
 
 def _subtract_offset(magnitude, offset):
     "Take the offset off magnitudes other than zero, in place; whether all of them exceed it"
