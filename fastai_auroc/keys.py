@@ -270,7 +270,7 @@ def count_column_cpu(
     count of sorted keys. Few rows are sorted as they are; many in half precision are read once."""
     if not scores.shape[0]: return 0,0
     labels = positive.numpy()
-    if scores.dtype in _infinity and len(labels) >= 2**17: return _count_half(scores.contiguous(), labels, high)
+    if scores.dtype in _infinity and len(labels) >= 2**16: return _count_half(scores.contiguous(), labels, high)
     scores = score_array(scores)
     return None if scores is None else _count_array(scores, labels, high, threads)
 

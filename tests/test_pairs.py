@@ -220,7 +220,7 @@ def by_bisection(s, y):
     wanted,others = np.sort(s[y]),np.sort(s[~y])
     return sum(int(others.searchsorted(wanted, side).sum()) for side in ('left', 'right')),len(wanted)
 
-few,many = 2**11,2**17  # from so many rows on there are keys; histograms of half precision
+few,many = 2**11,2**16  # from so many rows on there are keys; histograms of half precision
 
 @pytest.mark.parametrize('n', [few-1, few, few+1, many-1, many, many+1])
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float32, torch.float64], ids=str)
