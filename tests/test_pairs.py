@@ -253,7 +253,8 @@ def test_magnitudes_next_to_zero(dtype, row):
     rng = np.random.default_rng(4)
     s,y = 4*rng.normal(size=140_000).astype(dtype),rng.random(140_000) < .3
     skipped = (np.abs(s).max().view(f'u{s.itemsize}') - dtype(2).view(f'u{s.itemsize}') + 1).view(dtype)  # the offset
-    for x,fits in ((0., True), (-0., True), (skipped, False), (-skipped, False), (np.nextafter(skipped, dtype(1)), True), (5e-324 if dtype == np.float64 else 1e-45, False)):
+    beyond,least = np.nextafter(skipped, dtype(1)),np.nextafter(dtype(0), dtype(1))
+    for x,fits in ((0., True), (-0., True), (skipped, False), (-skipped, False), (beyond, True), (least, False)):
         s[row] = x
         packed = pack_keys(s, y)
         assert (packed is not None) == fits
