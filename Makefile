@@ -17,7 +17,7 @@ help:
 	@echo "make test       style, exported modules, notebooks and all tests, those of fastai 1 included"
 	@echo "make test-fastai1  only the tests of fastai 1, in an environment of its own, $(VENV1) (Python 3.10 or 3.11)"
 	@echo "make test-slow  the tests that take minutes, for a release"
-	@echo "make bench      time and check the scorers beside other libraries, some minutes (BENCH=--quick: one or two); writes benchmarks/results"
+	@echo "make bench      time and check scorers, losses, counting and import beside other libraries, a quarter of an hour (BENCH=--quick: one or two minutes); writes benchmarks/results"
 	@echo "make recipes    train with each loss and recipe on two tasks, a quarter of an hour; goes on where it stopped"
 	@echo "make peers      run benchmarks/peers.ipynb, the table of other libraries, which it installs into an environment of their own, .venv-peers"
 	@echo "make notebooks  run the notebooks and save their outputs"
@@ -64,9 +64,11 @@ test-slow: setup
 
 bench: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps 'libauc>=2'  # for its losses, which need bench_requirements alone
 	$(BIN)/python benchmarks/scorers.py $(BENCH)
-	$(BIN)/python benchmarks/losses.py
-	$(BIN)/python benchmarks/scale.py
+	$(BIN)/python benchmarks/losses.py $(BENCH)
+	$(BIN)/python benchmarks/scale.py $(BENCH)
+	$(BIN)/python benchmarks/imports.py $(BENCH)
 
 RUN := jupyter nbconvert --log-level ERROR --to notebook --execute --inplace
 

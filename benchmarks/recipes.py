@@ -1,7 +1,6 @@
 "Validation AUROC of each loss alone, with balanced batches, after cross-entropy and mixed with it. Run: python benchmarks/recipes.py"
 import argparse, re
 from collections import Counter
-from datetime import date
 from functools import partial
 from pathlib import Path
 import numpy as np, pandas as pd, torch
@@ -19,7 +18,7 @@ from torch import nn
 from fastai_auroc.losses import AUMLoss, AUROCLoss, SoftDiceLoss, SquaredHingeAUCLoss
 from fastai_auroc.samplers import StratifiedBatchSampler
 from fastai_auroc.roc import auroc_score
-from scorers import machine, table, use_threads
+from measuring import bullets, machine, table, use_threads, written_by
 
 data = Path(__file__).resolve().parents[1]/'data'
 rates,epochs,warm,bs = (.002, .01),8,3,128
@@ -135,7 +134,7 @@ def main():
     args.out.mkdir(parents=True, exist_ok=True)
     tasks = {'Adult':adult, 'SMS':sms}
     done = run(tasks, args.seeds, args.out/'recipes.csv')
-    about = '\n'.join(f'- {o}' for o in [*machine(), f'{date.today()}, `python benchmarks/recipes.py`'])
+    about = bullets([*machine(), written_by('recipes.py')])
     tables = '\n\n'.join(f'## {make.__doc__}\n\n{table(["loss", *recipes], summary(done, where))}' for where,make in tasks.items())
     text = f"""# What each loss does to AUROC
 

@@ -1,13 +1,12 @@
 "Time, error and peak memory of fastai_auroc against scikit-learn, torchmetrics, torcheval and fastai's RocAucBinary. Run: python benchmarks/scorers.py [--quick]"
-import argparse, ctypes, gc, math, os, platform, subprocess, sys, warnings
+import argparse, ctypes, gc, math, subprocess, sys, warnings
 warnings.filterwarnings('ignore')  # peers' notes on half precision, and deprecations inside fastai
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import date
-from importlib.metadata import version
 from pathlib import Path
 from statistics import median
-from time import perf_counter, process_time
+from time import perf_counter
 from types import SimpleNamespace
 import matplotlib, numpy as np, torch
 matplotlib.use('Agg')
@@ -17,7 +16,6 @@ from fastai.losses import CrossEntropyLossFlat
 from fastai.metrics import RocAucBinary
 from fastai.torch_core import to_detach
 from sklearn import metrics as skm
-from threadpoolctl import threadpool_limits
 from torcheval import metrics as tem
 from torcheval.metrics import functional as tef
 from torchmetrics import classification as tmm
@@ -25,8 +23,11 @@ from torchmetrics.functional import classification as tmf
 from fastai_auroc.metric import AUROC
 from fastai_auroc.plots import plot_roc
 from fastai_auroc.roc import auroc_score, roc_curve
+from measuring import bullets, digits, machine, memory_status, seconds, start_peak, table, timed, times, use_threads, write, written_by
 
 ours,sk,tm,te,fa = libs = 'fastai_auroc','scikit-learn','torchmetrics','torcheval','fastai'
+sort_alone,as_float32 = beside = 'np.sort alone','as float32'  # no libraries, but what ours is to be held against
+fastest = 'the fastest peer'
 exact_mode = dict(thresholds=None, validate_args=False)  # torchmetrics: every score a threshold, arguments taken on trust
 bs = 64
 
@@ -75,13 +76,24 @@ def exact_ovo(probs, labels):
 
 # --- Work: what each library is asked to do, and the right answer ---
 
-def binary(n, k=None, dtype=torch.float32, probs=False):
+def sort_of(s, y, threads):
+    "A sort of keys such as an exact score sorts on the CPU: the ordered bits of float32 scores, the label in the last one"
+    bits = s.numpy().view(np.uint32)
+    keys = np.where(bits >> 31, ~bits, bits | np.uint32(2**31)) & np.uint32(2**32-2) | y.numpy().astype(np.uint32)
+    parts,pool = np.array_split(keys, threads),ThreadPoolExecutor(threads)
+    return (lambda: np.sort(keys)) if threads == 1 else lambda: list(pool.map(np.sort, parts))
+
+def binary(n, k=None, dtype=torch.float32, probs=False, sort=None):
+    "With `sort` threads that `np.sort` has, where its time is to be shown"
     s,y = two_normals(n)
     s = (s.sigmoid() if probs else s).to(dtype)
     yn = y.numpy()
     def theirs(): return s.numpy() if dtype != torch.bfloat16 else s.float().numpy()  # NumPy has no bfloat16
-    return {ours: lambda: auroc_score(s, y), sk: lambda: skm.roc_auc_score(yn, theirs()), tm: lambda: tmf.binary_auroc(s, y, **exact_mode),
-        te: lambda: tef.binary_auroc(s, y)},exact_auroc(s.double().numpy(), yn == 1)
+    work = {ours: lambda: auroc_score(s, y), sk: lambda: skm.roc_auc_score(yn, theirs()), tm: lambda: tmf.binary_auroc(s, y, **exact_mode),
+        te: lambda: tef.binary_auroc(s, y)}
+    if sort: work[sort_alone] = sort_of(s, y, sort)
+    if dtype != torch.float32: work[as_float32] = lambda: auroc_score(s.float(), y)
+    return work,exact_auroc(s.double().numpy(), yn == 1)
 
 def weighted(n, k=None):
     s,y = two_normals(n)
@@ -153,7 +165,7 @@ def accumulate(n, k=None):
     wide = z.double().numpy()
     return {lib: lambda lib=lib: epoch(lib) for lib in (ours, fa, tm, te)},exact_auroc(wide[:,1]-wide[:,0], y.numpy() == 1)
 
-# --- The rows, with the figures that issue 3 asks for ---
+# --- The rows, with the figures to reach ---
 
 @dataclass
 class Row:
@@ -167,47 +179,50 @@ class Row:
     @property
     def size(self): return f'{self.n:,}' + (f' × {self.k:,}' if self.k else '')
 
-fast,no_slower = {sk:40, tm:20, te:20, 'error':2e-16},{sk:1}
+fast,no_slower = {sk:40, tm:20, te:20, 'error':2e-16},{fastest:1}
 halves = {'float16':torch.float16, 'bfloat16':torch.bfloat16}
 
+def large_rows():
+    "Binary tasks of many rows; halves also where a sort as float32 is about as fast as their histogram"
+    rows = [Row('binary float32', binary, 10**4)]
+    rows += [Row('binary float32', binary, 10**e, want=fast, kwargs=dict(sort=1)) for e in (5, 6, 7)]
+    rows += [Row('binary float32, probabilities', binary, 10**7, want=fast, kwargs=dict(probs=True))]
+    rows += [Row('binary float32', binary, 10**e, threads=2, want={sk:60, 'error':2e-16}, kwargs=dict(sort=2)) for e in (6, 7)]
+    for n,want in ((2**17, {as_float32:1}), (10**6, {as_float32:1}), (10**7, {as_float32:1, sk:150})):
+        rows += [Row(f'binary {name}', binary, n, want=want, kwargs=dict(dtype=dtype)) for name,dtype in halves.items()]
+    rows += [Row('binary float32, float64 weights', weighted, 10**7, want={sk:10}), Row('roc_curve float32', curve, 10**7, want={sk:15})]
+    return [*rows, Row('plot_roc float32', picture, 10**6)]
+
+def wide_rows():
+    "Tasks of many columns"
+    rows = [Row('one-vs-rest macro', one_vs_rest, 50_000, 100, 2, {sk:50, tm:30, te:30})]
+    rows += [Row('one-vs-rest macro', one_vs_rest, 50_000, 1_000, 2, {tm:30, te:30})]
+    return [*rows, Row('one-vs-one macro', one_vs_one, 50_000, 100, want={sk:100}), Row('multilabel macro', multilabel, 50_000, 100, want={sk:40})]
+
+def small_rows():
+    "Tasks of a thousand rows, where calls cost more than rows"
+    rows = [Row('binary float32', binary, 10**3, want=no_slower)]
+    rows += [Row(f'binary {name}', binary, 10**3, want=no_slower, kwargs=dict(dtype=dtype)) for name,dtype in halves.items()]
+    rows += [Row('binary float32, float64 weights', weighted, 10**3, want=no_slower), Row('roc_curve float32', curve, 10**3, want=no_slower)]
+    rows += [Row('one-vs-rest macro', one_vs_rest, 10**3, 10, 2, no_slower), Row('one-vs-one macro', one_vs_one, 10**3, 10, want=no_slower)]
+    return [*rows, Row('multilabel macro', multilabel, 10**3, 10, want=no_slower)]
+
 def all_rows():
-    tall = [Row('binary float32', binary, 10**3, want=no_slower), Row('binary float32', binary, 10**4)]
-    tall += [Row('binary float32', binary, 10**e, want=fast) for e in (5, 6, 7)]
-    tall += [Row('binary float32, probabilities', binary, 10**7, want=fast, kwargs=dict(probs=True))]
-    tall += [Row('binary float32', binary, 10**e, threads=2, want={sk:60, 'error':2e-16}) for e in (6, 7)]
-    tall += [Row(f'binary {name}', binary, 10**7, want={sk:150}, kwargs=dict(dtype=dtype)) for name,dtype in halves.items()]
-    tall += [Row('binary float32, float64 weights', weighted, 10**7, want={sk:10}), Row('roc_curve float32', curve, 10**7, want={sk:15})]
-    tall += [Row('plot_roc float32', picture, 10**6)]
-    wide = [Row('one-vs-rest macro', one_vs_rest, 50_000, 100, 2, {sk:50, tm:30, te:30})]
-    wide += [Row('one-vs-rest macro', one_vs_rest, 50_000, 1_000, 2, {tm:30, te:30})]
-    wide += [Row('one-vs-one macro', one_vs_one, 50_000, 100, want={sk:100}), Row('multilabel macro', multilabel, 50_000, 100, want={sk:40})]
-    small = [Row(f'binary {name}', binary, 10**3, want=no_slower, kwargs=dict(dtype=dtype)) for name,dtype in halves.items()]
-    small += [Row('binary float32, float64 weights', weighted, 10**3, want=no_slower), Row('roc_curve float32', curve, 10**3, want=no_slower)]
-    small += [Row('one-vs-rest macro', one_vs_rest, 10**3, 10, 2, no_slower), Row('one-vs-one macro', one_vs_one, 10**3, 10, want=no_slower)]
-    small += [Row('multilabel macro', multilabel, 10**3, 10, want=no_slower)]
-    return [*tall, *wide, *small, Row('accumulate two logits', accumulate, 2_000*bs, want={fa:1, 'time':10e-6})]
+    batches = Row('accumulate two logits', accumulate, 2_000*bs, want={fa:1, tm:1, te:1, 'time':10e-6})
+    return [*small_rows(), *large_rows(), *wide_rows(), batches]
 
 def quick_rows():
-    "The same kinds of work on fewer rows and columns"
+    "The same kinds of work on fewer rows and columns, of which nothing is asked"
     rows = {}
     for r in all_rows():
+        size = r.n,r.k
         if r.n > 10**3 and r.k: r.n,r.k = r.n//10,r.k//2
         r.n = 200*bs if r.make is accumulate else min(r.n, 10**6)
-        rows[r.key] = r
+        if size != (r.n, r.k) and r.make is not accumulate: r.want = {}
+        rows.setdefault(r.key, r)
     return list(rows.values())
 
 # --- Measuring ---
-
-def use_threads(k):
-    "Let BLAS and OpenMP, NumPy's and PyTorch's, use `k` threads"
-    threadpool_limits(k)
-    torch.set_num_threads(k)
-
-def timed(f, number=1):
-    "Seconds a call, processor seconds a call, and what the last call returned"
-    cpu,start = process_time(),perf_counter()
-    for _ in range(number): res = f()
-    return (perf_counter()-start)/number,(process_time()-cpu)/number,res
 
 def as_arrays(x): return [np.asarray(a, dtype=np.float64) for a in x]
 
@@ -226,7 +241,9 @@ def measure(row, budget, most):
     for lib,f in work.items():
         try: t,_,res = timed(f)
         except Exception as e: print(f'  {lib} cannot do {row.work}: {type(e).__name__}: {e}', file=sys.stderr)
-        else: first[lib],row.error[lib] = t if t > .5 else timed(f)[0],error(res, want)
+        else:
+            first[lib] = t if t > .5 else timed(f)[0]
+            if lib != sort_alone: row.error[lib] = error(res, want)
         res = None
     number = {lib: max(1, int(.005/t)) for lib,t in first.items()}
     runs = {lib: min(most, int(budget/(t*number[lib]))) for lib,t in first.items()}
@@ -243,8 +260,6 @@ def measure(row, budget, most):
     row.cores = spent[1]/spent[0] if spent[0] else 0.
 
 # --- Peak memory, each in a process of its own ---
-
-def _status(name): return int(next(o for o in Path('/proc/self/status').read_text().splitlines() if o.startswith(name)).split()[1])*1024
 
 def peak(job, lib, n):
     "Bytes a row that `lib` adds to what the process holds with the data in place, at the highest"
@@ -265,10 +280,9 @@ def peak(job, lib, n):
     f = ready(n)
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
-    Path('/proc/self/clear_refs').write_text('5')  # VmHWM starts anew
-    before = _status('VmRSS:')
+    before = start_peak()
     f()
-    return (_status('VmHWM:')-before)/n
+    return (memory_status('VmHWM:')-before)/n
 
 jobs = dict(score=('auroc_score, binary float32', (ours, sk, tm, te), 5), metric=('AUROC, accumulate in batches of 64 and value', (ours, fa), 20))
 
@@ -284,14 +298,12 @@ def peaks(n):
 
 # --- The report ---
 
-def seconds(t):
-    "`t` with three digits and its unit"
-    unit,scale = next((u, s) for u,s in (('s', 1), ('ms', 1e-3), ('µs', 1e-6)) if t >= s or u == 'µs')
-    x = t/scale
-    return f'{x:.{2 if x < 10 else 1 if x < 100 else 0}f} {unit}'
-
-def times(x): return f'{x:.{2 if x < 3 else 1 if x < 10 else 0}f} ×'
-def digits(e): return '0' if e == 0 else f'{e:.0e}'
+def short_of(row, what, least):
+    "By how much `what` is not `least` times as slow as ours, or None"
+    peers = {**row.time, fastest:min((t for lib,t in row.time.items() if lib in libs[1:]), default=math.nan)}
+    if what not in peers: return f'{what} not compared'
+    ratio = peers[what]/row.time[ours]
+    return None if ratio >= least else f'{what} {1-ratio/least:.0%} short'
 
 def verdict(row):
     "What is asked of `row`, and whether it is met, or by how much not"
@@ -305,15 +317,13 @@ def verdict(row):
             if row.time[ours] > least: missed.append(f'{seconds(row.time[ours]-least)} too long')
         else:
             asked.append(f'{least} × {what}')
-            ratio = row.time.get(what, math.nan)/row.time[ours]
-            if math.isnan(ratio): missed.append(f'{what} not compared')
-            elif ratio < least: missed.append(f'{what} {100*(1-ratio/least):.0f}% short')
+            missed.append(short_of(row, what, least))
+    missed = list(filter(None, missed))
+    if missed and sort_alone in row.time: missed.append(f'{sort_alone} would have {times(row.time[sk]/row.time[sort_alone])} {sk}')
     return ', '.join(asked) or '–','–' if not asked else '; '.join(missed) or 'met'
 
-def table(head, rows): return '\n'.join('| ' + ' | '.join(map(str, o)) + ' |' for o in (head, ['---']*len(head), *rows)) + '\n'
-
 def time_table(rows):
-    peers = [lib for lib in libs[1:] if any(lib in r.time for r in rows)]
+    peers = [lib for lib in (*libs[1:], *beside) if any(lib in r.time for r in rows)]
     def cell(r, lib): return f'{seconds(r.time[lib])}, **{times(r.time[lib]/r.time[ours])}**' if lib in r.time else '–'
     return table(['work', 'n', 'threads', ours, *peers, 'asked', 'met', 'error'],
         [[r.work, r.size, r.threads, seconds(r.time[ours]), *(cell(r, lib) for lib in peers), *verdict(r), digits(r.error[ours])] for r in rows])
@@ -328,27 +338,19 @@ def peak_table(found, n):
     return table(['work', 'n', *libs, 'asked', 'met'], [[name, f'{n:,}', *(f'{found[job,lib]:.1f}' if (job,lib) in found else '–' for lib in libs),
         f'≤ {most}', met(job, most)] for job,(name,_,most) in jobs.items()])
 
-def machine():
-    "The processor, its instruction set and the versions, as lines of a list"
-    try: cpu = next(o.split(':')[1].strip() for o in Path('/proc/cpuinfo').read_text().splitlines() if o.startswith('model name'))
-    except (OSError, StopIteration): cpu = platform.processor() or platform.machine()
-    load = f', load {os.getloadavg()[0]:.1f} at the start' if hasattr(os, 'getloadavg') else ''
-    packages = [f'{name} {version(name)}' for name in ('numpy', 'torch', 'scikit-learn', 'torchmetrics', 'torcheval', 'fastai', 'fastai_auroc')]
-    return [f"CPU: {cpu}, {torch.backends.cpu.get_cpu_capability().replace('AVX', 'AVX-').replace('AVX-2', 'AVX2')}, {os.cpu_count()} cores{load}",
-        f'Python {platform.python_version()}, ' + ', '.join(packages)]
-
 def report(rows, found, n, about, took):
     scores,batches = [r for r in rows if r.make is not accumulate],[r for r in rows if r.make is accumulate]
-    lines = '\n'.join(f'- {o}' for o in about)
     return f"""# Scorers compared
 
-{lines}
+{bullets(about)}
 - {took/60:.0f} minutes, written by the command; `n × K` is rows × columns
 
 ## Time
 
 Medians; in bold, how many times as long as {ours} a library takes. Threads are those given to PyTorch, OpenMP and BLAS.
-A dash: the library has no such function.
+A dash: the library has no such function. `np.sort` alone: the keys of the same scores, float32 bits with the label in
+the last one, on as many threads, of which two sort a half each, without the partition before that; a
+score that sorts can't be faster. As float32: `auroc_score` of the half-precision scores cast to float32.
 
 {time_table(scores)}
 ## Accumulating
@@ -363,10 +365,11 @@ Bytes a row that are added at the peak to a process that holds the data; for the
 {peak_table(found, n)}
 ## Errors and runs
 
-Distance from the exact value, counted in integers (with weights: in extended precision), and in brackets the number of runs behind a median, after a warm-up; the
-warm-up itself where another run was too long. For `roc_curve` the largest difference from a number of scikit-learn's curve; where the points are others, the difference of the areas. For
-`plot_roc`, beside `RocCurveDisplay` and with the picture, it is that of the drawn curve, which ours thins; the number in its legend is exact.
-Cores busy: processor time over time while {ours} ran.
+Distance from the exact value, counted in integers (with weights: in extended precision), and in brackets the number of
+runs behind a median, after a warm-up; the warm-up itself where another run was too long. For `roc_curve` the largest
+difference from a number of scikit-learn's curve; where the points are others, the difference of the areas. For
+`plot_roc`, beside `RocCurveDisplay` and with the picture, it is that of the drawn curve, which ours thins; the number
+in its legend is exact. Cores busy: processor time over time while {ours} ran.
 
 {error_table(rows)}"""
 
@@ -390,20 +393,15 @@ def main():
     parser.add_argument('--peak', nargs=3, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.peak: return print(peak(*args.peak[:2], int(args.peak[2])))
-    about,start = machine(),perf_counter()
-    about.append(f"{date.today()}, `python benchmarks/scorers.py{' --quick' if args.quick else ''}`")
-    rows,n,budget,most = (quick_rows(), 10**6, .3, 7) if args.quick else (all_rows(), 10**7, 4., 21)
+    about,start = [*machine('torchmetrics', 'torcheval'), written_by('scorers.py', args.quick)],perf_counter()
+    rows,n,budget,most = (quick_rows(), 10**6, .15, 5) if args.quick else (all_rows(), 10**7, 4., 21)
     with torch.no_grad():
         for r in rows:
             print(f'{r.work}, {r.size}, threads: {r.threads}', file=sys.stderr)
             measure(r, budget, most)
     print('peak memory', file=sys.stderr)
     text = report(rows, peaks(n), n, about, perf_counter()-start)
-    print(text)
-    out = args.out or (None if args.quick else Path(__file__).resolve().parent/'results')
-    if out is None: return
-    out.mkdir(parents=True, exist_ok=True)
-    (out/'scorers.md').write_text(text, encoding='utf-8')
-    plot(rows, out/'scorers.png')
+    out = write(text, args.out, 'scorers.md', args.quick)
+    if out: plot(rows, out/'scorers.png')
 
 if __name__ == '__main__': main()

@@ -13,7 +13,9 @@ from torch import Tensor
 from typing import NamedTuple
 from .scores import class_rows, widen
 from .roc import auroc_score
-from .losses import aum, batch_columns, soft_auroc
+from .derivatives import apply_with_gradient
+from .surrogates import aum_surrogate, class_occurs
+from .losses import aum, batch_columns, check_column_average, given_columns, soft_auroc
 
 # %% ../nbs/21_linesearch.ipynb #f0f8742d
 def _mean_auroc(
@@ -141,11 +143,9 @@ def _call(closure):
 # %% ../nbs/21_linesearch.ipynb #3a3a6ec0
 def _aum_value(scores, targets, average):
     "AUM of scores and targets as a closure gives them"
-    try: return aum(scores.detach().cpu().double(), targets.cpu(), average).item()
-    except ValueError as e:
-        found,_,hint = str(e).rpartition(': ')
-        if 'ignore_index' not in hint: raise
-        raise ValueError(f'{found}: the closure must leave such rows out') from None
+    hint = 'the closure must leave such rows out'
+    columns,positive,_ = given_columns(scores.detach().cpu().double(), targets.cpu(), average, hint=hint)
+    return apply_with_gradient(aum_surrogate, columns, positive, None, class_occurs(positive)).item()
 
 # %% ../nbs/21_linesearch.ipynb #7e48b878
 class _LinearScores:
@@ -263,8 +263,7 @@ class AUMLineSearch(torch.optim.Optimizer):
         params, # All parameters of a model whose scores are linear in them, as `nn.Linear` is: zero where they are zero
         average:str='binary', # For the closure's scores: 'binary', 'micro' or 'macro', as in `aum`
     ):
-        averages = 'binary', 'micro', 'macro'
-        if average not in averages: raise ValueError(f"average must be 'binary', 'micro' or 'macro', got {average!r}")
+        check_column_average(average)
         super().__init__(params, dict(average=average))
 
     @property

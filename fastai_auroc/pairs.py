@@ -1,4 +1,4 @@
-"""Exact counts of ordered pairs on any device
+"""Exact counts of ordered pairs on any device, and losses of pairs
 
 Docs: https://fastai-auroc.github.io/fastai_auroc/pairs.html.md"""
 
@@ -6,7 +6,7 @@ Docs: https://fastai-auroc.github.io/fastai_auroc/pairs.html.md"""
 
 # %% auto #0
 __all__ = ['tied_runs', 'placements', 'placements_cpu', 'count_class_pairs_cpu', 'partial_area', 'doubled_area', 'area_of_points',
-           'read_once']
+           'pair_tiles', 'mean_class_pairs', 'read_once']
 
 # %% ../nbs/02_pairs.ipynb #5b59ade7
 import math, numpy as np, torch
@@ -174,6 +174,55 @@ def area_of_points(
         return (width*(y[1:]+y[:-1])).sum(),(width*(deficit[1:]+deficit[:-1])).sum()
     under,above = map(sum, zip(*map_blocks(block, len(fps))))
     return float(max_fpr*(under/(under+above)))
+
+# %% ../nbs/02_pairs.ipynb #4889a739
+_tile_bytes = 2**17  # Of margins judged at once; they and an array or two beside them stay in the cache
+
+def pair_tiles(
+    n:int, # Number of rows
+    partners:int, # Number of pairs of each
+    dtype, # Of scores, a NumPy dtype
+) -> list: # Slices of rows
+    "Rows so few at a time that their margins stay in the cache"
+    size = max(1, _tile_bytes//(max(1, partners)*dtype.itemsize))
+    return [slice(i, i+size) for i in range(0, n, size)]
+
+# %% ../nbs/02_pairs.ipynb #16d960a3
+def _weights_of_pairs(y, k):
+    "One over the number of pairs of each class and over the number of classes with pairs, shape (k,); None if none has"
+    p = np.bincount(y, minlength=k)
+    pairs = p*(len(y)-p)
+    number = np.count_nonzero(pairs)
+    return np.where(pairs > 0, 1/(np.maximum(pairs, 1)*number), 0.) if number else None
+
+def mean_class_pairs(
+    z:np.ndarray, # Scores, float32 or float64, shape (n, K)
+    y:np.ndarray, # Class numbers, shape (n,)
+    judge, # Of an array of margins, which it may write to: losses and slopes of pairs, in the same shape
+    factor:float, # What slopes are multiplied by to be derivatives by the margin
+): # The mean and its gradient (n, K), or None if there is no pair
+    "Judge all pairs of K one-vs-rest tasks: mean over the pairs of a class, and over the classes that have some"
+    weight = _weights_of_pairs(y, z.shape[1])
+    if weight is None: return None
+    columns = np.ascontiguousarray(z.T)
+    gradient = np.zeros_like(columns)
+    label = y.astype(np.min_scalar_type(z.shape[1]))  # a short dtype is quick to compare
+    order = y.argsort()
+    value = 0.
+    with np.errstate(over='ignore', invalid='ignore'):
+        for b in pair_tiles(len(y), len(y), z.dtype):
+            row = order[b]
+            k = y[row]
+            margins = columns.take(k, 0)
+            np.subtract(columns[k,row][:,None], margins, out=margins)
+            np.copyto(margins, np.inf, where=label[row][:,None] == label)
+            loss,slope = judge(margins)
+            value += float(weight[k] @ loss.sum(1))
+            present = k[np.flatnonzero(np.diff(k, prepend=-1))]
+            gradient[present] -= np.equal.outer(present, k).astype(z.dtype) @ slope
+            gradient[k,row] += slope.sum(1)
+    gradient *= (factor*weight)[:,None]
+    return value,gradient.T
 
 # %% ../nbs/02_pairs.ipynb #79148352
 def read_once(

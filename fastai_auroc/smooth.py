@@ -9,63 +9,92 @@ __all__ = ['soft_auroc_surrogate']
 
 # %% ../nbs/17_smooth.ipynb #bff6e0e7
 import numpy as np, torch
-from functools import partial
+from functools import lru_cache, partial
 from math import isnan
 from typing import NamedTuple
 from numpy.polynomial import Polynomial
+from .scores import has_float64
 from .keys import block_size, map_blocks
 from .derivatives import forward_mode, save_for_derivatives, Surrogate, upcast, vmap_one_by_one
-from .surrogates import clip_infinite, column_arrays, pair_weight
+from .pairs import mean_class_pairs, pair_tiles
+from .surrogates import clip_infinite, column_arrays, join_classes, pair_weight
 
 # %% ../nbs/17_smooth.ipynb #f6e0ccb8
 def _sigmoid_of_pairs(margin, T):
     "How wrong pairs of that margin are, and the derivative"
-    wrong = (-margin/T).sigmoid()
-    return wrong,wrong*(wrong-1)/T
+    x = margin/T
+    wrong = (-x).sigmoid()
+    return wrong,wrong*x.sigmoid()/-T  # wrong·(wrong-1) would lose its digits where `wrong` is nearly 1
 
 # %% ../nbs/17_smooth.ipynb #104b2545
-_tile = 2**22  # Pairs judged at once
+def _fits_float32(T): return 2.**-100 < T < 2.**100  # or T might be 0 or infinite in float32
 
-def _pairs_cpu(s, positive, T):
-    "For each row of one column, the sums of `_sigmoid_of_pairs` and of the derivative over its pairs, shape (n,)"
-    of_positives = s[positive]
-    of_negatives = s[~positive]
-    loss_n = torch.zeros_like(of_negatives)
-    slope_n = torch.zeros_like(of_negatives)
-    sums = []
-    for x in of_positives.split(max(1, _tile//max(1, len(of_negatives)))):
-        loss,slope = _sigmoid_of_pairs(x[:,None]-of_negatives, T)
-        sums.append((loss.sum(1), slope.sum(1)))
-        loss_n += loss.sum(0)
-        slope_n -= slope.sum(0)
-    def join(of_p, of_n): return torch.empty_like(s).masked_scatter_(positive, of_p).masked_scatter_(~positive, of_n)
-    return [join(*o) for o in zip(map(torch.cat, zip(*sums)), (loss_n, slope_n))]
+def _judge_pairs(margin, T):
+    "How wrong pairs of that margin are, and -T times the derivative; overwrites `margin`"
+    if T != 1: margin /= T
+    e = np.exp(np.minimum(margin, 80, out=margin), out=margin)  # whose square is above what float32 holds from 89 on
+    wrong = e + 1
+    np.reciprocal(wrong, out=wrong)
+    e *= wrong
+    e *= wrong
+    return wrong,e
+
+# %% ../nbs/17_smooth.ipynb #515c8962
+def _add_tile(of_positives, of_negatives, b, x):
+    of_positives[b] = x.sum(1)
+    of_negatives += x.sum(0)  # float64, for tiles may be many
+
+def _soft_by_pairs(s, positive, T, rows=False):
+    "`_sigmoid_of_pairs` summed over the pairs of one column, its gradient, and the rows' sums if asked for; arrays"
+    x = s[positive]
+    y = s[~positive]
+    slopes = np.empty(len(x)),np.zeros(len(y))
+    losses = (np.empty(len(x)),np.zeros(len(y))) if rows else None
+    total = 0.
+    with np.errstate(over='ignore', invalid='ignore'):  # scores near the end of the floats, and ∞-∞
+        for b in pair_tiles(len(x), len(y), s.dtype):
+            loss,slope = _judge_pairs(np.subtract.outer(x[b], y), T)
+            total += float(loss.sum())
+            _add_tile(*slopes, b, slope)
+            if rows: _add_tile(*losses, b, loss)
+    gradient = join_classes(positive, slopes[0], -slopes[1])
+    gradient /= -T
+    return total,gradient,join_classes(positive, *losses) if rows else None
 
 # %% ../nbs/17_smooth.ipynb #07eeaa0f
-def _tiles(s, positive, negative=None):
-    "For slices of the rows of one column: slice, sign of each row's margins, and which of all rows are its partners"
-    sign = torch.where(positive, 1., -1.).to(s.dtype)[:,None]
-    size = max(1, _tile//max(1, len(s)))
-    for start in range(0, max(1, len(s)), size):
-        b = slice(start, start+size)
-        is_positive = positive[b,None]
-        partner = is_positive != positive if negative is None else is_positive & negative | negative[b,None] & positive
-        yield b,sign[b],partner
+_tile = 2**22  # Pairs judged at once on a device
 
+def _slices(n, size): return [slice(i, i+size) for i in range(0, max(1, n), size)]
+
+def _differences(x, c, b): return x[c,b,None] - x[c,None]
+
+def _map_tiles(f, s, positive, negative=None):
+    "`f` of tiles joined: of slices of columns and of their rows, the sign of a row's margins, and who its partners are"
+    count,n = s.shape
+    height = max(1, _tile//max(1, n))
+    width = max(1, height//max(1, n))
+    def of_tile(c, b):
+        is_positive = positive[c,b,None]
+        if negative is None: partner = is_positive != positive[c,None]
+        else: partner = is_positive & negative[c,None] | negative[c,b,None] & positive[c,None]
+        return f(c, b, 2*is_positive.to(s.dtype) - 1, partner)
+    return torch.cat([torch.cat([of_tile(c, b) for b in _slices(n, height)], -1) for c in _slices(count, width)], -2)
+
+# %% ../nbs/17_smooth.ipynb #2ae27e97
 def _pairs_torch(s, positive, T, negative=None):
-    "As `_pairs_cpu` on any device, without a look at the numbers"
-    sums = []
-    for b,sign,partner in _tiles(s, positive, negative):
-        loss,slope = _sigmoid_of_pairs((s[b,None]-s)*sign, T)
-        sums.append((torch.where(partner, loss, 0).sum(-1), torch.where(partner, slope, 0).sum(-1)*sign[:,0]))
-    return [torch.cat(o) for o in zip(*sums)]
+    "Sums of `_sigmoid_of_pairs` for each row of columns, on any device, without a look at the numbers, shape (2, C, n)"
+    wide = torch.float64 if has_float64(s) else torch.float32
+    def judge(c, b, sign, partner):
+        loss,slope = _sigmoid_of_pairs(_differences(s, c, b)*sign, T)
+        loss = torch.where(partner, loss, 0).sum(-1, dtype=wide)
+        return torch.stack([loss, torch.where(partner, slope, 0).sum(-1, dtype=wide)*sign[...,0]])
+    return _map_tiles(judge, s, positive, negative)
 
 # %% ../nbs/17_smooth.ipynb #d3143e7e
 class _Grid(NamedTuple):
     "Rows of one column on a grid of `size` points for the negatives, followed by as many for the positives"
-    x:np.ndarray # Places of the rows, from 0 on, shape (n,)
-    positive:np.ndarray # Which rows are positive, shape (n,)
-    step:float # Distance of two points
+    cell:np.ndarray # The point to the left of each row, shape (n,)
+    place:np.ndarray # How far to the right of it the row is, in steps, shape (n,)
     size:int # Points for each class
     blocks:list # Slices of rows
 
@@ -77,85 +106,105 @@ def _shorten_gaps(x, widest):
     res[order] = np.cumsum(np.minimum(gaps, widest))
     return res
 
-def _make_grid(s, positive, T):
-    "Rows on a grid of step T/16, long gaps shortened; None if it would be too large"
+def _make_grid(s, positive, T, largest=2**23):
+    "Rows on a grid of step T/16, long gaps shortened; None if it would have more than `largest` points"
     step = T/16
-    x = s-s.min()
+    x = s.astype(np.float64)
+    x -= x.min()
     # A range of 2**16 steps is small enough for a grid as it is
     if x.max() > 2**16*step: x = _shorten_gaps(x, 45*T)  # 1 - 3e-20, the sigmoid of 45, is 1 in float64
-    size = int(x.max()/step) + 4
-    if size > 2**23: return None  # a spectrum would take over 256 MB; tiles of pairs stay small
+    x /= step
+    size = int(x.max()) + 4
+    if size > largest: return None
+    x += 1  # a point to the left of all rows
+    cell = x.astype(np.intp)
+    x -= cell
     # Blocks fit into the cache, but counting makes a grid for each, so grids should be small then
     blocks = map_blocks(lambda b: b, len(x)) if size < block_size else [slice(0, len(x))]
-    return _Grid(x, positive, step, size, blocks)
+    return _Grid(cell + size*positive, x, size, blocks)
 
 # %% ../nbs/17_smooth.ipynb #17f98b3b
-def _points(grid, b):
-    "First of the four points around each row of a slice, and its cubic weights on them, shape (4, n)"
-    at = grid.x[b]/grid.step + 1  # a point to the left of all rows
-    i = at.astype(np.int64)
-    t = at-i
-    u = t*(t-1)/6
-    v = (t+1)*(t-2)/2
-    return i - 1 + grid.size*grid.positive[b],np.stack([-u*(t-2), v*(t-1), -v*t, u*(t+1)])
+# Row k: the weight of point k-1 at a place t between the points 0 and 1, as coefficients of 1, t, t² and t³
+_cubic_weights = np.array([[0, -2, 3, -1], [6, -3, -6, 3], [0, 6, 3, -3], [0, -1, 0, 1]])/6
 
 def _spread_rows(grid):
     "How many negatives, and positives, are at each point, shape (2, size)"
-    def count(first, weights): return sum(np.bincount(first+k, weights[k], minlength=2*grid.size) for k in range(4))
-    return sum(count(*_points(grid, b)) for b in grid.blocks).reshape(2, grid.size)
+    def sum_powers(b):
+        t = grid.place[b]
+        square = t*t
+        return np.stack([np.bincount(grid.cell[b], w, 2*grid.size) for w in (None, t, square, square*t)])
+    weights = _cubic_weights @ sum(map(sum_powers, grid.blocks))
+    res = weights[1]
+    res[:-1] += weights[0,1:]
+    res[1:] += weights[2,:-1]
+    res[2:] += weights[3,:-2]
+    return res.reshape(2, grid.size)
 
 def _read_rows(grid, at_negatives, at_positives):
     "Numbers of the rows, shape (n,), from those of the points of each class, shape (size,)"
-    points = np.concatenate([at_negatives, at_positives])
-    res = np.empty(len(grid.x))
+    points = np.concatenate([[0.], at_negatives, at_positives, [0., 0.]])
+    around = np.stack([points[k:k+2*grid.size] for k in range(4)])
+    *others,cubic = _cubic_weights.T @ around  # coefficients of the polynomial in each cell
+    res = np.empty(len(grid.cell))
     for b in grid.blocks:
-        first,weights = _points(grid, b)
-        res[b] = sum(points[first+k]*weights[k] for k in range(4))
+        x = cubic.take(grid.cell[b])
+        for c in reversed(others):
+            x *= grid.place[b]
+            x += c.take(grid.cell[b])
+        res[b] = x
     return res
 
 # %% ../nbs/17_smooth.ipynb #392cb09d
-def _sigmoid_spectra(length, step, T):
-    "Spectra of what `_sigmoid_of_pairs` gives for margins of so many steps, around 0"
-    margin = np.arange(-(length//2), length//2)*step/T
+def _sigmoid_spectra(length):
+    "Spectra of how wrong pairs are, and of the derivative, for margins of so many steps around 0, at T = 1"
+    margin = np.arange(-(length//2), length//2)/16
     right = .5 + .5*np.tanh(margin/2)  # the sigmoid, without an overflow
     # ifftshift puts the margin 0 first, where a transform expects it
-    return [np.fft.rfft(np.fft.ifftshift(o)) for o in (1-right, right*(right-1)/T)]
+    return [np.fft.rfft(np.fft.ifftshift(o)) for o in (1-right, right*(right-1))]
 
-def _soft_on_grid(s, positive, T, rows=False):
-    "`_sigmoid_of_pairs` summed over the pairs of one column, its gradient, and the rows' sums if asked for; or None"
-    grid = _make_grid(s, positive, T)
+_keep_spectra = lru_cache(8)(_sigmoid_spectra)  # for batches have grids of similar sizes
+
+def _circle_length(size):
+    "Twice the size of a grid, or up to a quarter more: what goes around in a circle stays off the grid"
+    shift = max(0, (2*size-1).bit_length() - 3)
+    return ((2*size-1 >> shift) + 1) << shift  # four to eight times a power of two, quick to transform
+
+def _soft_on_grid(s, positive, T, rows=False, largest=2**23):
+    "As `_soft_by_pairs`, or None if the grid would have more than `largest` points"
+    grid = _make_grid(s, positive, T, largest)
     if grid is None: return None
-    negatives,positives = _spread_rows(grid)
-    length = 1 << (2*grid.size).bit_length()  # twice the grid: what goes around in a circle stays off it
-    loss,slope = _sigmoid_spectra(length, grid.step, T)
-    spectrum_n = np.fft.rfft(negatives, length)
-    spectrum_p = np.fft.rfft(positives, length)
+    counts = _spread_rows(grid)
+    length = _circle_length(grid.size)
+    loss,slope = (_keep_spectra if length <= 2**14 else _sigmoid_spectra)(length)
+    negatives,positives = np.fft.rfft(counts, length)
     def convolve(x, kernel): return np.fft.irfft(x*kernel, length)[:grid.size]
-    at_positives = convolve(spectrum_n, loss)
-    gradient = _read_rows(grid, -convolve(spectrum_p, slope), convolve(spectrum_n, slope))
+    at_positives = convolve(negatives, loss)
+    gradient = _read_rows(grid, -convolve(positives, slope), convolve(negatives, slope))
+    gradient /= T
     # 1-σ(x) is σ(-x): from a negative, margins to the positives have the other sign
-    parts = _read_rows(grid, positives.sum() - convolve(spectrum_p, loss), at_positives) if rows else None
-    return float(positives @ at_positives),gradient,parts
+    parts = _read_rows(grid, counts[1].sum() - convolve(positives, loss), at_positives) if rows else None
+    return float(counts[1] @ at_positives),gradient,parts
 
 # %% ../nbs/17_smooth.ipynb #cebdb14e
+def _largest_grid(rows, pairs, itemsize):
+    "How many points a grid may have to be cheaper than pairs of scores of so many bytes; 0 or less: pairs are cheaper"
+    # Measured on one core, with a pair of float32 scores as the unit: 16,000 for a grid, 5 for a row, 15 for a point
+    return min(2**23, (pairs*itemsize//4 - 16_000 - 5*rows)//15)  # a larger spectrum would take over 256 MB
+
+# %% ../nbs/17_smooth.ipynb #e93c16a6
 _saturation = 60  # Margins, in units of T, beyond which the sigmoid is as good as 0 or 1
 
-def _soft_by_pairs(s, positive, T):
-    "As `_soft_on_grid` with rows, pair by pair"
-    loss,slope = _pairs_cpu(torch.from_numpy(s), torch.from_numpy(positive), T)
-    loss = loss.numpy()
-    return loss.sum()/2,slope.numpy(),loss
-
 def _soft_sums(s, positive, T, rows):
-    "As `_soft_on_grid`, of float64 scores, on the grid where there are many"
-    many = len(s) > 2**11
-    if many and not np.isfinite(s).all():
-        if np.isnan(s).any(): return np.nan,*[np.full_like(s, np.nan)]*2
-        s = clip_infinite(torch.from_numpy(s), _saturation*T).numpy()
-    res = _soft_on_grid(s, positive, T, rows) if many else None
-    if res is None: res = _soft_by_pairs(s, positive, T)
-    if not isnan(res[0]): return res
-    return _soft_by_pairs(clip_infinite(torch.from_numpy(s), _saturation*T).numpy(), positive, T)
+    "As `_soft_by_pairs`, by what is cheaper"
+    has_nan = False
+    if not np.isfinite(s).all():
+        s = clip_infinite(torch.from_numpy(s.astype(np.float64)), _saturation*T).numpy()
+        has_nan = np.isnan(s).any()
+        if has_nan and len(s) > 2**11: return np.nan,*[np.full(len(s), np.nan)]*2
+    p = int(np.count_nonzero(positive))
+    largest = 0 if has_nan else _largest_grid(len(s), p*(len(s)-p), s.itemsize)
+    res = _soft_on_grid(s, positive, T, rows, largest) if largest > 0 else None
+    return _soft_by_pairs(s, positive, T, rows) if res is None else res
 
 # %% ../nbs/17_smooth.ipynb #3f27f53d
 def _soft_cpu(s, positive, T, rows, counts=None):
@@ -168,18 +217,33 @@ def _soft_cpu(s, positive, T, rows, counts=None):
         return counted[0],*of_rows
     p = int(np.count_nonzero(positive))
     pairs = p*(len(s)-p)
-    s = s.astype(np.float64)
-    if not pairs: return 0.,np.zeros_like(s),np.zeros_like(s)
+    if not pairs: return 0.,*np.zeros((2, len(s)))
+    if not _fits_float32(T): s = s.astype(np.float64)
     total,gradient,parts = _soft_sums(s, positive, T, rows)
     return total/pairs,gradient/pairs,.5/pairs*parts if rows else None
 
+def _soft_binary(s, positive, T):
+    "As `_soft_cpu` without rows, the gradient in the dtype of the scores"
+    value,gradient,_ = _soft_cpu(s, positive, T, rows=False)
+    return value,gradient.astype(s.dtype, copy=False)
+
+def _soft_classes(z, y, T):
+    "Mean over classes, and its gradient, by pairs; None where columns are cheaper one by one, and for NaN; arrays"
+    n,k = z.shape
+    cheaper = n*n*z.itemsize//4 < k*(20_000 + 5*n)  # in the unit of `_largest_grid`
+    if not cheaper or not _fits_float32(T): return None
+    found = mean_class_pairs(z, y, partial(_judge_pairs, T=T), -1/T)
+    return found if found and not isnan(found[0]) else None
+
+# %% ../nbs/17_smooth.ipynb #f09e6e56
 def _soft_torch(columns, positive, negative=None, T=1.):
     "`_soft` with rows on any device, without a look at the numbers"
     s = clip_infinite(upcast(columns), _saturation*T)
-    weight = pair_weight(positive, negative, s.dtype)
-    each = zip(s, positive, [None]*len(s) if negative is None else negative)
-    sums = [_pairs_torch(x, y, T, other) for x,y,other in each]
-    loss,slope = map(torch.stack, zip(*sums))
+    if _fits_float32(T):
+        largest = torch.finfo(columns.dtype).max
+        s = s.clamp(-largest, largest).to(columns.dtype)
+    loss,slope = _pairs_torch(s, positive, T, negative)
+    weight = pair_weight(positive, negative, loss.dtype)
     parts = .5*loss*weight
     return parts.sum(-1),slope*weight,parts
 
@@ -202,21 +266,18 @@ def _derivative_of_pairs(margin, T, order):
     return res*(-1/T)**order
 
 def _pair_derivative(s, positive, negative, T, directions):
-    "Derivative of the sum over pairs in each score of one column and in these directions, shape (n,)"
-    sums = []
-    for b,sign,partner in _tiles(s, positive, negative):
-        res = _derivative_of_pairs((s[b,None]-s)*sign, T, len(directions)+1)
-        for v in directions: res = res*(v[b,None]-v)*sign
-        sums.append(torch.where(partner, res*sign, 0).sum(-1))
-    return torch.cat(sums)
+    "Derivative of the sum over pairs in each score of its column and in these directions, shape (C, n)"
+    def judge(c, b, sign, partner):
+        res = _derivative_of_pairs(_differences(s, c, b)*sign, T, len(directions)+1)
+        for v in directions: res = res*_differences(v, c, b)*sign
+        return torch.where(partner, res*sign, 0).sum(-1)
+    return _map_tiles(judge, s, positive, negative)
 
 # %% ../nbs/17_smooth.ipynb #36001ee9
 class _PairDerivative(torch.autograd.Function):
     "`_pair_derivative` of columns of shape (C, n), differentiable as often as one likes"
     @staticmethod
-    def forward(s, positive, negative, T, *directions):
-        each = zip(s, positive, [None]*len(s) if negative is None else negative, *directions)
-        return torch.stack([_pair_derivative(*o[:3], T, o[3:]) for o in each])
+    def forward(s, positive, negative, T, *directions): return _pair_derivative(s, positive, negative, T, directions)
 
     @staticmethod
     def setup_context(ctx, inputs, output):
@@ -255,4 +316,5 @@ def soft_auroc_surrogate(
     T:float, # Temperature, in units of the scores
 ) -> Surrogate: # Of columns of scores
     "One minus the smooth AUROC of each column"
-    return Surrogate(partial(_soft, T=T), partial(_soft_product, T=T))
+    on_tensors = partial(_soft, T=T),partial(_soft_product, T=T)
+    return Surrogate(*on_tensors, partial(_soft_binary, T=T), partial(_soft_classes, T=T))

@@ -6,7 +6,7 @@ Docs: https://fastai-auroc.github.io/fastai_auroc/surrogates.html.md"""
 
 # %% auto #0
 __all__ = ['aum_surrogate', 'class_occurs', 'both_classes', 'columns_with_both_classes', 'pair_weight', 'clip_infinite',
-           'column_arrays', 'hinge_surrogate']
+           'column_arrays', 'join_classes', 'hinge_surrogate']
 
 # %% ../nbs/16_surrogates.ipynb #fcf6a3fd
 import numpy as np, torch
@@ -14,6 +14,7 @@ from functools import partial
 from math import isfinite, isnan
 from typing import NamedTuple
 from torch import Tensor
+from .pairs import mean_class_pairs
 from .keys import map_blocks, pack_keys, unpack_keys
 from .derivatives import can_look, Surrogate, upcast
 
@@ -204,12 +205,86 @@ def _aum(columns, positive, rows=False, negative=None):
     counts = inv_p > 0 if negative is None else (inv_p > 0) & (positive | negative)
     return values,gradient,torch.where(counts, parts, 0)
 
+# %% ../nbs/16_surrogates.ipynb #3842fa2e
+def _aum_of_untied(s, positive):
+    "AUM of a small column of both classes and its subgradient, arrays; None if others are at the threshold, too"
+    p = int(np.count_nonzero(positive))
+    q = len(s)-p
+    weight = np.where(positive, -q, p)  # times 1/(P·N), so that sums are exact
+    order = s.argsort()
+    at = np.abs(weight)[order].cumsum().searchsorted(p*q)
+    row = order[at]
+    distance = np.subtract(s, s[row], dtype=np.float64)
+    if np.count_nonzero(distance) < len(s)-1: return None
+    weight *= (distance < 0) == positive  # positives below, negatives above
+    weight[row] = 0
+    weight[row] = -weight.sum()
+    gradient = weight*(1/(p*q))
+    return float(distance @ gradient),gradient.astype(s.dtype)
+
+def _aum_binary(s, positive):
+    "AUM of one column of both classes and its subgradient, arrays"
+    found = _aum_of_untied(s, positive) if len(s) <= 2**12 else None
+    if found is not None: return found
+    gradient = np.empty_like(s)
+    value,_ = _aum_cpu(s, positive, gradient)
+    return value,gradient
+
+# %% ../nbs/16_surrogates.ipynb #050f4550
+def _crossing_thresholds(s, y, classes, p, q):
+    "Scores where the rates of the classes meet, shape (C, 1), of scores (C, n) and class numbers (n,)"
+    order = s.argsort(1)
+    up_to = np.where(y[order] == classes, q, p).cumsum(1)
+    first = (up_to < p*q).sum(1, keepdims=True)
+    return np.take_along_axis(s, np.take_along_axis(order, first, 1), 1)
+
+def _share_among_tied(gradient, tied, positive, deficit, p, q):
+    "Give the rows at the threshold of each column what balances its gradient, shape (C, n)"
+    column,row = tied.nonzero()
+    is_positive = positive[column,row]
+    number = np.bincount(column, minlength=len(tied))
+    tied_p = np.bincount(column, is_positive, len(tied))
+    tied_n = number - tied_p
+    middle = .5*(np.maximum(deficit, 0) + np.minimum(tied_p/p, deficit + tied_n/q))
+    each_p = -middle/np.maximum(tied_p, 1)
+    each_n = (middle-deficit)/np.maximum(tied_n, 1)
+    gradient[column,row] = np.where(is_positive, each_p[column], each_n[column])
+
+# %% ../nbs/16_surrogates.ipynb #2299d47d
+def _aum_columns_at_once(s, y, classes, count):
+    "AUM of columns of scores (C, n), each a class that occurs `count` times, shape (C,), and their subgradients"
+    p = count[:,None]
+    q = len(y) - p
+    distance = s.astype(np.float64)
+    distance -= _crossing_thresholds(s, y, classes, p, q)
+    positive = y == classes
+    above = (distance > 0) & ~positive
+    below = (distance < 0) & positive
+    gradient = above/q - below/p
+    values = np.einsum('ij,ij->i', distance, gradient)
+    deficit = np.count_nonzero(above, 1)/q[:,0] - np.count_nonzero(below, 1)/count
+    _share_among_tied(gradient, distance == 0, positive, deficit, count, q[:,0])
+    return values,gradient
+
+def _aum_classes(z, y):
+    "Mean AUM over the classes that occur, two at least, and its subgradient, arrays"
+    count = np.bincount(y, minlength=z.shape[1])
+    classes = count.nonzero()[0]
+    s = np.ascontiguousarray(z.T[classes])
+    if len(y) > 2**12:
+        each = [_aum_binary(x, y == c) for x,c in zip(s, classes)]
+        values,of_columns = map(np.stack, zip(*each))
+    else: values,of_columns = _aum_columns_at_once(s, y, classes[:,None], count[classes])
+    gradient = np.zeros_like(z)
+    gradient[:,classes] = of_columns.T/len(classes)
+    return float(values.mean()),gradient
+
 # %% ../nbs/16_surrogates.ipynb #200b66b8
 def _no_hessian(*_):
     raise NotImplementedError('AUM is made of straight pieces: its second derivative is zero between its kinks and '
         'undefined at them. Penalise the gradient of another loss, such as AUROCLoss, or leave create_graph=False')
 
-aum_surrogate = Surrogate(_aum, _no_hessian)
+aum_surrogate = Surrogate(_aum, _no_hessian, _aum_binary, _aum_classes)
 
 # %% ../nbs/16_surrogates.ipynb #a3ba3588
 class _SortedColumns(NamedTuple):
@@ -284,8 +359,60 @@ def _hinge_product(columns, positive, negative, direction, margin=1.):
     differences = _unsort(ranked, 2*(number*u - _sum_of_partners(ranked, u)))
     return differences*pair_weight(positive, negative, ranked.x.dtype)
 
+# %% ../nbs/16_surrogates.ipynb #58542d66
+def join_classes(
+    positive:np.ndarray, # Which rows are positive, shape (n,)
+    of_positives:np.ndarray, # Their numbers, shape (P,)
+    of_negatives:np.ndarray, # Those of the others, shape (n-P,)
+) -> np.ndarray: # Float64, shape (n,)
+    "Numbers of all rows from those of each class"
+    res = np.empty(len(positive))
+    res[positive] = of_positives
+    res[~positive] = of_negatives
+    return res
+
+def _first_sums(x): return np.concatenate([[0.], x.cumsum()])  # of the first 0, 1, 2, … numbers
+
+def _hinge_binary(s, positive, margin):
+    "Mean squared hinge over the pairs of one column, and its gradient; None without pairs or where infinite; arrays"
+    x = s[positive].astype(np.float64)
+    y = s[~positive].astype(np.float64)
+    if not len(x) or not len(y): return None
+    with np.errstate(over='ignore', invalid='ignore'):  # of huge scores, which are left to others
+        middle = np.partition(y, len(y)//2)[len(y)//2]
+        x -= middle  # squares of large numbers would cancel
+        y -= middle
+        y += margin
+        low = np.sort(x)
+        high = np.sort(y)
+        above = len(y) - high.searchsorted(x, 'right')  # how many negatives a positive lacks margin to
+        below = low.searchsorted(y)
+        high = high[::-1]
+        total = _first_sums(high)[above]
+        loss = above*(x*x) - 2*x*total + _first_sums(high*high)[above]
+        gradient = join_classes(positive, above*x - total, below*y - _first_sums(low)[below])
+    pairs = len(x)*len(y)
+    gradient *= 2/pairs
+    value = float(np.maximum(loss, 0).sum())/pairs  # rounding may leave less than 0
+    return (value, gradient.astype(s.dtype)) if isfinite(value) else None
+
+# %% ../nbs/16_surrogates.ipynb #a868899c
+def _judge_lack(margin, wanted):
+    "Squared lacks of a margin, and the lacks"
+    lack = np.subtract(wanted, margin, out=margin)
+    np.maximum(lack, 0, out=lack)
+    return lack*lack,lack
+
+def _hinge_classes(z, y, margin):
+    "Mean over classes, and its gradient, from arrays; None where columns are better sorted, and for what is no number"
+    pairs = len(y)**2*z.itemsize//4  # in pairs of float32 scores, 2 ns each
+    if pairs > 80_000 + 25*z.size: return None
+    found = mean_class_pairs(z, y, partial(_judge_lack, wanted=margin), -2.)
+    return found if found and isfinite(found[0]) else None
+
 def hinge_surrogate(
     margin:float, # By how much a positive should stand above a negative, in units of the scores
 ) -> Surrogate: # Of columns of scores
     "Mean over pairs of the squared lack of a margin, of each column"
-    return Surrogate(partial(_hinge, margin=margin), partial(_hinge_product, margin=margin))
+    on_tensors = partial(_hinge, margin=margin),partial(_hinge_product, margin=margin)
+    return Surrogate(*on_tensors, partial(_hinge_binary, margin=margin), partial(_hinge_classes, margin=margin))

@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_flatten
 from fastai_auroc import scores, smooth
 from fastai_auroc.losses import AUMLoss, AUROCLoss, SoftDiceLoss, SquaredHingeAUCLoss, aum, soft_auroc
 from fastai_auroc.derivatives import _LogOdds
-from fastai_auroc.smooth import _pairs_torch, _pairs_cpu, _soft_on_grid
+from fastai_auroc.smooth import _pairs_torch, _soft_by_pairs, _soft_on_grid
 from fastai_auroc.surrogates import _aum, _aum_torch
 
 steady = settings(max_examples=80, deadline=None, derandomize=True)
@@ -390,7 +390,7 @@ def test_scores_too_spread_out_for_a_grid():
 
 def test_million_rows(monkeypatch):
     "Never by pairs, in memory that grows as the rows do; copies of a set weigh nothing"
-    monkeypatch.setattr(smooth, '_pairs_cpu', None)
+    monkeypatch.setattr(smooth, '_soft_by_pairs', None)
     s,y = some['normal'](1000)
     want,gradient = all_pairs(s, y, .1)
     peaks = []
@@ -493,8 +493,8 @@ def test_rows_of_pairs(make, f, kind, n):
 def test_pairs_on_the_host_are_those_of_a_device(monkeypatch):
     monkeypatch.setattr(smooth, '_tile', 300)
     s,y = some['tied'](100)
-    host,device = (f(s, y, T=.5) for f in (_pairs_cpu, _pairs_torch))
-    for a,b in zip(host, device): assert_close(a, b, rtol=1e-12, atol=1e-12)
+    _,slope,loss = _soft_by_pairs(s.numpy(), y.numpy(), T=.5, rows=True)
+    for a,b in zip((loss, slope), _pairs_torch(s[None], y[None], T=.5)): assert_close(torch.from_numpy(a), b[0], rtol=1e-12, atol=1e-12)
 
 @every_loss
 @pytest.mark.parametrize('shape,y_shape', [((0,), (0,)), ((0,2), (0,)), ((0,3), (0,)), ((0,3,4,5), (0,4,5))])

@@ -10,7 +10,7 @@ from torch.testing import assert_close
 from fastai_auroc.losses import AUMLoss, AUROCLoss, SoftDiceLoss, SquaredHingeAUCLoss, aum, soft_auroc
 from fastai_auroc.surrogates import _aum, _aum_torch, _hinge
 from fastai_auroc.smooth import _soft, _soft_torch
-from fastai_auroc.losses import _given_columns
+from fastai_auroc.losses import given_columns
 from fastai_auroc.metric import AUROC
 from test_device import NoWaiting
 from test_losses import backward_of, both_ways, classes_of, outputs_of
@@ -231,7 +231,7 @@ def test_many_rows():
 # Of a device
 
 def of_columns(ignore):
-    columns,positive,_ = _given_columns(outputs_of(50, 3), classes_of(50, k=3), 'macro')
+    columns,positive,_ = given_columns(outputs_of(50, 3), classes_of(50, k=3), 'macro')
     counts = torch.rand(50, generator=torch.manual_seed(8)) > .4
     return torch.where(counts, columns, 0),positive & counts,~positive & counts,counts
 
