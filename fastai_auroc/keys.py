@@ -59,9 +59,10 @@ def thread_map(
 # %% ../nbs/01_keys.ipynb #b79bcd3b
 def _array_range(a, threads=1):
     "The least and the greatest number of an array; both NaN if one of them is"
-    ranges = map_blocks(lambda b: (np.minimum.reduce(a[b]), np.maximum.reduce(a[b])), len(a), threads)
-    low,high = map(list, zip(*ranges))
-    return (low[0], high[0]) if len(low) == 1 else (np.min(low), np.max(high))
+    ranges = map_blocks(lambda b: (a[b].min(), a[b].max()), len(a), threads)
+    if len(ranges) == 1: return ranges[0]
+    low,high = zip(*ranges)
+    return np.min(low),np.max(high)  # not Python's min, which overlooks NaN
 
 def aminmax(
     x:Tensor, # Numbers on the CPU, any shape, not empty
@@ -85,7 +86,7 @@ def _key_offset(low, top):
 
 def _subtract_offset(magnitude, offset):
     "Take the offset off magnitudes other than zero, in place; whether all of them exceed it"
-    if np.minimum.reduce(magnitude) <= offset:
+    if magnitude.min() <= offset:
         zero = magnitude == 0
         if ((magnitude <= offset) & ~zero).any(): return False
         magnitude[zero] = offset
@@ -175,7 +176,7 @@ _positions = np.arange(block_size, dtype=np.uint32)  # Within a block
 def _count_block(bits, b):
     "Positives of a block, the sum of their positions, ties of one pair, and where the negatives of longer ties end"
     odd = (bits[b] & bits.dtype.type(1)).astype(np.uint32, copy=False)
-    p = int(np.add.reduce(odd, dtype=np.uint32))
+    p = int(odd.sum(dtype=np.uint32))
     # uint32 does not overflow: all positions of a block add up to 2**16 * (2**16 - 1) / 2 < 2**31
     positions = p*b.start + int(np.einsum('i,i', odd, _positions[:len(odd)]))
     k = bits[b.start:b.stop+1]  # with the first key of the next block
@@ -194,7 +195,7 @@ def count_keys(
     bits = keys.view(_integer_types(keys.itemsize)[0])
     found = map_blocks(lambda b: _count_block(bits, b), len(keys), threads)
     p,positions,alone = (sum(o[i] for o in found) for i in range(3))
-    ties = np.concatenate([o[3] for o in found])
+    ties = np.concatenate([o[-1] for o in found])
     def tied_pairs(b): return int((_run_lengths(keys, ties[b], -1) * _run_lengths(keys, ties[b]+1, 1)).sum())
     tied = alone + sum(map_blocks(tied_pairs, len(ties)))
     return 2*(positions - p*(p-1)//2) - tied,p
@@ -212,9 +213,8 @@ def _histograms(bits, labels, high):
             np.copyto(bins[b], _is_positive(labels[part], b, high))
             bins[b] <<= 16
             bins[b] |= bits[part][b].astype(np.int32)
-        n = len(bits[part])
-        map_blocks(fill, n)
-        counts += torch.bincount(torch.from_numpy(bins[:n]), minlength=2**17).numpy()
+        map_blocks(fill, len(bits[part]))
+        counts += torch.bincount(torch.from_numpy(bins[:len(bits[part])]), minlength=2**17).numpy()
     return counts.reshape(2, -1)
 
 def _count_half(scores, labels, high=1):
@@ -372,9 +372,7 @@ def _descending_keys(scores, positive):
     return keys
 
 def _rank(scores, positive):
-    """A function of a slice of the ranks, from the greatest score down, ties in the order of rows
-
-    It returns their rows, which are positive, where runs of ties end, and the scores there."""
+    "A function of a slice of ranks, greatest score first: rows, which are positive, where ties end, the scores there"
     if scores.dtype == np.float32: keys = _descending_keys(scores, positive)
     else: order = (-scores).argsort(kind='stable')
     def read32(b):
@@ -393,8 +391,8 @@ def _rank(scores, positive):
 # %% ../nbs/01_keys.ipynb #5ace7145
 def _add_up(rank, n, dtype, weight=None):
     "Distinct scores, and the positives and negatives, or their weight, down to each; `rank` as from `_rank`"
-    kind = np.int32 if weight is None else np.float64
     distinct = np.empty(n, dtype)
+    kind = np.int32 if weight is None else np.float64
     sums = np.empty((2, n), kind)  # one large array is faster to get than two
     before = np.zeros((2, 1), kind)
     m = 0
@@ -402,9 +400,10 @@ def _add_up(rank, n, dtype, weight=None):
         nonlocal before, m
         rows,hits,ends,found = rank(b)
         part = np.empty((2, len(hits)), kind)
-        part[1] = 1 if weight is None else weight.take(rows, mode='clip')  # faster than the mode 'raise'
-        np.multiply(part[1], hits, out=part[0], casting='unsafe')
-        part[1] -= part[0]
+        each = 1 if weight is None else weight.take(rows, mode='clip')  # faster than the mode 'raise'
+        part[0] = hits
+        part[0] *= each
+        np.subtract(each, part[0], out=part[1])
         part[:,:1] += before
         np.cumsum(part, 1, out=part)
         before = part[:,-1:]
