@@ -6,22 +6,26 @@ Docs: https://fastai-auroc.github.io/fastai_auroc/keys.html.md"""
 
 # %% auto #0
 __all__ = ['block_size', 'map_blocks', 'thread_map', 'aminmax', 'pack_keys', 'unpack_keys', 'sort_keys', 'count_keys',
-           'count_column_cpu', 'count_columns_cpu', 'count_class_pairs_cpu', 'points_cpu']
+           'score_array', 'count_column_cpu', 'map_columns', 'count_columns_cpu', 'order_by_score', 'points_cpu']
 
 # %% ../nbs/01_keys.ipynb #755759fe
 import collections, functools, os, numpy as np, torch
 from concurrent.futures import ThreadPoolExecutor
 from torch import Tensor
+from .scores import to_numpy
 
 # %% ../nbs/01_keys.ipynb #f814a289
 block_size = 2**16  # Rows that are worked on at a time
 
 def map_blocks(
-    f, # Function of a slice, which holds `block_size` rows or fewer
+    f, # Function of a slice, which holds `size` rows or fewer
     n:int, # How many rows there are
+    threads:int=1, # How many threads to use, where there are many rows
+    size:int=block_size, # How many rows at a time
 ) -> list: # What `f` returns for each block
     "Apply a function to rows block by block"
-    return [f(slice(i, min(i+block_size, n))) for i in range(0, n, block_size)]
+    blocks = [slice(i, min(i+size, n)) for i in range(0, n, size)]
+    return [f(b) for b in blocks] if threads == 1 or n < 2**19 else thread_map(f, blocks, threads)
 
 # %% ../nbs/01_keys.ipynb #975c3295
 @functools.cache
@@ -53,14 +57,19 @@ def thread_map(
     return res
 
 # %% ../nbs/01_keys.ipynb #b79bcd3b
+def _array_range(a, threads=1):
+    "The least and the greatest number of an array; both NaN if one of them is"
+    ranges = map_blocks(lambda b: (a[b].min(), a[b].max()), len(a), threads)
+    if len(ranges) == 1: return ranges[0]
+    low,high = zip(*ranges)
+    return np.min(low),np.max(high)  # not Python's min, which overlooks NaN
+
 def aminmax(
     x:Tensor, # Numbers on the CPU, any shape, not empty
-): # The least and the greatest of them, Python numbers
+): # The least and the greatest of them, Python numbers; both NaN if one of them is
     "Range of a tensor on the CPU, found block by block"
-    if x.dtype == torch.bfloat16: x = x.float()
-    a = x.numpy().reshape(-1)
-    low,high = zip(*map_blocks(lambda b: (a[b].min(), a[b].max()), len(a)))
-    return min(low).item(),max(high).item()
+    low,high = _array_range(to_numpy(x).reshape(-1))
+    return low.item(),high.item()
 
 # %% ../nbs/01_keys.ipynb #80132d67
 @functools.cache
@@ -68,60 +77,52 @@ def _integer_types(itemsize):
     "Types of unsigned and of signed integers of so many bytes"
     return np.dtype(f'u{itemsize}').type,np.dtype(f'i{itemsize}').type
 
-def _block_range(scores):
-    "Least and greatest score, the number of unused magnitudes next to zero, and whether there are zeros"
-    u,_ = _integer_types(scores.itemsize)
-    low = scores.min()
-    top = scores.max()
-    if not low <= 0: return low,top,int(low.view(u))-1,False
-    magnitude = scores.view(u) & u(np.iinfo(u).max >> 1)  # all bits but the sign
-    least = magnitude.min()
-    if least: return low,top,int(least)-1,False
-    magnitude -= u(1)  # zeros wrap around to the greatest integer, so that the minimum is that of the others
-    return low,top,int(magnitude.min()),True
+def _key_offset(low, top):
+    "The offset, for scores from `low` to `top`; None without negative scores"
+    if low >= 0: return None
+    # Of all bits of a key one is for the sign and one for the label
+    room = 2**(8*low.itemsize-2)
+    return max(0, int(max(-low, top).view(f'u{low.itemsize}')) - room + 1)
 
-def _key_range(scores):
-    "The offset (None without negative scores) and whether there are zeros; None for NaN or too wide a range"
-    low,top,offset,zero = zip(*map_blocks(lambda b: _block_range(scores[b]), len(scores)))
-    low = np.min(low)
-    top = np.max(top)
-    offset = min(offset)
-    if np.isnan(top): return None
-    if low >= 0: return None,any(zero)
-    # Of all bits of a key one is for the sign and one for the label: wide-2 are left for the magnitude less the offset
-    wide = 8*scores.itemsize
-    u,_ = _integer_types(scores.itemsize)
-    return None if int(max(-low, top).view(u)) - offset >= 2**(wide-2) else (offset, any(zero))
+def _subtract_offset(magnitude, offset):
+    "Take the offset off magnitudes other than zero, in place; whether all of them exceed it"
+    if magnitude.min() <= offset:
+        zero = magnitude == 0
+        if ((magnitude <= offset) & ~zero).any(): return False
+        magnitude[zero] = offset
+    magnitude -= offset
+    return True
 
 # %% ../nbs/01_keys.ipynb #dfcabaa7
+def _is_positive(labels, b, high):
+    "Which rows of block `b` are positive, bool; `labels` are bool, or `high` is the positive one"
+    return labels[b] if labels.dtype == bool else labels[b] == high
+
 def pack_keys(
     scores, # Scores, float32 or float64 array, shape (n,), n > 0
     positive, # Labels as a bool array, or as numbers of which `high` is the positive one, shape (n,)
     high=1, # Which label is positive
-): # Unsigned integers, shape (n,), and their offset (None without negative scores); None for NaN or too wide a range
+    threads:int=1, # How many threads to use
+): # Integers, shape (n,), signed if a score is negative, and their offset (None if none is); None for NaN, or no room
     "Integers that sort by score first and label second, equal only if both are"
-    found = _key_range(scores)
-    if found is None: return None
-    offset,zero = found
-    wide = 8*scores.itemsize
+    low,top = _array_range(scores, threads)
+    if low != low: return None
+    offset = _key_offset(low, top)
     u,i = _integer_types(scores.itemsize)
-    skip = u(0 if offset is None else 2*offset)
     keys = np.empty(len(scores), u)
     def fill(b):
-        s = scores[b] + scores.dtype.type(0) if zero else scores[b]  # minus zero plus zero is zero
-        bits = s.view(u)
+        bits = scores[b].view(u)
         k = keys[b]
         np.left_shift(bits, u(1), out=k)  # the sign leaves at the top
-        if zero: np.maximum(k, skip, out=k)
-        k -= skip
-        k |= positive[b] if positive.dtype == bool else positive[b] == high
-        if offset is None: return
-        sign_mask = bits.view(i) >> i(wide-1)  # all ones for negative scores, else all zeros
-        sign_mask <<= i(1)  # but for the label's bit
-        k ^= sign_mask.view(u)
-        k ^= u(2**(wide-1))  # negative scores below the others
-    map_blocks(fill, len(scores))
-    return keys,offset
+        if offset and not _subtract_offset(k, u(2*offset)): return False
+        if offset is not None:
+            sign = (bits.view(i) >> i(8*bits.itemsize-1)).view(u)  # all ones, which is -1, for negative scores, else 0
+            k ^= sign
+            k -= sign  # -k is ~k + 1
+        k += _is_positive(positive, b, high).astype(u)
+        return True
+    if not all(map_blocks(fill, len(scores), threads)): return None
+    return keys if offset is None else keys.view(i),offset
 
 # %% ../nbs/01_keys.ipynb #929471e5
 def unpack_keys(
@@ -129,19 +130,15 @@ def unpack_keys(
     offset, # Their offset
 ): # The scores that they were made from, zeros without a sign, shape (n,)
     "Scores from keys"
-    wide = 8*keys.itemsize
-    u,i = _integer_types(keys.itemsize)
+    u,_ = _integer_types(keys.itemsize)
     res = np.empty(len(keys), u)
     def fill(b):
         bits = res[b]
         if offset is None: return np.right_shift(keys[b], u(1), out=bits)
-        np.bitwise_xor(keys[b], u(2**(wide-1)), out=bits)
-        sign_mask = (bits.view(i) >> i(wide-1)).view(u)
-        bits ^= sign_mask
-        bits >>= u(1)
-        bits += (bits > 0) * u(offset)
-        sign_mask <<= u(wide-1)  # the sign bit alone
-        bits |= sign_mask
+        k = keys[b] >> keys.dtype.type(1)
+        np.absolute(k, out=bits.view(k.dtype))
+        if offset: bits += (bits > 0) * u(offset)
+        bits |= (k < 0).astype(u) << u(8*keys.itemsize-1)
     map_blocks(fill, len(keys))
     return res.view(f'f{keys.itemsize}')
 
@@ -176,14 +173,15 @@ def _run_lengths(keys, at, step):
 # %% ../nbs/01_keys.ipynb #c701eb85
 _positions = np.arange(block_size, dtype=np.uint32)  # Within a block
 
-def _count_block(keys, b):
+def _count_block(bits, b):
     "Positives of a block, the sum of their positions, ties of one pair, and where the negatives of longer ties end"
-    odd = (keys[b] & keys.dtype.type(1)).astype(np.uint32, copy=False)
-    p = int(np.add.reduce(odd, dtype=np.uint32))
+    odd = (bits[b] & bits.dtype.type(1)).astype(np.uint32, copy=False)
+    p = int(odd.sum(dtype=np.uint32))
     # uint32 does not overflow: all positions of a block add up to 2**16 * (2**16 - 1) / 2 < 2**31
     positions = p*b.start + int(np.einsum('i,i', odd, _positions[:len(odd)]))
-    k = keys[b.start:b.stop+1]  # with the first key of the next block
-    change = np.zeros(len(k)+1, keys.dtype)  # 0: same key as before, or unknown; 1: only the label differs
+    k = bits[b.start:b.stop+1]  # with the first key of the next block
+    change = np.empty(len(k)+1, bits.dtype)  # 0: same key as before, or unknown; 1: only the label differs
+    change[0] = change[-1] = 0
     np.bitwise_xor(k[1:], k[:-1], out=change[1:-1])
     ties = np.flatnonzero(change == 1) - 1
     alone = (change[ties] != 0) & (change[ties+2] != 0)
@@ -191,60 +189,90 @@ def _count_block(keys, b):
 
 def count_keys(
     keys, # Sorted keys of `pack_keys`, shape (n,)
+    threads:int=1, # How many threads to use
 ): # 2U and the number of positives; Python integers
     "Count pairs in sorted keys: a won pair counts two, a tied one counts one"
-    p,positions,alone,ties = zip(*map_blocks(lambda b: _count_block(keys, b), len(keys)))
-    p = sum(p)
-    ties = np.concatenate(ties)
+    bits = keys.view(_integer_types(keys.itemsize)[0])
+    found = map_blocks(lambda b: _count_block(bits, b), len(keys), threads)
+    p,positions,alone = (sum(o[i] for o in found) for i in range(3))
+    ties = np.concatenate([o[-1] for o in found])
     def tied_pairs(b): return int((_run_lengths(keys, ties[b], -1) * _run_lengths(keys, ties[b]+1, 1)).sum())
-    tied = sum(alone) + sum(map_blocks(tied_pairs, len(ties)))
-    return 2*(sum(positions) - p*(p-1)//2) - tied,p
+    tied = alone + sum(map_blocks(tied_pairs, len(ties)))
+    return 2*(positions - p*(p-1)//2) - tied,p
 
 # %% ../nbs/01_keys.ipynb #911f5bec
-def _count_half(scores, positive):
+_infinity = {torch.float16:0x7c00, torch.bfloat16:0x7f80}  # Its bits; those of NaN are greater
+
+def _histograms(bits, labels, high):
+    "How often each value of 16 bits occurs among negatives and among positives, shape (2, 2**16)"
+    counts = np.zeros(2**17, np.int64)
+    bins = np.empty(min(len(bits), 2**20), np.int32)
+    for start in range(0, len(bits), len(bins)):
+        part = slice(start, start+len(bins))
+        def fill(b):
+            np.copyto(bins[b], _is_positive(labels[part], b, high))
+            bins[b] <<= 16
+            bins[b] |= bits[part][b].astype(np.int32)
+        map_blocks(fill, len(bits[part]))
+        counts += torch.bincount(torch.from_numpy(bins[:len(bits[part])]), minlength=2**17).numpy()
+    return counts.reshape(2, -1)
+
+def _count_half(scores, labels, high=1):
     "As `count_keys`, for float16 or bfloat16 tensors; None for NaN"
-    bins = torch.zeros(2**17, dtype=torch.long, device='cpu')
-    for s,p in zip(scores.view(torch.int16).split(2**20), positive.split(2**20)):
-        key = s.int().mul_(2).add_(p).add_(2**16)  # the bits are signed, so at least -2**15
-        bins += torch.bincount(key, minlength=2**17)
-    bins = bins.view(-1, 2).roll(2**15, 0)  # the row is now the bits without a sign
-    bins[0] += bins[2**15]
-    bins[2**15] = 0  # minus zero is zero
-    values = torch.arange(2**16, dtype=torch.int32, device='cpu').to(torch.int16).view(scores.dtype).double()
-    if bins[values.isnan()].any(): return None
-    n,p = bins[values.argsort()].T
-    return int((p*(2*n.cumsum(0) - n)).sum()),int(p.sum())
+    counts = _histograms(scores.view(torch.int16).numpy().view(np.uint16), labels, high)
+    counts = np.concatenate([counts[:,:2**15-1:-1], counts[:,:2**15]], 1)  # now from the least value to the greatest
+    nan = 2**15 - 1 - _infinity[scores.dtype]  # how many at each end
+    if counts[:,:nan].any() or counts[:,-nan:].any(): return None
+    counts[:,2**15] += counts[:,2**15-1]  # minus zero is zero
+    counts[:,2**15-1] = 0
+    n,p = counts
+    return int((p*(2*n.cumsum() - n)).sum()),int(p.sum())
+
+# %% ../nbs/01_keys.ipynb #3a61db19
+def _count_rare(column, wanted):
+    "2U of the values `wanted`, some of those of `column`, which is sorted in place; None for NaN"
+    column.sort()
+    if column[-1] != column[-1]: return None
+    wanted.sort()
+    left = int(column.searchsorted(wanted).sum())
+    right = int(column.searchsorted(wanted, 'right').sum())
+    return left + right - len(wanted)**2
 
 # %% ../nbs/01_keys.ipynb #20869be4
 _with_keys = torch.float16, torch.bfloat16, torch.float32, torch.float64
 _within_float64 = torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32
 
-def _as_float(scores):
-    "A CPU tensor with the same order in a dtype that has keys; None if there is none"
-    if scores.dtype in _with_keys: return scores.contiguous()
-    return scores.double() if scores.dtype in _within_float64 else None
+def score_array(
+    scores:Tensor, # Scores on the CPU, any shape
+): # float32 or float64, in the same order; None if there is no such array
+    "Scores as an array of a dtype that has keys"
+    if scores.dtype in _within_float64: return scores.double().numpy()
+    return to_numpy(scores.contiguous()) if scores.dtype in _with_keys else None
 
-def _as_array(scores):
-    "Scores on the CPU as a float32 or float64 array; None if they have no keys"
-    scores = _as_float(scores)
-    if scores is None: return None
-    return (scores.float() if scores.itemsize == 2 else scores).numpy()
+def _count_array(scores, labels, high, threads=1):
+    "As `count_column_cpu`, for arrays of float32 or float64 scores"
+    if len(scores) < 2**11:
+        wanted = scores[_is_positive(labels, slice(None), high)]
+        doubled_u = _count_rare(scores.copy(), wanted)
+        return None if doubled_u is None else (doubled_u, len(wanted))
+    packed = pack_keys(scores, labels, high, threads)
+    return packed and count_keys(sort_keys(packed[0], threads), threads)
 
 def count_column_cpu(
     scores:Tensor, # Scores, shape (n,), on the CPU
     positive:Tensor, # Which rows are positive, bool, or labels of which `high` is the positive one, shape (n,)
     high=1, # Which label is positive
-    threads:int=1, # How many threads to sort on
+    threads:int=1, # How many threads to use
 ): # 2U and the number of positives; None where scores are NaN or do not fit into keys
-    "Count the pairs of one column on the CPU"
-    scores = _as_float(scores)
-    if scores is None: return None
-    if not len(scores): return 0,0
-    if scores.itemsize == 2 and len(scores) >= 2**16:
-        positive = positive if positive.dtype == torch.bool else positive == high
-        return _count_half(scores, positive)
-    packed = pack_keys(_as_array(scores), positive.numpy(), high)
-    return packed and count_keys(sort_keys(packed[0], threads))
+    """Count the pairs of one column on the CPU
+
+    Beside the sort there are three passes over memory: the range of the scores, the packing of scores and labels, the
+    count of sorted keys. Few rows are sorted as they are; many in half precision are read once."""
+    if not scores.shape[0]: return 0,0
+    labels = positive.numpy()
+    if scores.dtype in _infinity and len(labels) >= 2**16: return _count_half(scores.contiguous(), labels, high)
+    scores = score_array(scores)
+    return None if scores is None else _count_array(scores, labels, high, threads)
 
 # %% ../nbs/01_keys.ipynb #791ec717
 def _copy_columns(matrix, which):
@@ -253,29 +281,23 @@ def _copy_columns(matrix, which):
     for i in range(0, len(matrix), 1024): res[:,i:i+1024] = matrix[i:i+1024,which.start:which.stop].T
     return res
 
-def _map_columns(f, matrix, threads):
-    "`f(column number, column)` for each column of a matrix, which it may write to"
+def map_columns(
+    f, # Function of a column's number and the column, a copy, which it may write to
+    matrix, # Array, shape (n, K)
+    threads:int, # How many threads to use, where there are many numbers
+) -> list: # What `f` returns for each column
+    "Apply a function to each column of a matrix"
     n,k = matrix.shape
     def tile(which): return [f(c, column) for c,column in zip(which, _copy_columns(matrix, which))]
     tiles = [range(i, min(i+16, k)) for i in range(0, k, 16)]
     return [o for res in thread_map(tile, tiles, threads if n*k > 2**20 else 1) for o in res]
-
-# %% ../nbs/01_keys.ipynb #3a61db19
-def _count_rare(column, wanted):
-    "2U of the values `wanted`, some of those of `column`, which is sorted in place; None for NaN"
-    column.sort()
-    if np.isnan(column[-1]): return None
-    wanted.sort()
-    left = int(column.searchsorted(wanted).sum())
-    right = int(column.searchsorted(wanted, 'right').sum())
-    return left + right - len(wanted)**2
 
 # %% ../nbs/01_keys.ipynb #ba446d4d
 def _count_label_columns(matrix, labels, high, threads):
     "`count_keys` of each column, for labels in columns; None where scores do not fit into keys"
     packed = pack_keys(matrix.reshape(-1), labels.reshape(-1), high)
     if packed is None: return None
-    return _map_columns(lambda c, keys: count_keys(sort_keys(keys)), packed[0].reshape(matrix.shape), threads)
+    return map_columns(lambda c, keys: count_keys(sort_keys(keys)), packed[0].reshape(matrix.shape), threads)
 
 def _count_class_columns(matrix, labels, threads):
     "`count_keys` of each column, for class numbers; (None, 0) where a column does not fit into keys"
@@ -285,8 +307,8 @@ def _count_class_columns(matrix, labels, threads):
     rows = np.split(y.argsort(kind='stable'), np.searchsorted(np.sort(y), range(1, k)))  # of each class
     def count(c, column):
         if len(rows[c])*32 < n: return _count_rare(column, column[rows[c]]),len(rows[c])
-        return count_column_cpu(torch.from_numpy(column), labels, c) or (None, 0)
-    return _map_columns(count, matrix, threads)
+        return _count_array(column, y, c) or (None, 0)
+    return map_columns(count, matrix, threads)
 
 # %% ../nbs/01_keys.ipynb #7c31574b
 def count_columns_cpu(
@@ -296,7 +318,7 @@ def count_columns_cpu(
     threads:int=1, # How many threads to use
 ): # 2U and the number of positives, each a list of K; None where scores are NaN or do not fit into keys
     "Count the pairs of each column against the rest on the CPU"
-    matrix = _as_array(scores)
+    matrix = score_array(scores)
     if matrix is None: return None
     if labels.ndim > 1: res = _count_label_columns(matrix, labels.numpy(), high, threads)
     else: res = _count_class_columns(matrix, labels, threads)
@@ -317,8 +339,11 @@ def _changes(keys):
     return (keys[1:] ^ keys[:-1]).view(np.uint64) >= np.uint64(2**32)
 
 # %% ../nbs/01_keys.ipynb #1d4242e2
-def _order_by_score(column, labels):
-    "Labels in ascending order of the scores, and where a row ties with the one before"
+def order_by_score(
+    column, # Scores without NaN, float32 or float64 array, shape (n,)
+    labels, # Labels of less than 32 bits, int64 array, shape (n,)
+): # The labels in ascending order of the scores, and where a row ties with the one before, both of shape (n,)
+    "Sort labels by scores"
     if column.dtype == np.float32:
         keys = _ascending(column).astype(np.int64)
         keys <<= 32
@@ -329,108 +354,84 @@ def _order_by_score(column, labels):
     column = column[order]
     return labels[order],np.append(False, column[1:] == column[:-1])
 
-# %% ../nbs/01_keys.ipynb #1df5fe3b
-def _correct_ties(beaten_by, tied, at):
-    "Count rows `at` within a run of ties once for each row of it; `tied` tells which rows tie with the one before"
-    ahead = np.append(tied[1:], False)
-    start = np.flatnonzero(ahead & ~tied)
-    end = np.flatnonzero(tied & ~ahead) + 1
-    beaten_by[ahead | tied] = np.repeat(2.*len(at) - at.searchsorted(start) - at.searchsorted(end), end-start)
-
-def _wins_by_class(column, labels, c, k):
-    "2U of class `c` against each class"
-    ordered,tied = _order_by_score(column, labels)
-    at = np.flatnonzero(ordered == c)
-    stretches = np.diff(at, prepend=-1, append=len(labels)-1)
-    beaten_by = np.repeat(2.*np.arange(len(at), -1, -1), stretches)
-    if tied.any(): _correct_ties(beaten_by, tied, at)
-    res = np.bincount(ordered, weights=beaten_by, minlength=k).astype(np.int64)  # sums in float64, exact below 2**53
-    res[c] = len(at)**2  # its own rows among themselves, each of which ties with itself
-    return res
-
-def count_class_pairs_cpu(
-    scores:Tensor, # Scores, shape (n, K), on the CPU, n > 0
-    labels:Tensor, # Class numbers, shape (n,)
-    threads:int=1, # How many threads to use
-): # Entry (c, j): 2U of class c against class j in column c, int64 tensor, shape (K, K); None for NaN
-    "Count the pairs of each two classes on the CPU"
-    matrix = _as_array(scores)
-    if matrix is None or np.isnan(np.min(map_blocks(lambda b: matrix[b].min(), len(matrix)))): return None
-    y = labels.long().numpy()
-    k = matrix.shape[1]
-    res = _map_columns(lambda c, column: _wins_by_class(column, y, c, k), matrix, threads)
-    return torch.from_numpy(np.stack(res))
-
 # %% ../nbs/01_keys.ipynb #ed348a71
 def _run_ends(changes, n):
-    "Where runs of ties end, in ascending order; `changes(b)` tells which rows of a slice differ from the next one"
-    return np.flatnonzero(np.append(np.concatenate(map_blocks(lambda b: changes(slice(b.start, b.stop+1)), n)), True))
+    "Where runs of ties end within `n` rows; `changes` tells which of them differ from the next one, if it is known"
+    ends = np.flatnonzero(changes)
+    return ends if len(changes) == n else np.append(ends, n-1)
 
-def _descending32(scores):
-    "`_descending` of float32 scores"
-    n = len(scores)
-    keys = np.empty(n, np.int64)
-    ordered = np.empty(n, np.int32)
+def _descending_keys(scores, positive):
+    "Sorted 64-bit keys of float32 scores: from the greatest score down, then by row; the lowest bit is the label"
+    keys = np.empty(len(scores), np.int64)
     def fill(b):
-        keys[b] = ~_ascending(scores[b])
+        keys[b] = _ascending(-scores[b])
         keys[b] <<= 32
-        keys[b] |= np.arange(b.start, b.stop)
-
-    def read(b):
-        ordered[b] = keys[b] >> 32
-        ordered[b] = _ordered_bits(~ordered[b])
-        keys[b] &= 2**32-1
-    map_blocks(fill, n)
+        keys[b] |= np.arange(2*b.start, 2*b.stop, 2) + positive[b]
+    map_blocks(fill, len(scores), size=2**15)
     keys.sort()
-    ends = _run_ends(lambda b: _changes(keys[b]), n)
-    map_blocks(read, n)
-    return keys,ordered.view(np.float32),ends
+    return keys
 
-def _descending(scores):
-    "The order of scores from the greatest down, ties in the order of rows; the scores in it; where runs of ties end"
-    if scores.dtype == np.float32: return _descending32(scores)
-    order = (-scores).argsort(kind='stable')
-    ordered = scores[order]
-    return order,ordered,_run_ends(lambda b: ordered[b][1:] != ordered[b][:-1], len(scores))
+def _rank(scores, positive):
+    "A function of a slice of ranks, greatest score first: rows, which are positive, where ties end, the scores there"
+    if scores.dtype == np.float32: keys = _descending_keys(scores, positive)
+    else: order = (-scores).argsort(kind='stable')
+    def read32(b):
+        k = keys[b]
+        ends = _run_ends(_changes(keys[b.start:b.stop+1]), len(k))
+        ordered = _ordered_bits((k[ends] >> 32).astype(np.int32)).view(np.float32)
+        return (k & (2**32-1)) >> 1,k & 1,ends,0-ordered  # not -ordered: zeros without a sign
+
+    def read64(b):
+        ordered = scores[order[b.start:b.stop+1]]
+        rows = order[b]
+        ends = _run_ends(ordered[1:] != ordered[:-1], len(rows))
+        return rows,positive[rows],ends,ordered[ends]
+    return read32 if scores.dtype == np.float32 else read64
 
 # %% ../nbs/01_keys.ipynb #5ace7145
-def _take(x, which):
-    "`x[which]`, for ascending positions `which`, in the memory of `x`"
-    if len(which) == len(x): return x
-    map_blocks(lambda b: np.copyto(x[b], x[which[b]]), len(which))
-    return x[:len(which)]
+def _add_up(rank, n, dtype, weight=None):
+    "Distinct scores, and the positives and negatives, or their weight, down to each; `rank` as from `_rank`"
+    distinct = np.empty(n, dtype)
+    kind = np.int32 if weight is None else np.float64
+    sums = np.empty((2, n), kind)  # one large array is faster to get than two
+    before = np.zeros((2, 1), kind)
+    m = 0
+    def add(b):
+        nonlocal before, m
+        rows,hits,ends,found = rank(b)
+        part = np.empty((2, len(hits)), kind)
+        each = 1 if weight is None else weight.take(rows, mode='clip')  # faster than the mode 'raise'
+        part[0] = hits
+        part[0] *= each
+        np.subtract(each, part[0], out=part[1])
+        part[:,:1] += before
+        np.cumsum(part, 1, out=part)
+        before = part[:,-1:]
+        kept = slice(m, m+len(ends))
+        distinct[kept] = found
+        for o,x in zip(sums, part): x.take(ends, out=o[kept], mode='clip')
+        m = kept.stop
+    map_blocks(add, n, size=2**15)
+    return distinct[:m],sums[0,:m],sums[1,:m]
 
 def _weighted_points(scores, positive, weight):
     "As `points_cpu`, for arrays of which `positive` is bool; None for NaN"
-    if np.isnan(np.min(map_blocks(lambda b: scores[b].min(), len(scores)))): return None
+    if np.isnan(_array_range(scores)[0]): return None
     if not weight.all(): scores,positive,weight = (x[weight != 0] for x in (scores, positive, weight))
-    n = len(scores)
-    if not n: return scores,weight,weight
-    order,ordered,ends = _descending(scores)
-    sums = np.empty((2, n))  # one large array is faster to get than two
-    tps = sums[0]
-    fps = sums[1]
-    def fill(b):
-        fps[b] = weight[order[b]]
-        np.multiply(fps[b], positive[order[b]], out=tps[b])
-        fps[b] -= tps[b]
-    map_blocks(fill, n)
-    for o in (tps, fps): np.cumsum(o, out=o)
-    return tuple(_take(o, ends) for o in (ordered, tps, fps))
+    return _add_up(_rank(scores, positive), len(scores), scores.dtype, weight)
 
 # %% ../nbs/01_keys.ipynb #3ccde3f0
-def _key_points(keys, offset, threads):
-    "`points_cpu` from keys, which are sorted in place"
-    n = len(keys)
+def _rank_keys(keys, offset, threads):
+    "As `_rank`, but without rows, from keys of `pack_keys`, which are sorted in place"
     np.invert(keys, out=keys)
     sort_keys(keys, threads)
-    np.invert(keys, out=keys)  # now in descending order
-    tps = np.empty(n, np.int32)
-    map_blocks(lambda b: np.bitwise_and(keys[b], keys.dtype.type(1), out=tps[b], casting='unsafe'), n)
-    np.cumsum(tps, out=tps)
-    ends = _run_ends(lambda b: (keys[b][1:] ^ keys[b][:-1]) > 1, n)
-    tps = _take(tps, ends)
-    return unpack_keys(_take(keys, ends), offset),tps,(ends+1).astype(np.int32) - tps
+    def read(b):
+        k = ~keys[b.start:b.stop+1]
+        changes = (k[1:] ^ k[:-1]).view(_integer_types(k.itemsize)[0]) > 1
+        k = k[:b.stop-b.start]
+        ends = _run_ends(changes, len(k))
+        return None,k & k.dtype.type(1),ends,unpack_keys(k[ends], offset)
+    return read
 
 def points_cpu(
     scores:Tensor, # Scores, shape (n,), on the CPU, n > 0
@@ -440,9 +441,9 @@ def points_cpu(
     threads:int=1, # How many threads to sort on
 ): # Distinct scores, descending; positives and negatives down to each, arrays; None for NaN or scores that have no keys
     "Points of the ROC curve, not yet divided by the number of positives and negatives"
-    s = _as_array(scores)
+    s = score_array(scores)
     y = positive.numpy()
     if s is None or len(s) >= 2**31: return None  # counts are int32
-    if weight is not None: return _weighted_points(s, y if y.dtype == bool else y == high, weight.numpy())
-    packed = pack_keys(s, y, high)
-    return None if packed is None else _key_points(packed[0], packed[1], threads)
+    if weight is not None: return _weighted_points(s, _is_positive(y, slice(None), high), weight.numpy())
+    packed = pack_keys(s, y, high, threads)
+    return packed and _add_up(_rank_keys(packed[0], packed[1], threads), len(s), s.dtype)

@@ -12,7 +12,7 @@ __all__ = ['decimate', 'RankedScores', 'draw_curve', 'draw_chance', 'label_roc_a
 import numpy as np, textwrap, torch, warnings
 from typing import NamedTuple
 from .scores import binary_labels, class_rows, equals, explain_absence, one_hot, ranking_scores
-from .scores import signed, undefined_category, widen
+from .scores import signed, to_numpy, undefined_category, widen
 from .tasks import drop_ignored, one_vs_rest, positive_label
 from .roc import auroc_and_note, mean_curve, roc_curve
 from .confidence import auroc_ci_and_note, check_interval
@@ -312,7 +312,7 @@ def to_array(
     p:torch.Tensor, # Numbers on the CPU
 ): # Those in half precision, which NumPy knows in part, as float32
     "Numbers as an array"
-    return (p.float() if p.dtype in (torch.float16, torch.bfloat16) else p).numpy()
+    return to_numpy(p)
 
 def _rescale(scores):
     "Scores as float64 that matplotlib can draw, the offset they are counted from, and the power of ten of their unit"

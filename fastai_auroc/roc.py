@@ -12,9 +12,9 @@ import math, numpy as np, torch, warnings
 from typing import NamedTuple
 from torch import Tensor
 from .scores import explain_absence, one_hot, to_tensor, undefined_category
-from .keys import count_class_pairs_cpu, count_column_cpu, count_columns_cpu, map_blocks, points_cpu
-from .pairs import area_of_points, auroc_from_counts, count_right_pairs, nan_mean, partial_area, placements
-from .pairs import read_once, sum_by_class
+from .keys import count_column_cpu, count_columns_cpu, map_blocks, points_cpu
+from .pairs import area_of_points, auroc_from_counts, count_class_pairs_cpu, count_right_pairs, nan_mean
+from .pairs import partial_area, placements, read_once, sum_by_class
 from .tasks import Columns, check_average, check_options, count_nan_rows, drop_ignored, missing_classes
 from .tasks import one_vs_rest, pool_columns, positive_label, prepare_task, raise_invalid
 
@@ -99,7 +99,7 @@ def _count_keys(scores, labels, high):
     if counted is None: return None
     if scores.ndim == 1: counted = [[o] for o in counted]
     p = counted[1]
-    return [*counted, [len(scores)-o for o in p], [0]*len(p)]
+    return [*counted, [scores.shape[0]-o for o in p], [0]*len(p)]
 
 def _count_class_keys(scores, labels):
     "As `_count_class_pairs`; None where scores have no keys"
@@ -182,7 +182,7 @@ def _average(areas, average, layout):
     if average is None and len(areas.values) > 1: value = areas.values
     elif areas.nan_rows: value = math.nan
     else: value = nan_mean(areas.values, areas.weights if average == 'weighted' or layout == 'samples' else None)
-    return torch.tensor(value, dtype=torch.float64, device='cpu')
+    return torch.from_numpy(np.array(value, np.float64))
 
 def _explain_undefined(task, areas, value, average, layout):
     "Why the value or a part of it is undefined, in a sentence; None if all is defined"
@@ -216,7 +216,7 @@ def auroc_and_note(
     check_options(average, multi_class, max_fpr)
     task = prepare_task(scores, targets, activation, sample_weight, ignore_index, pos_label)
     layout = _choose_layout(task, average, multi_class, max_fpr)
-    if not len(task.scores):
+    if not task.scores.shape[0]:
         shape = task.scores.shape[1:] if average is None else ()
         return torch.full(shape, torch.nan, dtype=torch.float64, device='cpu'),'AUROC is NaN: there are no rows'
     max_fpr = None if max_fpr in (None, 1) else float(max_fpr)

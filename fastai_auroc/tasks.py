@@ -14,7 +14,7 @@ import math, numpy as np, reprlib, torch
 from typing import NamedTuple
 from torch import Tensor
 from .scores import binary_labels, class_rows, count_non_probabilities, equals, has_float64, is_number
-from .scores import list_labels, one_hot, ranking_scores, signed, to_tensor, widen
+from .scores import list_labels, one_hot, ranking_scores, signed, to_numpy, to_tensor, widen
 from .keys import aminmax
 
 # %% ../nbs/03_tasks.ipynb #b45421ff
@@ -84,7 +84,7 @@ def positive_label(
     labels:Tensor, # Labels on the CPU, shape (n,) or (n, K)
 ): # A Python number; None if labels are neither class numbers nor of exactly two values
     "The greatest label, where labels on the CPU are clean"
-    if not len(labels): return None
+    if not labels.shape[0]: return None
     low,high = aminmax(labels)
     whole = not labels.dtype.is_floating_point
     by_class = task_kind(scores, labels) == 'multiclass'
@@ -163,20 +163,27 @@ def count_nan_rows(
 # %% ../nbs/03_tasks.ipynb #b74695bd
 def _are_weights(x, most):
     "Whether weights on the CPU are not negative and below `most`; False on a device, which would have to wait"
-    if x.device.type != 'cpu' or not len(x): return False
+    if x.device.type != 'cpu' or not x.shape[0]: return False
     low,high = aminmax(x)
     return 0 <= low <= high < most
 
-def _prepare_weights(weight, kept, columns=1):
-    "Weights as float64, 0 where a row is ignored or its weight is invalid, and how many are invalid"
-    n = len(kept)
-    weight = to_tensor(weight, 'sample_weight').reshape(-1).to(kept.device).double()
+def _prepare_weights(weight, outputs, kept=None):
+    """Weights as float64, 0 where a row is ignored or its weight is invalid, and how many are invalid, None for none
+
+    `kept` tells which rows (or entries of labels in columns) of the outputs count; None: all."""
+    n = outputs.shape[0]
+    columns = outputs.shape[1] if outputs.ndim > 1 else 1
+    weight = to_tensor(weight, 'sample_weight').reshape(-1).to(outputs.device).double()
     if len(weight) != n: raise ValueError(f'sample_weight must hold one weight for each of {n} rows, got {len(weight)}')
     bits = (n*columns).bit_length()
     most = 2.**(1022-bits)  # n*columns weights below this have a finite sum
-    if not n or _are_weights(weight, most): return weight,torch.zeros((), dtype=torch.long, device='cpu')
-    invalid = kept & ~((weight >= 0) & weight.isfinite())
-    weight = weight.where(kept & ~invalid, 0)
+    if not n or _are_weights(weight, most): return weight,None
+    invalid = ~((weight >= 0) & weight.isfinite())
+    if kept is not None:
+        kept = kept.any(1) if kept.ndim > 1 else kept
+        weight = weight.where(kept, 0)
+        invalid = invalid & kept
+    weight = weight.where(~invalid, 0)
     return weight.where(weight.max() < most, weight*2.**-(bits+2)),invalid.sum()
 
 # %% ../nbs/03_tasks.ipynb #aaa43cac
@@ -236,7 +243,7 @@ def prepare_task(
     outputs,given = map(widen, class_rows(scores, marked))
     if pos_label is not None: _check_one_column(outputs, given)
     if not has_float64(outputs): outputs = outputs.cpu()
-    given = given.to(outputs.device)
+    if given.device != outputs.device: given = given.to(outputs.device)
     single_label = outputs.ndim == 2 and given.ndim == 1
     labels,ignore_index = _make_comparable(given, ignore_index, single_label and outputs.shape[1] > 2)
     kept = None if ignore_index is None else ~equals(labels, ignore_index)
@@ -244,9 +251,8 @@ def prepare_task(
     improper = wrong_weights = torch.zeros((), dtype=torch.long, device='cpu')
     if activation is None and single_label: improper = count_non_probabilities(outputs, kept)
     if sample_weight is not None:
-        rows = outputs.new_ones(len(outputs), dtype=torch.bool) if kept is None else kept
-        if rows.ndim > 1: rows = rows.any(1)
-        sample_weight,wrong_weights = _prepare_weights(sample_weight, rows, outputs[0].numel() if len(outputs) else 1)
+        sample_weight,invalid = _prepare_weights(sample_weight, outputs, kept)
+        if invalid is not None: wrong_weights = invalid
     return Task(signed(ranked), labels, sample_weight, task_kind(ranked, labels), ignore_index, improper, wrong_weights,
         given if pos_label is None else targets, pos_label, 2.**63 if ranked.dtype == _uint64 else 0.)
 
@@ -304,8 +310,7 @@ def _odd_labels(task, labels):
 def _raise_invalid_labels(task):
     "Raise `ValueError` for labels that are neither of two, or no class numbers"
     given = to_tensor(task.targets if task.pos_label is None else task.labels, 'targets').cpu()
-    if given.dtype in (torch.float16, torch.bfloat16): given = given.float()
-    labels = given.numpy().reshape(len(given), -1)
+    labels = to_numpy(given).reshape(len(given), -1)
     want = 'of two different values'
     if task.kind == 'multiclass': want = f'class numbers from 0 to {task.scores.shape[1]-1}'
     nan = np.isnan(labels).any(1).sum()

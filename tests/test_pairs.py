@@ -4,8 +4,8 @@ from hypothesis import given, settings, strategies as st
 from hypothesis.extra.numpy import arrays
 from fastai_auroc import keys, roc
 from sklearn.metrics import roc_auc_score, roc_curve
-from fastai_auroc.keys import count_class_pairs_cpu, count_column_cpu, count_columns_cpu, pack_keys, points_cpu, unpack_keys
-from fastai_auroc.pairs import area_of_points, doubled_area, partial_area, placements, placements_cpu
+from fastai_auroc.keys import count_column_cpu, count_columns_cpu, pack_keys, points_cpu, unpack_keys
+from fastai_auroc.pairs import area_of_points, count_class_pairs_cpu, doubled_area, partial_area, placements, placements_cpu
 from fastai_auroc.roc import _count_torch, _count_cpu, auroc_score
 
 dtypes = [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int8, torch.uint8, torch.int16, torch.int32, torch.bool]
@@ -178,7 +178,9 @@ def test_labels(kind, labels, micro):
 
 @pytest.mark.parametrize('s,y', [([.1, .2], [1, 1]), ([.1, .2, .3], [0, 1, 2]), ([.1, np.nan], [0, 1]), ([.1, .2, .3], [0, .5, 1]),
     ([-1e-45, 1, 3e38], [0, 1, 1]), ([-np.inf, 1, np.inf], [0, 1, 1])], ids=str)
-def test_what_the_fast_path_leaves_to_the_general_one(s, y): assert _count_cpu(torch.tensor(s), torch.tensor(y)) is None
+def test_what_the_fast_path_leaves_to_the_general_one(s, y):
+    "Few rows need no keys, so these are many"
+    assert _count_cpu(torch.tensor(s).repeat(2**11), torch.tensor(y).repeat(2**11)) is None
 
 @pytest.mark.parametrize('labels', [[0., 1, 2], [0, 1, 3], [-1, 0, 1]])
 def test_class_numbers_the_fast_path_leaves_to_the_general_one(labels): assert _count_cpu(torch.rand(3, 3), torch.tensor(labels)) is None
@@ -211,3 +213,51 @@ def test_labels_of_any_dtype(dtype):
     assert all(torch.equal(a, b) for a,b in zip(roc.roc_curve(s, y.to(dtype)), roc.roc_curve(s, y)))
     if dtype == torch.bool: return
     for kwargs in ({}, dict(multi_class='ovo'), dict(average='micro'), dict(max_fpr=.5)): assert same(many, torch.arange(30) % 10, activation='softmax', **kwargs)
+
+def by_bisection(s, y):
+    "2U and the number of positives, from the definition in float64, which holds all of these dtypes"
+    s,y = s.double().numpy(),y.numpy()
+    wanted,others = np.sort(s[y]),np.sort(s[~y])
+    return sum(int(others.searchsorted(wanted, side).sum()) for side in ('left', 'right')),len(wanted)
+
+few,many = 2**11,2**16  # from so many rows on there are keys; histograms of half precision
+
+@pytest.mark.parametrize('n', [few-1, few, few+1, many-1, many, many+1])
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float32, torch.float64], ids=str)
+def test_where_the_method_changes(dtype, n):
+    "Bisection, keys and histograms count the same pairs, whatever stands for the labels, and leave the inputs as they are"
+    rng = np.random.default_rng(n)
+    for kind in ('normal', 'positive', 'negative', 'tied', 'rounded', 'constant'):
+        s,y = cast(values(n, rng, kind), dtype),torch.from_numpy(rng.random(n) < .3)
+        before,want = s.clone(),by_bisection(s, y)
+        assert count_column_cpu(s, y) == count_column_cpu(s, torch.where(y, 7, 3), 7) == want
+        assert torch.equal(s, before)
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16], ids=str)
+def test_every_value_of_half_precision(dtype):
+    "All 65,536 patterns of bits but NaN, zeros of both signs and infinities among them, in random order"
+    rng = np.random.default_rng(3)
+    bits = torch.from_numpy(np.tile(rng.permutation(2**16), 3).astype(np.uint16).view(np.int16))
+    every = bits.view(dtype)
+    s = every[~every.isnan()]
+    y = torch.from_numpy(rng.random(len(s)) < .2)
+    assert len(s) >= many and count_column_cpu(s, y) == by_bisection(s, y)
+    for nan in (0x7fff, -1):  # of either sign, with all bits of the fraction
+        odd = torch.tensor([nan], dtype=torch.int16).view(dtype)
+        assert count_column_cpu(torch.cat([s, odd]), torch.cat([y, y[:1]])) is None
+
+@pytest.mark.parametrize('dtype', [np.float32, np.float64])
+@pytest.mark.parametrize('row', [0, 70_000, -1])
+def test_magnitudes_next_to_zero(dtype, row):
+    "Scores beyond 2 leave no room for the smallest magnitudes, wherever one of them stands; zeros and others have keys"
+    rng = np.random.default_rng(4)
+    s,y = 4*rng.normal(size=140_000).astype(dtype),rng.random(140_000) < .3
+    skipped = (np.abs(s).max().view(f'u{s.itemsize}') - dtype(2).view(f'u{s.itemsize}') + 1).view(dtype)  # the offset
+    beyond,least = np.nextafter(skipped, dtype(1)),np.nextafter(dtype(0), dtype(1))
+    for x,fits in ((0., True), (-0., True), (skipped, False), (-skipped, False), (beyond, True), (least, False)):
+        s[row] = x
+        packed = pack_keys(s, y)
+        assert (packed is not None) == fits
+        if fits:
+            assert np.array_equal(unpack_keys(*packed), s)
+            assert count_column_cpu(torch.from_numpy(s), torch.from_numpy(y)) == by_bisection(torch.from_numpy(s), torch.from_numpy(y))

@@ -210,3 +210,13 @@ def test_area_of_a_curve_without_positives():
         curve = roc_curve([.1, .2, .3], [0, 0, 0])
         assert auc(curve.fpr, curve.tpr).isnan()
     assert [o.category for o in seen] == [UndefinedMetricWarning]*2
+
+@pytest.mark.parametrize('row', [0, 70_000, -1])
+@pytest.mark.parametrize('wrong', [float('nan'), float('inf'), -1.])
+def test_a_wrong_weight_in_any_block(wrong, row):
+    "A weight that is none raises, also behind the first 65,536 rows"
+    n = 150_000
+    s,y,w = torch.rand(n),torch.arange(n) % 2,torch.ones(n).double()
+    w[row] = wrong
+    for f in (auroc_score, roc_curve):
+        with pytest.raises(ValueError, match=f'sample_weight must be finite and not negative, but 1 of {n} are not'): f(s, y, sample_weight=w)
