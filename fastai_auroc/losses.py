@@ -15,7 +15,7 @@ from math import isfinite
 from numbers import Integral
 from torch import nn, Tensor
 from typing import Callable, NamedTuple
-from .scores import apply_activation, class_rows, has_float64, is_number, one_hot, to_tensor
+from .scores import apply_activation, class_rows, is_number, one_hot, to_tensor
 from .tasks import can_look, checked_rows
 from .derivatives import apply_known_gradient, apply_with_gradient, array_batch, array_scores
 from .derivatives import at_least_float32, plain_array, softmax_log_odds
@@ -50,7 +50,9 @@ def _value_in_arrays(surrogate, scores, labels, pooled=False):
     if scores.ndim == 2 and not pooled: return surrogate.classes and surrogate.classes(scores, labels)
     if surrogate.binary is None: return None
     if scores.ndim == 1: return surrogate.binary(scores, labels)
-    found = surrogate.binary(scores.ravel(), (labels[:,None] == np.arange(scores.shape[1])).ravel())
+    positive = np.zeros(scores.size, bool)
+    positive[np.arange(0, scores.size, scores.shape[1]) + labels] = True
+    found = surrogate.binary(scores.ravel(), positive)
     return found and (found[0], found[1].reshape(scores.shape))
 
 def _loss_of_arrays(outputs, found, general):
@@ -207,8 +209,7 @@ _libraries = 'fastai_auroc', 'torch', 'fastai', 'fastcore', 'fastprogress'
 
 def _frames_to_caller():
     "Which frame, counted from the function that asks, is the first one outside of libraries"
-    frame = sys._getframe(1)
-    count = 1
+    frame,count = sys._getframe(1),1
     while frame.f_back and frame.f_globals.get('__name__', '').partition('.')[0] in _libraries:
         frame = frame.f_back
         count += 1
@@ -377,9 +378,9 @@ class SquaredHingeAUCLoss(BatchLoss):
 def _soft_dice(p, positive, negative, smooth, square):
     "Soft dice of each column of probabilities, shape (C,)"
     if negative is not None: p = torch.where(positive | negative, p, 0)
-    wide = torch.float64 if has_float64(p) else p.dtype
-    overlap = (p*positive).sum(-1, dtype=wide)
-    total = (p.square() if square else p).sum(-1, dtype=wide) + positive.sum(-1)
+    wide = torch.float64 if p.is_cpu else p.dtype
+    overlap = (p*positive).to(wide).sum(-1)
+    total = (p.square() if square else p).to(wide).sum(-1) + positive.sum(-1)
     return (2*overlap + smooth)/(total + smooth).clamp(min=torch.finfo(p.dtype).tiny)  # 0/0 is 0
 
 # %% ../nbs/18_losses.ipynb #5b9f07f6
@@ -390,8 +391,7 @@ def _array_dice(p, labels, smooth, square, weight=None):
     if not smooth < 1e30 or smooth < 1e-30 and not np.min(total) > 1e-30: return None
     dice = (2*np.add.reduce(p*t, dtype=np.float64) + smooth)/total
     weight = 1/dice.size if weight is None else weight/weight.sum(dtype=np.float64)
-    slope = 2*weight/total
-    gradient = (p if square else .5)*(dice*slope) - t*slope
+    gradient = ((p if square else .5)*dice - t)*(2*weight/total)
     return float((weight*(1-dice)).sum()),gradient.astype(p.dtype)
 
 # %% ../nbs/18_losses.ipynb #d059a461
