@@ -6,8 +6,8 @@ Docs: https://fastai-auroc.github.io/fastai_auroc/pairs.html.md"""
 
 # %% auto #0
 __all__ = ['tied_runs', 'ordered_placements', 'placements', 'count_right_pairs', 'placements_cpu', 'count_class_pairs_cpu',
-           'partial_area', 'doubled_area', 'area_of_points', 'sum_by_class', 'auroc_from_counts', 'nan_mean',
-           'pair_tiles', 'mean_class_pairs', 'read_once', 'send']
+           'partial_area', 'doubled_area', 'area_of_points', 'weighted_area_cpu', 'sum_by_class', 'auroc_from_counts',
+           'nan_mean', 'pair_tiles', 'mean_class_pairs', 'read_once', 'send']
 
 # %% ../nbs/02_pairs.ipynb #5b59ade7
 import math, numpy as np, torch
@@ -210,6 +210,37 @@ def area_of_points(
         return (width*(y[1:]+y[:-1])).sum(),(width*(deficit[1:]+deficit[:-1])).sum()
     under,above = map(sum, zip(*map_blocks(block, len(fps))))
     return float(max_fpr*(under/(under+above)))
+
+# %% ../nbs/02_pairs.ipynb #94c36a96
+def _scaled(x, total):
+    "Weights times a power of two that brings `total` near 1"
+    return np.ldexp(x, -math.frexp(total)[1])
+
+def weighted_area_cpu(
+    scores:Tensor, # Scores, shape (n,), on the CPU
+    labels:Tensor, # Labels, shape (n,)
+    high, # Which label is positive
+    weight:Tensor, # Weight of each row, float64, shape (n,), none below 0
+): # Area under the curve, NaN where a class has no weight; weight of the positives, and of the negatives; None for NaN
+    "Area under the curve of few weighted rows, between 0 and 1; exactly 1 for a perfect ranking"
+    s = score_array(scores)
+    if s is None or np.isnan(s).any(): return None
+    positive = labels.numpy() == high
+    w = weight.numpy()
+    own = w[positive]
+    negatives = s[~positive]
+    order = negatives.argsort()
+    below = np.append(0., np.cumsum(w[~positive][order]))
+    p = float(own.sum())
+    q = float(below[-1])
+    if not p or not q: return math.nan,p,q
+    negatives = negatives[order]
+    wins = s[positive]
+    below = _scaled(below, q)
+    own = _scaled(own, p)
+    won = below[negatives.searchsorted(wins)] + below[negatives.searchsorted(wins, 'right')]
+    under = own @ won
+    return float(under/(under + own @ (2*below[-1] - won))),p,q
 
 # %% ../nbs/02_pairs.ipynb #1876bbb7
 def sum_by_class(

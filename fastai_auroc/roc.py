@@ -14,7 +14,7 @@ from torch import Tensor
 from .scores import explain_absence, one_hot, to_tensor, undefined_category
 from .keys import count_column_cpu, count_columns_cpu, map_blocks, points_cpu
 from .pairs import area_of_points, auroc_from_counts, count_class_pairs_cpu, count_right_pairs, nan_mean
-from .pairs import partial_area, placements, read_once, sum_by_class
+from .pairs import partial_area, placements, read_once, sum_by_class, weighted_area_cpu
 from .tasks import Columns, check_average, check_options, count_nan_rows, drop_ignored, missing_classes
 from .tasks import one_vs_rest, pool_columns, positive_label, prepare_task, raise_invalid
 
@@ -83,12 +83,9 @@ def _total(counts): return counts[-1].item() if len(counts) else 0
 
 def _count_points(points, max_fpr):
     "As `_count_columns`, from the points of each column's curve"
-    counts = []
-    for _,tps,fps in points:
-        p = _total(tps)
-        q = _total(fps)
-        counts.append((area_of_points(tps, fps, max_fpr) if p and q else math.nan, p, q, 0))
-    return [list(o) for o in zip(*counts)]
+    p,q = zip(*[(_total(tps), _total(fps)) for _,tps,fps in points])
+    areas = [area_of_points(*o[1:], max_fpr) if a and b else math.nan for o,a,b in zip(points, p, q)]
+    return [areas, list(p), list(q), [0]*len(points)]
 
 # %% ../nbs/04_roc.ipynb #8d18f09e
 def _count_keys(scores, labels, high):
@@ -117,6 +114,9 @@ def _count_cpu(scores, labels, layout='ovr', weight=None, max_fpr=None, ignore_i
     if layout == 'ovo': return _count_class_keys(scores, labels)
     if layout == 'micro': scores,labels,high,weight = _pool_cpu(scores, labels, high, weight)
     if max_fpr is None: return _count_keys(scores, labels, high)
+    if weight is not None and max_fpr == 1 and scores.ndim == 1 and len(scores) < 2**11:
+        found = weighted_area_cpu(scores, labels, high, weight)
+        return found and [[x] for x in (*found, 0)]
     points = _points_of_columns(scores, labels, high, weight)
     return None if None in points else _count_points(points, max_fpr)
 

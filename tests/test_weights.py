@@ -220,3 +220,19 @@ def test_a_wrong_weight_in_any_block(wrong, row):
     w[row] = wrong
     for f in (auroc_score, roc_curve):
         with pytest.raises(ValueError, match=f'sample_weight must be finite and not negative, but 1 of {n} are not'): f(s, y, sample_weight=w)
+
+@pytest.mark.parametrize('seed', range(20))
+def test_few_rows_as_all_pairs(seed):
+    "Fewer than 2,048 rows are searched, not sorted into a curve; the oracle is the definition in extended precision"
+    rng = np.random.default_rng(seed)
+    for n in rng.integers(2, 300, 20):
+        scores = rng.standard_normal(n).round(1 if seed % 2 else 8)
+        if seed % 3 == 0: scores[rng.random(n) < .1] = rng.choice([-np.inf, np.inf])
+        if seed % 5 == 0: scores = scores.astype(np.float32)
+        labels = np.append([0, 1], rng.random(n-2) < .3)
+        weight = rng.random(n)*10.**rng.integers(-300, 300 if seed % 4 == 0 else -290)
+        weight[2:][rng.random(n-2) < .3] = 0
+        pairs = np.multiply.outer(weight[labels == 1].astype(np.longdouble), weight[labels == 0])
+        own,other = scores[labels == 1][:,None],scores[labels == 0]
+        exact = float((pairs*((own > other) + .5*(own == other))).sum()/pairs.sum())
+        assert abs(auroc_score(scores, labels, sample_weight=weight).item() - exact) < 1e-15
