@@ -379,8 +379,7 @@ def _soft_dice(p, positive, negative, smooth, square):
     if negative is not None: p = torch.where(positive | negative, p, 0)
     wide = torch.float64 if has_float64(p) else p.dtype
     total = (p.square() if square else p).sum(-1, dtype=wide) + positive.sum(-1) + smooth
-    least = torch.finfo(p.dtype).tiny
-    if smooth < least: total = total.clamp(min=least)  # 0/0 is 0
+    if smooth < 1e-30: total = total.clamp(min=torch.finfo(p.dtype).tiny)  # 0/0 is 0
     return (2*(p*positive).sum(-1, dtype=wide) + smooth)/total
 
 # %% ../nbs/18_losses.ipynb #5b9f07f6
