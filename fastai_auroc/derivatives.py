@@ -16,7 +16,7 @@ from functools import wraps
 from torch import Tensor
 from torch.autograd import forward_ad, Function
 from typing import NamedTuple
-from .scores import has_float64, log_odds, one_hot, to_tensor
+from .scores import has_float64, log_odds, to_tensor
 from .tasks import in_transform
 
 # %% ../nbs/15_derivatives.ipynb #2760fd4d
@@ -312,11 +312,11 @@ def apply_known_gradient(
 
 # %% ../nbs/15_derivatives.ipynb #ec96c95f
 def _shares_of_others(z):
-    "Which class is the top one, its softmax, and the softmax of the others, all of shape (n, K)"
+    "Which class is the top one, shape (n, 1), the softmax, and the softmax of the others, shape (n, K)"
     largest = torch.finfo(z.dtype).max
     z = z.clamp(-largest, largest)  # infinite ones, too, have shares
-    top = one_hot(z.argmax(-1), z.shape[-1])
-    return top,z.softmax(-1),z.masked_fill(top, -torch.inf).softmax(-1)
+    top = z.argmax(-1, keepdim=True)
+    return top,z.softmax(-1),z.scatter(-1, top, -torch.inf).softmax(-1)
 
 class _LogOdds(Function):
     "log p/(1-p) for each class of a softmax over rows of shape (n, K)"
@@ -332,9 +332,8 @@ class _LogOdds(Function):
         g = upcast(g)
         top,p,others = _shares_of_others(upcast(outputs))
         # p of all but the top class is at most 1/2; the clamp keeps the masked entry of the top class finite
-        ratios = torch.where(top, 0, g/(1-p).clamp(min=.25))
-        from_top = torch.where(top, g, 0).sum(-1, keepdim=True)
-        res = g - p*(ratios.sum(-1, keepdim=True) - ratios) - torch.where(top, 0, from_top*others)
+        ratios = (g/(1-p).clamp(min=.25)).scatter(-1, top, 0.)
+        res = g - p*(ratios.sum(-1, keepdim=True) - ratios) - g.gather(-1, top)*others
         return res.to(outputs.dtype)
 
     @forward_mode
@@ -342,7 +341,7 @@ class _LogOdds(Function):
         v = upcast(direction)
         top,p,others = _shares_of_others(upcast(saved[0]))
         rest = ((p*v).sum(-1, keepdim=True) - p*v)/(1-p).clamp(min=.25)
-        return (v - torch.where(top, (others*v).sum(-1, keepdim=True), rest)).to(direction.dtype)
+        return (v - rest.scatter(-1, top, (others*v).sum(-1, keepdim=True))).to(direction.dtype)
 
 # %% ../nbs/15_derivatives.ipynb #a77b8d80
 class _TransformableLogOdds(_LogOdds):

@@ -16,11 +16,11 @@ from numbers import Integral
 from torch import nn, Tensor
 from typing import Callable, NamedTuple
 from .scores import apply_activation, class_rows, is_number, one_hot, to_tensor
+from .pairs import send
 from .tasks import can_look, checked_rows
 from .derivatives import apply_known_gradient, apply_with_gradient, array_batch, array_scores
 from .derivatives import at_least_float32, plain_array, softmax_log_odds
-from .surrogates import aum_surrogate, both_classes, class_occurs, columns_with_both_classes
-from .surrogates import hinge_surrogate
+from .surrogates import aum_surrogate, both_classes, class_occurs, columns_with_both_classes, hinge_surrogate
 from .smooth import soft_auroc_surrogate
 
 # %% ../nbs/18_losses.ipynb #6dda05d2
@@ -379,9 +379,9 @@ def _soft_dice(p, positive, negative, smooth, square):
     "Soft dice of each column of probabilities, shape (C,)"
     if negative is not None: p = torch.where(positive | negative, p, 0)
     wide = torch.float64 if p.is_cpu else p.dtype
-    overlap = (p*positive).to(wide).sum(-1)
-    total = (p.square() if square else p).to(wide).sum(-1) + positive.sum(-1)
-    return (2*overlap + smooth)/(total + smooth).clamp(min=torch.finfo(p.dtype).tiny)  # 0/0 is 0
+    total = (p.square() if square else p).to(wide).sum(-1) + positive.sum(-1) + smooth
+    if smooth < 1e-30: total = total.clamp(min=torch.finfo(p.dtype).tiny)  # 0/0 is 0
+    return (2*(p*positive).to(wide).sum(-1) + smooth)/total
 
 # %% ../nbs/18_losses.ipynb #5b9f07f6
 def _array_dice(p, labels, smooth, square, weight=None):
@@ -440,11 +440,11 @@ class SoftDiceLoss(BatchLoss):
     def _loss(self, outputs, targets, kept):
         p,positive,negative = batch_columns(_probabilities(outputs, targets), targets, kept=kept)
         dice = _soft_dice(p, positive, negative, self.smooth, self.square)
-        w = torch.ones_like(dice) if self.weight is None else self.weight.to(dice)
-        if len(w) != len(dice):
+        w = None if self.weight is None else send(self.weight, dice.device, dice.dtype)
+        if w is not None and len(w) != len(dice):
             raise ValueError('weight must hold one number for each column, and a binary task has one: '
                 f'there are {len(dice)} columns, got {len(w)}')
-        loss = (((1-dice)*w).sum()/w.sum()).to(p.dtype)
+        loss = ((1-dice).mean() if w is None else ((1-dice)*w).sum()/w.sum()).to(p.dtype)
         if self.reduction == 'mean': return loss
         rows = loss.expand(len(outputs))
         return rows if kept is None else torch.where(kept if kept.ndim == 1 else kept.any(1), rows, 0)

@@ -324,7 +324,7 @@ def log_odds(
 ) -> Tensor: # In the shape of `z`
     "log p/(1-p) for each class of a softmax over the last axis, without forming p"
     ordered = z.sort(-1, descending=True).values
-    offset = ordered[...,:1].where(ordered[...,:1].isfinite(), 0)
+    offset = ordered[...,:1].nan_to_num(nan=0., posinf=0., neginf=0.)
     z = z - offset
     top = ordered[...,:1] - offset
     rest = (ordered[...,1:]-offset).logsumexp(-1, keepdim=True)  # of all classes but the top one

@@ -17,7 +17,7 @@ from .scores import has_float64
 from .keys import block_size, map_blocks
 from .derivatives import forward_mode, save_for_derivatives, Surrogate, upcast, vmap_one_by_one
 from .pairs import mean_class_pairs, pair_tiles
-from .surrogates import clip_infinite, column_arrays, join_classes, pair_weight
+from .surrogates import clip_infinite, column_arrays, join_classes, pair_gaps, pair_weight
 
 # %% ../nbs/17_smooth.ipynb #f6e0ccb8
 def _sigmoid_of_pairs(margin, T):
@@ -62,7 +62,7 @@ def _soft_by_pairs(s, positive, T, rows=False):
     return total,gradient,join_classes(positive, *losses) if rows else None
 
 # %% ../nbs/17_smooth.ipynb #07eeaa0f
-_tile = 2**22  # Pairs judged at once on a device
+_tile = 2**23  # Pairs judged at once on a device
 
 def _slices(n, size): return [slice(i, i+size) for i in range(0, max(1, n), size)]
 
@@ -82,13 +82,21 @@ def _map_tiles(f, s, positive, negative=None):
 
 # %% ../nbs/17_smooth.ipynb #2ae27e97
 def _pairs_torch(s, positive, T, negative=None):
-    "Sums of `_sigmoid_of_pairs` for each row of columns, on any device, without a look at the numbers, shape (2, C, n)"
-    wide = torch.float64 if has_float64(s) else torch.float32
-    def judge(c, b, sign, partner):
-        loss,slope = _sigmoid_of_pairs(_differences(s, c, b)*sign, T)
-        loss = torch.where(partner, loss, 0).sum(-1, dtype=wide)
-        return torch.stack([loss, torch.where(partner, slope, 0).sum(-1, dtype=wide)*sign[...,0]])
-    return _map_tiles(judge, s, positive, negative)
+    "Sums of `_sigmoid_of_pairs` for each row of columns, on any device, without a look at the numbers, shape (C, n) each"
+    count,n = s.shape
+    height = max(1, _tile//max(1, n))
+    loss,gradient = s.new_zeros((2, count, n), dtype=torch.float64 if has_float64(s) else torch.float32)
+    for c in _slices(count, max(1, height//max(1, n))):
+        for b in _slices(n, height):
+            gap = pair_gaps(s[c], positive[c], None if negative is None else negative[c], b)
+            if T != 1: gap = gap/T
+            wrong = gap.sigmoid()
+            slope = wrong*(-gap).sigmoid()  # wrong·(1-wrong) would lose its digits where `wrong` is nearly 1
+            loss[c,b].add_(wrong.sum(-1, dtype=loss.dtype))
+            loss[c].add_(wrong.sum(-2, dtype=loss.dtype))
+            gradient[c,b].sub_(slope.sum(-1, dtype=loss.dtype))
+            gradient[c].add_(slope.sum(-2, dtype=loss.dtype))
+    return loss,gradient if T == 1 else gradient/T
 
 # %% ../nbs/17_smooth.ipynb #d3143e7e
 class _Grid(NamedTuple):
@@ -238,10 +246,9 @@ def _soft_classes(z, y, T):
 # %% ../nbs/17_smooth.ipynb #f09e6e56
 def _soft_torch(columns, positive, negative=None, T=1.):
     "`_soft` with rows on any device, without a look at the numbers"
-    s = clip_infinite(upcast(columns), _saturation*T)
-    if _fits_float32(T):
-        largest = torch.finfo(columns.dtype).max
-        s = s.clamp(-largest, largest).to(columns.dtype)
+    largest = torch.finfo(columns.dtype).max
+    # A float32 T is small enough for the largest score to be as good as an infinite one
+    s = columns.clamp(-largest, largest) if _fits_float32(T) else clip_infinite(upcast(columns), _saturation*T)
     loss,slope = _pairs_torch(s, positive, T, negative)
     weight = pair_weight(positive, negative, loss.dtype)
     parts = .5*loss*weight

@@ -6,7 +6,7 @@ Docs: https://fastai-auroc.github.io/fastai_auroc/surrogates.html.md"""
 
 # %% auto #0
 __all__ = ['aum_surrogate', 'class_occurs', 'both_classes', 'columns_with_both_classes', 'pair_weight', 'clip_infinite',
-           'column_arrays', 'join_classes', 'hinge_surrogate']
+           'pair_gaps', 'column_arrays', 'join_classes', 'hinge_surrogate']
 
 # %% ../nbs/16_surrogates.ipynb #fcf6a3fd
 import numpy as np, torch
@@ -31,7 +31,7 @@ def both_classes(
     negative:Tensor|None=None, # Which are negative, if some are neither
 ) -> Tensor: # Bool, shape (C,)
     "Which columns have a positive and a negative"
-    if negative is None: negative = ~positive
+    if negative is None: return positive.any(-1) > positive.all(-1)
     return positive.any(-1) & negative.any(-1)
 
 def columns_with_both_classes(
@@ -42,10 +42,10 @@ def columns_with_both_classes(
     return both_classes(positive, negative) if len(positive) > 1 else None
 
 # %% ../nbs/16_surrogates.ipynb #6f6278ff
-def _class_counts(positive, negative):
+def _class_counts(positive, negative, dtype=torch.int64):
     "How many rows of each column are positive, and how many negative, shape (C, 1) each"
-    p = positive.sum(-1, keepdim=True)
-    q = positive.shape[-1] - p if negative is None else negative.sum(-1, keepdim=True)
+    p = positive.sum(-1, keepdim=True, dtype=dtype)
+    q = positive.shape[-1] - p if negative is None else negative.sum(-1, keepdim=True, dtype=dtype)
     return p,q
 
 def _inverse_counts(positive, negative, dtype):
@@ -60,8 +60,8 @@ def pair_weight(
     dtype:torch.dtype, # Of the result
 ) -> Tensor: # Shape (C, 1)
     "One over the number of pairs of each column; 0 where there are none"
-    p,q = _class_counts(positive, negative)
-    return torch.where(p*q > 0, 1/(p*q).clamp(min=1).to(dtype), 0)
+    p,q = _class_counts(positive, negative, dtype)
+    return (p*q).reciprocal().nan_to_num(posinf=0.)
 
 # %% ../nbs/16_surrogates.ipynb #77144f83
 def clip_infinite(
@@ -71,38 +71,49 @@ def clip_infinite(
     "Infinite scores moved to more than `far` from the finite ones of their column"
     if not s.shape[-1]: return s
     finite = s.detach().nan_to_num(nan=0., posinf=0., neginf=0.)
-    low = finite.amin(-1, keepdim=True)
-    high = finite.amax(-1, keepdim=True)
-    # |low| and |high| keep the distance above `far` where `far` alone is lost to rounding beside huge scores
-    return s.clamp(low - low.abs() - far, high + high.abs() + far)
+    low,high = finite.aminmax(dim=-1, keepdim=True)
+    # Twice `low` and `high` keep the distance above `far` where `far` alone is lost to rounding beside huge scores
+    return s.clamp((2*low).clamp(max=0) - far, (2*high).clamp(min=0) + far)
+
+# %% ../nbs/16_surrogates.ipynb #a8c69677
+def pair_gaps(
+    s:Tensor, # Scores, shape (C, n)
+    positive:Tensor, # Which rows are positive, shape (C, n)
+    negative:Tensor|None=None, # Which are negative, if some are neither
+    rows:slice=slice(None), # Which b rows to pair with all others
+) -> Tensor: # Shape (C, b, n); -∞ where the first row is no positive, or the second no negative
+    "How far each negative is above each positive"
+    first = positive[:,rows,None]
+    apart = first <= positive[:,None] if negative is None else ~(first & negative[:,None])
+    return (s[:,None] - s[:,rows,None]).masked_fill(apart, -torch.inf)
 
 # %% ../nbs/16_surrogates.ipynb #41edd0c9
-def _crossing_threshold(s, positive, negative=None):
-    "Score where the rates of each column meet, shape (C, 1), on any device, without a look at the numbers"
-    p,q = _class_counts(positive, negative)
-    weight = torch.where(positive, q, p if negative is None else p*negative)
+def _crossing_threshold(s, weight):
+    "Where the rates of each column meet, and P·N, shape (C, 1); the weight of a positive is N, of a negative P, float"
     ordered,order = s.sort(-1)
     up_to = weight.gather(-1, order).cumsum(-1)
-    return ordered.gather(-1, (up_to >= p*q).long().argmax(-1, keepdim=True))
+    half = up_to[:,-1:]/2
+    return ordered.gather(-1, torch.searchsorted(up_to, half)),half
 
 # %% ../nbs/16_surrogates.ipynb #cfeba448
 def _aum_torch(columns, positive, negative=None):
     "AUM of each column, its subgradient and the threshold, on any device, without a look at the numbers"
     s = upcast(columns)
-    threshold = _crossing_threshold(s, positive, negative)
-    inv_p,inv_n = _inverse_counts(positive, negative, s.dtype)
-    if negative is None: negative = ~positive
-    gradient = (negative & (s > threshold))*inv_n - (positive & (s < threshold))*inv_p
-    value = torch.where((gradient != 0) | s.isnan(), gradient*(s-threshold), 0).sum(-1)  # 0·∞ would be NaN
-    tied_p = positive & (s == threshold)
-    tied_n = negative & (s == threshold)
-    deficit = gradient.sum(-1, keepdim=True)
-    weight = (tied_p*inv_p).sum(-1, keepdim=True)
-    slack = (tied_n*inv_n).sum(-1, keepdim=True)
-    middle = .5*(deficit.clamp(min=0) + torch.minimum(weight, deficit+slack))
-    each_p = middle/tied_p.sum(-1, keepdim=True).clamp(min=1)
-    each_n = (middle-deficit)/tied_n.sum(-1, keepdim=True).clamp(min=1)
-    return value,gradient + (tied_n*each_n - tied_p*each_p),threshold
+    p,q = _class_counts(positive, negative, s.dtype)
+    own = torch.where(positive, -q, p if negative is None else p*negative)  # times 1/(P·N), so that sums are exact
+    threshold,pairs = _crossing_threshold(s, own.abs())
+    at = (s == threshold) | (own == 0)
+    distance = (s - threshold).masked_fill(at, 0)  # ∞-∞ and 0·∞ would be NaN
+    area = own*distance  # above 0 for negatives above the threshold, and for positives below it
+    gradient = own*(area > 0)
+    tied = own*at
+    sums = torch.stack([area.relu(), gradient, tied, tied.relu()]).sum(-1, keepdim=True)
+    value,deficit,balance,slack = sums
+    weight = slack - balance
+    middle = torch.lerp(deficit.clamp(min=0), torch.minimum(weight, deficit+slack), .5)
+    each = torch.where(positive, middle, middle-deficit)/torch.where(positive, weight, slack).clamp(min=1)
+    pairs = pairs.clamp(min=1)
+    return (value/pairs)[:,0],gradient.addcmul(tied, each)/pairs,threshold
 
 # %% ../nbs/16_surrogates.ipynb #385e131b
 def column_arrays(
@@ -336,6 +347,8 @@ def _infinitely_wrong(s, positive, negative=None):
 
 def _hinge(columns, positive, rows=False, negative=None, margin=1.):
     "Mean squared hinge over the pairs of each column, its gradient, and the rows' parts if asked for, on any device"
+    few = columns.numel()*columns.shape[-1] <= 2**23  # one matrix of pairs has fewer steps than a sort
+    if few and not rows and columns.device.type != 'cpu': return _hinge_by_pairs(columns, positive, negative, margin)
     ranked = _sort_with_margin(columns, positive, negative, margin)
     x = ranked.x
     weight = pair_weight(positive, negative, x.dtype)
@@ -350,6 +363,16 @@ def _hinge(columns, positive, rows=False, negative=None, margin=1.):
     if not rows: return value,gradient,None
     parts = .5*weight*_unsort(ranked, loss)
     return value,gradient,parts if infinite is None else parts + infinite
+
+# %% ../nbs/16_surrogates.ipynb #205f6b85
+def _hinge_by_pairs(columns, positive, negative=None, margin=1.):
+    "As `_hinge` without rows, of the matrix of pairs"
+    s = upcast(columns)
+    lack = (pair_gaps(clip_infinite(s, 2*margin), positive, negative) + margin).relu()
+    weight = pair_weight(positive, negative, s.dtype)
+    far = torch.fmax(lack, pair_gaps(s, positive, negative))  # ∞ where a pair is infinitely wrong; ∞-∞ counts as none
+    value = (lack*far).sum((-2, -1))*weight[:,0]
+    return value,(lack.sum(-2) - lack.sum(-1))*(2*weight),None
 
 # %% ../nbs/16_surrogates.ipynb #38550de0
 def _hinge_product(columns, positive, negative, direction, margin=1.):

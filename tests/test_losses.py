@@ -682,7 +682,8 @@ def backward_of(value):
             res = getattr(node, 'apply', node)(*(into.get(i) for i in range(max(into)+1)))  # steps of our own are no functions
             for (child,i),g in zip(node.next_functions, res if isinstance(res, tuple) else (res,)):
                 if child is None or g is None: continue
-                g,there = g.sum_to_size(child._input_metadata[i].shape),grads.setdefault(child, {})  # what was broadcast is summed by the engine too
+                meta,there = child._input_metadata[i],grads.setdefault(child, {})
+                g = g.sum_to_size(meta.shape).to(meta.dtype)  # as the engine does with what was broadcast or promoted
                 there[i] = there[i] + g if i in there else g
     return leaves
 

@@ -5,7 +5,7 @@ from scipy.special import expit
 from fastai_auroc import pairs, smooth
 from fastai_auroc.losses import batch_columns
 from fastai_auroc.smooth import _largest_grid, _soft_by_pairs, _soft_on_grid, _soft_torch, soft_auroc_surrogate
-from fastai_auroc.surrogates import hinge_surrogate
+from fastai_auroc.surrogates import _hinge, _hinge_by_pairs, hinge_surrogate
 
 def soft_of(margin, T): return expit(-margin/T),-expit(-margin/T)*expit(margin/T)/T
 
@@ -184,3 +184,22 @@ def test_a_grid_where_it_is_reused():
     for a,b,c in zip(first[1:], again[1:], (2*other[1], other[2])):
         np.testing.assert_array_equal(a, b)
         np.testing.assert_array_equal(a, c)
+
+@pytest.mark.parametrize('seed', range(60))
+def test_a_device_judges_pairs_of_the_hinge(seed):
+    "As all pairs in float64 where scores are finite, and as the sort, also with infinite scores and rows that do not count"
+    rng = np.random.default_rng(seed)
+    s = rng.standard_normal((3, rng.integers(2, 30))).round(rng.integers(0, 9))
+    positive = rng.random(s.shape) < .5
+    wanted = rng.choice([.5, 1., 3.])
+    value,gradient,_ = _hinge_by_pairs(torch.from_numpy(s), torch.from_numpy(positive), margin=wanted)
+    for x,p,v,g in zip(s, positive, value, gradient):
+        want,slope = all_pairs(x, p, partial(hinge_of, wanted=wanted)) if 0 < p.sum() < len(p) else (0., np.zeros(len(p)))
+        assert v.item() == pytest.approx(want, rel=1e-12)
+        np.testing.assert_allclose(g.numpy(), slope, rtol=1e-12, atol=1e-12)
+    s[rng.random(s.shape) < .2] = np.inf
+    s[rng.random(s.shape) < .1] = -np.inf
+    counts = rng.random(s.shape) < .8
+    args = [torch.from_numpy(o) for o in (s, positive & counts, ~positive & counts)]
+    by_sort = _hinge(args[0], args[1], negative=args[2], margin=wanted)
+    for a,b in zip(_hinge_by_pairs(*args, margin=wanted)[:2], by_sort): torch.testing.assert_close(a, b, rtol=1e-7, atol=1e-9)
