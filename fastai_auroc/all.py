@@ -5,7 +5,8 @@ try: _fastai = version('fastai')
 except PackageNotFoundError as e: raise ImportError('fastai_auroc.all needs fastai: pip install fastai') from e
 
 import sys
-from importlib import import_module
+from importlib import import_module as _import_module
+from typing import Any, cast, TYPE_CHECKING
 from fastai_auroc.roc import auroc_score, auc_roc_score, roc_curve, auc
 from fastai_auroc.confidence import auroc_ci, compare_auroc
 from fastai_auroc.distributed import gather_rows
@@ -30,17 +31,21 @@ if _fastai.startswith('1.'):
     __all__ = [o for o in __all__ if o not in _of_fastai2]
 else:
     from fastai_auroc.metric import AUROC  # type: ignore[assignment]
-    from fastai_auroc.callback_fns import enable_callback_fns, disable_callback_fns
+    from fastai_auroc.callback_fns import enable_callback_fns, disable_callback_fns, renew_callback_fns as _renew
     enable_callback_fns(load_vision=False)
     _names = __all__
     _of_vision = ['vision_learner', 'unet_learner']
     del __all__  # so that each star import asks __getattr__
 
-    def __getattr__(name):
-        "The names of a star import, with those of fastai's vision if that is loaded by then; and what these two are"
-        if name == '__all__':
-            enable_callback_fns(load_vision=False)
+    if TYPE_CHECKING: vision_learner = unet_learner = cast(Any, None)
+    else:
+        def __getattr__(name):
+            "Names of a star import, with those of fastai's vision if that is loaded by then; and what these two are"
+            known = '__all__',*_of_vision
+            if name not in known: raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+            vision = None if name == '__all__' else _import_module('fastai.vision.learner')
+            _renew()
+            if vision: return getattr(vision, name)
             return _names + (_of_vision if 'fastai.vision.learner' in sys.modules else [])
-        if name not in _of_vision: raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
-        enable_callback_fns()
-        return getattr(import_module('fastai.vision.learner'), name)
+
+        def __dir__(): return sorted({*globals(), '__all__', *_of_vision})

@@ -275,12 +275,15 @@ def array_batch(
     return None if labels is None else (z, labels)
 
 # %% ../nbs/15_derivatives.ipynb #9057c706
+def _versions(tensors): return [o._version for o in tensors if isinstance(o, Tensor) and not o.is_inference()]
+
 class _KnownGradient(Function):
     "A value that is known, with its gradient by `x`"
     @staticmethod
-    def forward(ctx, x, value, gradient, general):
+    def forward(ctx, x, value, gradient, general, targets):
         ctx.x = x  # if it were saved as the gradient is, a later change in place would make every backward an error
-        ctx.version = x._version
+        ctx.targets = targets
+        ctx.versions = _versions([x, targets])
         ctx.general = general
         ctx.save_for_backward(gradient)
         ctx.set_materialize_grads(False)
@@ -288,26 +291,29 @@ class _KnownGradient(Function):
 
     @staticmethod
     def backward(ctx, g):
-        if g is None: return (None,)*4
+        if g is None: return (None,)*5
         gradient, = ctx.saved_tensors
-        if not torch.is_grad_enabled(): return (g*gradient).to(ctx.x.dtype),None,None,None
-        if ctx.x._version != ctx.version:
-            raise RuntimeError('the outputs were changed in place after the loss, whose second derivative needs them')
+        if not torch.is_grad_enabled(): return (g*gradient).to(ctx.x.dtype),*[None]*4
+        if _versions([ctx.x, ctx.targets]) != ctx.versions: raise RuntimeError(
+            'outputs or targets were changed in place after the loss, whose second derivative needs them')
         x = ctx.x.view_as(ctx.x)  # a hook of `x` itself would be called twice
         of_x, = torch.autograd.grad(ctx.general(x), x, g, create_graph=True)
         known = (g*gradient).detach().to(x.dtype)
-        return known + (of_x - of_x.detach()),None,None,None  # a graph changes no digit of a gradient
+        return known + (of_x - of_x.detach()),*[None]*4  # a graph changes no digit of a gradient
 
 def apply_known_gradient(
     x:Tensor, # What `plain_array` has read, float
     value:float, # A function of `x`
     gradient, # Its gradient, a float32 or float64 array in the shape of `x`, which no one writes to any more
     general, # The function itself, of a tensor such as `x`, differentiable as often as one likes
+    targets=None, # What else `general` reads, if it is a tensor: changed in place it must not be read again
 ) -> Tensor: # 0-d, in the dtype of `gradient`
     "`value`, differentiable in `x`"
+    followed = x.requires_grad and torch.is_grad_enabled()
+    if abs(value) > 3e38 or followed and x.is_inference(): return general(x)  # beyond float32, or without a version
     if type(x) is not Tensor: x = x.as_subclass(Tensor)
     gradient = torch.from_numpy(gradient)
-    if x.requires_grad and torch.is_grad_enabled(): return _KnownGradient.apply(x, value, gradient, general)
+    if followed: return _KnownGradient.apply(x, value, gradient, general, targets)
     return torch.scalar_tensor(value, dtype=gradient.dtype, device='cpu')
 
 # %% ../nbs/15_derivatives.ipynb #ec96c95f

@@ -55,11 +55,11 @@ def _value_in_arrays(surrogate, scores, labels, pooled=False):
     found = surrogate.binary(scores.ravel(), positive)
     return found and (found[0], found[1].reshape(scores.shape))
 
-def _loss_of_arrays(outputs, found, general):
+def _loss_of_arrays(outputs, found, general, targets=None):
     "The loss whose value, and gradient by the outputs, are `found`; that of `general` if they are not, or not finite"
     if found is None or not isfinite(found[0]): return general(outputs)
     value,gradient = found
-    return apply_known_gradient(outputs, value, gradient.reshape(outputs.shape), general)
+    return apply_known_gradient(outputs, value, gradient.reshape(outputs.shape), general, targets)
 
 # %% ../nbs/18_losses.ipynb #398269b0
 class _Option(NamedTuple):
@@ -122,7 +122,7 @@ def _mean_over_given(scores, targets, average, ignore_index, surrogate, defined)
     batch = array_batch(scores, targets, several=2) if ignore_index is None else None
     fits = batch is not None and (average != 'binary' or batch[0].ndim == 1)
     found = _value_in_arrays(surrogate, *batch, average == 'micro') if fits else None
-    return _loss_of_arrays(scores, found, general)
+    return _loss_of_arrays(scores, found, general, targets)
 
 # %% ../nbs/18_losses.ipynb #f873e3b9
 def aum(
@@ -271,7 +271,7 @@ class BatchLoss(_CheckedModule):
     ) -> Tensor: # 0-d, differentiable; with `reduction='none'` one number a row
         "Loss of a batch; raises `ValueError` for shapes that do not fit, on the CPU also for labels that do not"
         general = partial(self._by_tensors, targets=targets)
-        return _loss_of_arrays(outputs, _found_in_arrays(self, outputs, targets), general)
+        return _loss_of_arrays(outputs, _found_in_arrays(self, outputs, targets), general, targets)
 
     def _array_value(self, s, labels): return _value_in_arrays(self._surrogate(), s, labels, self._is_pooled())
 

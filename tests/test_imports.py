@@ -90,6 +90,16 @@ def test_functions_of_vision_by_name():
         except AttributeError as e: print(e)"""
     assert ' '.join(run(code)) == "True True module 'fastai_auroc.all' has no attribute 'cnn_learner'"
 
+def test_star_import_after_disabling():
+    "Neither a second star import nor a look at the names enables again; `dir` knows vision's names, and no others are made up"
+    code = """
+        import fastai_auroc.all as ours
+        from fastai.learner import Learner
+        ours.disable_callback_fns()
+        from fastai_auroc.all import *
+        print(len(ours.__all__) > 20, hasattr(Learner.__init__, '__wrapped__'), 'vision_learner' in dir(ours), hasattr(ours, 'nope'))"""
+    assert run(code) == ['True', 'False', 'True', 'False']
+
 def test_star_imports_of_losses_do_no_harm():
     "fastai's own dice stays what it is"
     space = {}

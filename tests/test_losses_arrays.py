@@ -175,6 +175,28 @@ def test_changed_in_place():
     with torch.no_grad(): out.mul_(2)
     with pytest.raises(RuntimeError, match='changed in place'): torch.autograd.grad(value, out, create_graph=True)
 
+def test_changed_targets():
+    "A second derivative would be that of other targets"
+    z,y = batch_of(16, 2, 5, 1.)
+    out = z.clone().requires_grad_()
+    y = torch.as_tensor(y).clone()
+    value = AUROCLoss()(out, y)
+    y.copy_(1-y)
+    with pytest.raises(RuntimeError, match='targets were changed in place'): torch.autograd.grad(value, out, create_graph=True)
+
+def test_beyond_float32():
+    "As by tensors: infinite"
+    z,y = batch_of(16, 2, 5, 1.)
+    z = z.float()
+    assert SquaredHingeAUCLoss(margin=1e20)(z.clone().requires_grad_(), y).item() == float('inf')
+    assert SquaredHingeAUCLoss(margin=1e20)(z, y).item() == float('inf')
+
+def test_inference_tensor():
+    "It has no version to compare, so the general way takes it"
+    z,y = batch_of(16, 2, 5, 1.)
+    with torch.inference_mode(): inferred = (z*1).requires_grad_()
+    assert_close(AUROCLoss()(inferred, y).detach().clone(), AUROCLoss()(z, y))
+
 def test_no_warning():
     "Of NumPy, for finite numbers of any size"
     with warnings.catch_warnings():
