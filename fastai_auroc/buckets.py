@@ -12,7 +12,7 @@ __all__ = ['check_num_thresholds', 'spaced_thresholds', 'quantile_thresholds', '
 # %% ../nbs/08_buckets.ipynb #c5765c69
 import numpy as np, torch, math, reprlib
 from torch import Tensor
-from .scores import has_float64, ranking_scores, to_tensor
+from .scores import has_float64, ranking_scores, to_tensor, widest_float
 from .pairs import send
 
 # %% ../nbs/08_buckets.ipynb #01578996
@@ -80,7 +80,7 @@ def count_buckets(
     index = torch.bucketize(scores.contiguous(), thresholds.to(scores.dtype)) + size*positive
     if columns: index = index + 2*size*torch.arange(columns[0], device=scores.device)
     index = index.reshape(-1)
-    if weight is not None: weight = weight.to(torch.float64 if has_float64(scores) else torch.float32).reshape(-1)
+    if weight is not None: weight = weight.to(widest_float(scores)).reshape(-1)
     if scores.device.type == 'cpu': res = torch.bincount(index, weight, minlength=total)
     else:
         amount = torch.ones_like(index) if weight is None else weight

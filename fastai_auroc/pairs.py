@@ -176,12 +176,16 @@ def doubled_area(
         return ((x[1:]-x[:-1]) * (y[1:]+y[:-1])).sum().item()
     return sum(map_blocks(block, len(fps)))
 
-# %% ../nbs/02_pairs.ipynb #8b1b61e3
+# %% ../nbs/02_pairs.ipynb #eb1873c6
+def _scaled(x, total):
+    "Weights times a power of two that brings `total` near 1"
+    return np.ldexp(x, -math.frexp(total)[1])
+
 def _within_range(x):
     "Running weights as float64; those whose products may leave its range scaled by a power of two"
-    exponent = math.frexp(x[-1])[1]
-    return x if abs(exponent) < 400 else np.ldexp(x, -exponent)  # products stay below 2**800, float64 reaches 2**1023
+    return x if abs(math.frexp(x[-1])[1]) < 400 else _scaled(x, x[-1])  # products stay below 2**800, float64 reaches 2**1023
 
+# %% ../nbs/02_pairs.ipynb #8b1b61e3
 def _cut(tps, fps, cap):
     "Points up to where `fps` is `cap`, the last one interpolated"
     i = int(np.searchsorted(fps, cap, 'right'))
@@ -212,10 +216,6 @@ def area_of_points(
     return float(max_fpr*(under/(under+above)))
 
 # %% ../nbs/02_pairs.ipynb #94c36a96
-def _scaled(x, total):
-    "Weights times a power of two that brings `total` near 1"
-    return np.ldexp(x, -math.frexp(total)[1])
-
 def weighted_area_cpu(
     scores:Tensor, # Scores, shape (n,), on the CPU
     labels:Tensor, # Labels, shape (n,)

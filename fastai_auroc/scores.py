@@ -6,9 +6,9 @@ Docs: https://fastai-auroc.github.io/fastai_auroc/scores.html.md"""
 
 # %% auto #0
 __all__ = ['activations', 'is_number', 'widen', 'to_tensor', 'to_numpy', 'class_rows', 'equals', 'binary_labels',
-           'distinct_labels', 'list_labels', 'explain_absence', 'log_odds', 'signed', 'has_float64', 'ranking_scores',
-           'count_non_probabilities', 'undefined_category', 'infer_activation', 'loss_activation', 'apply_activation',
-           'one_hot']
+           'distinct_labels', 'list_labels', 'explain_absence', 'log_odds', 'signed', 'has_float64', 'widest_float',
+           'upcast', 'ranking_scores', 'count_non_probabilities', 'undefined_category', 'infer_activation',
+           'loss_activation', 'apply_activation', 'one_hot']
 
 # %% ../nbs/00_scores.ipynb #0d632d4b
 import functools, numpy as np, torch
@@ -343,6 +343,17 @@ _no_float64 = {'mps'}  # Devices without float64; what lies there is scored on t
 def has_float64(x:Tensor) -> bool: # Whether the device of `x` can compute in float64
     "False on Apple's MPS: ranking scores of tensors there are formed on the CPU"
     return x.device.type not in _no_float64
+
+# %% ../nbs/00_scores.ipynb #e68dc0cb
+def widest_float(x:Tensor) -> torch.dtype: # float64, or float32 on a device that has no float64
+    "The widest float of the device of `x`"
+    return torch.float64 if has_float64(x) else torch.float32
+
+def upcast(
+    x:Tensor, # Numbers of any dtype
+) -> Tensor: # float64, or float32 on a device that has no float64
+    "`x` in the widest float of its device, for sums"
+    return x.to(widest_float(x))
 
 # %% ../nbs/00_scores.ipynb #05e54549
 activations = None, 'softmax', 'sigmoid', 'identity'

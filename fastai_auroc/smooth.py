@@ -13,9 +13,9 @@ from functools import lru_cache, partial
 from math import isnan
 from typing import NamedTuple
 from numpy.polynomial import Polynomial
-from .scores import has_float64
+from .scores import upcast, widest_float
 from .keys import block_size, map_blocks
-from .derivatives import forward_mode, save_for_derivatives, Surrogate, upcast, vmap_one_by_one
+from .derivatives import forward_mode, save_for_derivatives, Surrogate, vmap_one_by_one
 from .pairs import mean_class_pairs, pair_tiles
 from .surrogates import clip_infinite, column_arrays, join_classes, pair_gaps, pair_weight
 
@@ -85,7 +85,7 @@ def _pairs_torch(s, positive, T, negative=None):
     "Sums of `_sigmoid_of_pairs` for each row of columns, on any device, without a look at the numbers, shape (C, n) each"
     count,n = s.shape
     height = max(1, _tile//max(1, n))
-    loss,gradient = s.new_zeros((2, count, n), dtype=torch.float64 if has_float64(s) else torch.float32)
+    loss,gradient = s.new_zeros((2, count, n), dtype=widest_float(s))
     for c in _slices(count, max(1, height//max(1, n))):
         for b in _slices(n, height):
             gap = pair_gaps(s[c], positive[c], None if negative is None else negative[c], b)

@@ -11,7 +11,7 @@ __all__ = ['AUCBounds', 'counts_above_thresholds', 'safe_divide', 'curve_points'
 import inspect, math, reprlib, warnings, torch
 from collections import namedtuple
 from torch import Tensor
-from .scores import has_float64, to_tensor
+from .scores import has_float64, to_tensor, upcast, widest_float
 from .pairs import send
 from .distributed import all_reduce_sum
 from .buckets import bit_edges, BitBuckets, bits_for, Buckets, check_num_thresholds, occupied, spaced_thresholds
@@ -128,7 +128,7 @@ def _align(x, like, name):
 def _align_weight(w, like):
     "Weights on the device of `like`, in its shape; a number is not copied to the device, which would wait for it"
     if w.ndim or w.device.type != 'cpu': return _align(w, like, 'sample_weight')
-    return torch.full_like(like, w.item(), dtype=torch.float64 if has_float64(like) else torch.float32)
+    return torch.full_like(like, w.item(), dtype=widest_float(like))
 
 # %% ../nbs/09_streaming.ipynb #12fe81ac
 def _check_labels(shape, num_labels, label_weights):
@@ -153,7 +153,7 @@ def _rows_to_count(p, labels, w, by_bits, from_logits):
 # %% ../nbs/09_streaming.ipynb #01cdd40d
 def _label_range(known, labels):
     "Least and greatest of the labels other than zero, and of the two `known`, shape (2,); without waiting for a device"
-    labels = labels.double() if has_float64(labels) else labels.float()
+    labels = upcast(labels)
     inf = torch.full((), torch.inf, dtype=labels.dtype, device=labels.device)
     found = torch.stack([labels.where(labels != 0, inf).amin(), labels.where(labels != 0, -inf).amax()])
     if known is None: return found
@@ -293,8 +293,7 @@ class StreamingAUC: # chkstyle: ignore
         weighted = self.label_weights is not None
         if weighted or self.multi_label: _check_labels(p.shape, self.num_labels, self.label_weights)
         if weighted and not self.multi_label:
-            if self._weights.device != p.device:
-                self._weights = send(self._weights, p.device, torch.float64 if has_float64(p) else torch.float32)
+            if self._weights.device != p.device: self._weights = send(self._weights, p.device, widest_float(p))
             w = self._weights.expand_as(p) if w is None else self._weights*w
         note = self._seen.add(labels)
         if note: warnings.warn(f'{self.name}: {note}', UserWarning, stacklevel=3)

@@ -15,9 +15,10 @@ from math import isfinite, isnan
 from typing import NamedTuple
 from torch import Tensor
 from .pairs import mean_class_pairs
+from .scores import upcast
 from .keys import map_blocks, pack_keys, unpack_keys
 from .tasks import can_look
-from .derivatives import Surrogate, upcast
+from .derivatives import Surrogate
 
 # %% ../nbs/16_surrogates.ipynb #dc8d90fc
 def class_occurs(

@@ -14,7 +14,7 @@ import math, numpy as np, reprlib, torch
 from typing import NamedTuple
 from torch import Tensor
 from .scores import binary_labels, class_rows, count_non_probabilities, equals, has_float64, is_number
-from .scores import list_labels, one_hot, ranking_scores, signed, to_numpy, to_tensor, widen
+from .scores import list_labels, one_hot, ranking_scores, signed, to_numpy, to_tensor, upcast, widen
 from .keys import aminmax
 
 # %% ../nbs/03_tasks.ipynb #b45421ff
@@ -401,7 +401,7 @@ def _which_kept(targets, ignore_index):
     "Which entries of targets have another label than `ignore_index`; None if all have, as far as one can look"
     if ignore_index is None: return None
     if targets.dtype == torch.bool: targets = targets.byte()
-    if targets.dtype.is_floating_point: targets = targets.double() if has_float64(targets) else targets.float()
+    if targets.dtype.is_floating_point: targets = upcast(targets)
     else:
         labels = torch.iinfo(targets.dtype)
         if not labels.min <= ignore_index <= labels.max: return None  # or it would wrap around
