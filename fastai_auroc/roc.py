@@ -11,160 +11,12 @@ __all__ = ['auc_roc_score', 'auroc_and_note', 'auroc_score', 'ROCCurve', 'mean_c
 import math, numpy as np, torch, warnings
 from typing import NamedTuple
 from torch import Tensor
-from .scores import explain_absence, one_hot, to_tensor, undefined_category
-from .keys import count_column_cpu, count_columns_cpu, map_blocks, points_cpu
-from .pairs import area_of_points, auroc_from_counts, count_class_pairs_cpu, count_right_pairs, nan_mean
-from .pairs import partial_area, placements, read_once, sum_by_class, weighted_area_cpu
-from .tasks import Columns, check_average, check_options, count_nan_rows, drop_ignored, missing_classes
-from .tasks import one_vs_rest, pool_columns, positive_label, prepare_task, raise_invalid
-
-# %% ../nbs/04_roc.ipynb #9697637e
-_tile = 2**24  # How many scores to sort at once
-
-def _column_tiles(columns):
-    "Some columns at a time, contiguous"
-    size = max(1, _tile//max(1, columns.scores.shape[1]))
-    for i in range(0, len(columns.scores), size):
-        yield Columns(*(None if x is None else x[i:i+size].contiguous() for x in columns[:3]), columns.wrong)
-
-def _count_column_areas(tile, weight, max_fpr):
-    "As `count_right_pairs`, with the area up to `max_fpr` in place of 2U, and weights of the classes"
-    wp = tile.positive if weight is None else torch.where(tile.positive, weight, 0.)
-    wq = tile.negative if weight is None else torch.where(tile.negative, weight, 0.)
-    return partial_area(tile.scores, wp, wq, max_fpr),wp.sum(-1),wq.sum(-1),tile.scores.isnan().any(-1)
-
-def _count_columns(columns, weight=None, max_fpr=None):
-    "For each column: 2U (or the area up to `max_fpr`), positives, negatives, whether a score is NaN; shape (4, C)"
-    counts = []
-    for tile in _column_tiles(columns):
-        if max_fpr is not None: found = _count_column_areas(tile, weight, max_fpr)
-        else: found = count_right_pairs(tile.scores, tile.positive, None if tile.kept is None else (~tile.kept).sum(-1))
-        counts.append(torch.stack(found))
-    return counts[0] if len(counts) == 1 else torch.cat(counts, -1)
-
-# %% ../nbs/04_roc.ipynb #c67640d4
-def _count_class_pairs(columns, labels):
-    "Entry (c, j): 2U of class c against class j in column c; last column: the rows of class c"
-    k = len(columns.scores)
-    labels = labels.long().clamp(0, k-1)
-    counts = []
-    for tile in _column_tiles(columns):
-        beaten_by = placements(tile.scores, tile.positive)
-        if tile.kept is not None: beaten_by *= tile.kept
-        counts.append(torch.cat([sum_by_class(beaten_by, labels, k), tile.positive.sum(-1, keepdim=True)], -1))
-    return torch.cat(counts)
-
-# %% ../nbs/04_roc.ipynb #daf2eb29
-def _count_torch(scores, labels, layout='ovr', weight=None, max_fpr=None, ignore_index=None):
-    "Counts on the device of the scores, whether a label is wrong, and how many rows have NaN, if the counts do not tell"
-    columns = one_vs_rest(scores, labels, ignore_index)
-    if layout == 'ovo': return _count_class_pairs(columns, labels),columns.wrong,count_nan_rows(columns)
-    if layout == 'micro': columns,weight = pool_columns(columns, weight)
-    if layout == 'samples':  # whose weights are those of columns now, for their mean
-        columns,weight = Columns(*(None if x is None else x.T for x in columns[:3]), columns.wrong),None
-    return _count_columns(columns, weight, max_fpr),columns.wrong
-
-# %% ../nbs/04_roc.ipynb #75032cd8
-def _pool_cpu(scores, labels, high, weight):
-    "All columns as one: scores, labels, the positive label and weights"
-    k = scores.shape[1]
-    if labels.ndim == 1: labels,high = one_hot(labels, k),True
-    return scores.reshape(-1),labels.reshape(-1),high,None if weight is None else weight.repeat_interleave(k)
-
-def _points_of_columns(scores, labels, high, weight):
-    "Points of the curve of each column, for clean input; None where scores have no keys"
-    threads = torch.get_num_threads()
-    if scores.ndim == 1: return [points_cpu(scores, labels, high, weight, threads)]
-    if labels.ndim == 1: return [points_cpu(s, labels, c, weight, threads) for c,s in enumerate(scores.unbind(1))]
-    return [points_cpu(s, y, high, weight, threads) for s,y in zip(scores.unbind(1), labels.unbind(1))]
-
-# %% ../nbs/04_roc.ipynb #f72b4d9d
-def _total(counts): return counts[-1].item() if len(counts) else 0
-
-def _count_points(points, max_fpr):
-    "As `_count_columns`, from the points of each column's curve"
-    p,q = zip(*[(_total(tps), _total(fps)) for _,tps,fps in points])
-    areas = [area_of_points(*o[1:], max_fpr) if a and b else math.nan for o,a,b in zip(points, p, q)]
-    return [areas, list(p), list(q), [0]*len(points)]
-
-# %% ../nbs/04_roc.ipynb #8d18f09e
-def _count_keys(scores, labels, high):
-    "As `_count_columns`, without weights; None where scores have no keys"
-    threads = torch.get_num_threads()
-    count = count_column_cpu if scores.ndim == 1 else count_columns_cpu
-    counted = count(scores, labels, high, threads)
-    if counted is None: return None
-    if scores.ndim == 1: counted = [[o] for o in counted]
-    p = counted[1]
-    return [*counted, [scores.shape[0]-o for o in p], [0]*len(p)]
-
-def _count_class_keys(scores, labels):
-    "As `_count_class_pairs`; None where scores have no keys"
-    doubled_u = count_class_pairs_cpu(scores, labels, torch.get_num_threads())
-    if doubled_u is None: return None
-    rows = labels.long().bincount(minlength=len(doubled_u))
-    return torch.cat([doubled_u, rows[:,None]], 1).tolist()
-
-def _count_cpu(scores, labels, layout='ovr', weight=None, max_fpr=None, ignore_index=None):
-    "The counts of `_count_torch` as lists, for clean input on the CPU; None where that must look"
-    if layout == 'samples' or ignore_index is not None and labels.ndim > 1: return None
-    labels,scores,weight = drop_ignored(ignore_index, labels, scores, weight)
-    high = positive_label(scores, labels)
-    if high is None: return None
-    if layout == 'ovo': return _count_class_keys(scores, labels)
-    if layout == 'micro': scores,labels,high,weight = _pool_cpu(scores, labels, high, weight)
-    if max_fpr is None: return _count_keys(scores, labels, high)
-    if weight is not None and max_fpr == 1 and scores.ndim == 1 and len(scores) < 2**11:
-        found = weighted_area_cpu(scores, labels, high, weight)
-        return found and [[x] for x in (*found, 0)]
-    points = _points_of_columns(scores, labels, high, weight)
-    return None if None in points else _count_points(points, max_fpr)
-
-# %% ../nbs/04_roc.ipynb #c9e4592d
-def _pair_means(by_class, p):
-    "AUROC of each pair of classes that occur, and their number of rows"
-    pairs = [(a, b) for a in range(len(p)) for b in range(a) if p[a] and p[b]]
-    aurocs = [(by_class[a][b]+by_class[b][a])/(4*p[a]*p[b]) for a,b in pairs]
-    return aurocs,[p[a]+p[b] for a,b in pairs]
-
-class _Areas(NamedTuple):
-    "What was counted, on the CPU"
-    values:list # AUROC of each column, or of each pair of classes
-    weights:list|None # What a weighted mean weights them by
-    positives:list # Of each column
-    negatives:list # Of each column
-    nan_rows:int # How many rows have NaN scores
-
-# %% ../nbs/04_roc.ipynb #ab6ff321
-def _read_nan_rows(task):
-    "How many rows have NaN scores"
-    return int(count_nan_rows(one_vs_rest(task.scores, task.labels, task.ignore_index)))
-
-def _read_counts(task, layout, max_fpr):
-    """Counts as lists, rows with NaN and weights of rows; raises for invalid values
-
-    One copy from the device, or none; a second one where scores are NaN, for the warning."""
-    options = layout,task.weight,max_fpr,task.ignore_index
-    counts = _count_cpu(task.scores, task.labels, *options) if task.scores.device.type == 'cpu' else None
-    if counts is not None:
-        raise_invalid(task, 0, int(task.improper), int(task.wrong_weights))
-        return counts,0,None
-    counted = task.improper,task.wrong_weights,*_count_torch(task.scores, task.labels, *options)
-    weights = [task.weight] if layout == 'samples' and task.weight is not None else []
-    improper,wrong_weights,counts,wrong,*others = (x.tolist() for x in read_once(*counted, *weights))
-    raise_invalid(task, wrong, improper, wrong_weights)
-    if layout == 'ovo': return counts,others[0],None
-    return counts,_read_nan_rows(task) if any(counts[3]) else 0,others[0] if weights else None
-
-def _compute_areas(task, layout, max_fpr):
-    "AUROC of each column, or of each pair of classes"
-    counts,nan_rows,row_weights = _read_counts(task, layout, max_fpr)
-    if layout == 'ovo':
-        p = [row[-1] for row in counts]
-        return _Areas(*_pair_means(counts, p), p, [sum(p)-a for a in p], nan_rows)
-    values = [auroc_from_counts(*column, max_fpr) for column in zip(*counts)]
-    p = counts[1]
-    return _Areas(values, row_weights if layout == 'samples' else p, p, counts[2], nan_rows)
+from .scores import explain_absence, to_tensor, undefined_category
+from .keys import map_blocks
+from .pairs import nan_mean, read_once
+from .tasks import check_average, check_options, count_nan_rows, missing_classes
+from .tasks import one_vs_rest, pool_columns, prepare_task, raise_invalid
+from .counts import add_up_runs, compute_areas, drop_ignored_rows, sort_columns, task_points_cpu, total
 
 # %% ../nbs/04_roc.ipynb #ccf70ce3
 def _choose_layout(task, average, multi_class, max_fpr):
@@ -221,7 +73,7 @@ def auroc_and_note(
         return torch.full(shape, torch.nan, dtype=torch.float64, device='cpu'),'AUROC is NaN: there are no rows'
     max_fpr = None if max_fpr in (None, 1) else float(max_fpr)
     if max_fpr is None and task.weight is not None and layout != 'samples': max_fpr = 1.
-    areas = _compute_areas(task, layout, max_fpr)
+    areas = compute_areas(task, layout, max_fpr)
     value = _average(areas, average, layout)
     return value,_explain_undefined(task, areas, value, average, layout)
 
@@ -251,21 +103,6 @@ def auroc_score(
     return value
 
 auc_roc_score = auroc_score  # The name it had in fastai 1
-
-# %% ../nbs/04_roc.ipynb #34cf5d50
-def _sort_columns(columns, weight):
-    "In descending order, shape (C, n): scores, weights as positives and as negatives"
-    s,order = columns.scores.sort(-1, descending=True)
-    def weigh(which): return (which if weight is None else torch.where(which, weight, 0.)).gather(-1, order)
-    return s,weigh(columns.positive),weigh(columns.negative)
-
-def _add_up_runs(s, wp, wn):
-    "Points of a curve from sorted rows: score, positives and negatives at the end of each run of rows that count"
-    counts = (wp > 0) | (wn > 0)
-    rows = counts.nonzero()[:,0]
-    if len(rows) < len(s): s,wp,wn = (x[rows] for x in (s, wp, wn))
-    last = torch.cat([s[1:] != s[:-1], counts.new_ones(1)])[:len(s)].nonzero()[:,0]
-    return tuple(x[last] for x in (s.double(), wp.cumsum(0), wn.cumsum(0)))
 
 # %% ../nbs/04_roc.ipynb #8f12d917
 class ROCCurve(NamedTuple):
@@ -334,41 +171,24 @@ def _curves_torch(task, micro, drop_intermediate):
     columns = one_vs_rest(task.scores, task.labels, task.ignore_index)
     checks = task.improper,task.wrong_weights,columns.wrong,count_nan_rows(columns)
     columns,weight = pool_columns(columns, task.weight) if micro else (columns, task.weight)
-    rows = _sort_columns(columns, weight)
+    rows = sort_columns(columns, weight)
     read = read_once(*checks, rows[1].sum(-1), rows[2].sum(-1))
     improper,wrong_weights,wrong,nan_rows,p,q = (x.tolist() for x in read)
     raise_invalid(task, wrong, improper, wrong_weights)
     if nan_rows: raise ValueError(f'roc_curve cannot rank NaN: {nan_rows} of {len(task.scores)} rows have NaN scores')
     if weight is not None: rows = read_once(*rows)
-    points = [_add_up_runs(*column) for column in zip(*rows)]
+    points = [add_up_runs(*column) for column in zip(*rows)]
     curves = [_curve_torch(s + task.offset, tps, fps, drop_intermediate) for s,tps,fps in points]
     return (_read_curves(curves) if weight is None else curves),p,q
 
 # %% ../nbs/04_roc.ipynb #93d41a41
-def _points_cpu(task, micro):
-    "Points of each curve, for clean input on the CPU; None where `_curves_torch` must look"
-    if task.scores.device.type != 'cpu' or task.ignore_index is not None and task.labels.ndim > 1: return None
-    high = positive_label(task.scores, task.labels)
-    if high is None: return None
-    columns = task.scores,task.labels,high,task.weight
-    points = _points_of_columns(*(_pool_cpu(*columns) if micro else columns))
-    if None in points: return None
-    raise_invalid(task, 0, int(task.improper), int(task.wrong_weights))
-    return points
-
 def _curves_cpu(points, drop_intermediate):
     "As `_curves_torch`, from the points of each column"
-    p = [_total(tps) for _,tps,_ in points]
-    q = [_total(fps) for *_,fps in points]
+    p = [total(tps) for _,tps,_ in points]
+    q = [total(fps) for *_,fps in points]
     return [_curve_from_points(*o, drop_intermediate) for o in points],p,q
 
 # %% ../nbs/04_roc.ipynb #97a61458
-def _drop_ignored_rows(task):
-    "On the CPU, a task without the rows to leave out"
-    if task.scores.device.type != 'cpu' or task.labels.ndim > 1: return task
-    labels,scores,weight = drop_ignored(task.ignore_index, task.labels, task.scores, task.weight)
-    return task._replace(labels=labels, scores=scores, weight=weight)
-
 def _raise_no_rows(ignore_index):
     without = '' if ignore_index is None else f', without those of ignore_index={ignore_index}'
     raise ValueError(f'roc_curve needs rows, got none{without}')
@@ -406,9 +226,9 @@ def roc_curve(
     several = task.kind != 'binary'
     macro = several and average == 'macro'
     micro = several and average == 'micro'
-    task = _drop_ignored_rows(task)
+    task = drop_ignored_rows(task)
     if not len(task.scores): _raise_no_rows(ignore_index)
-    points = _points_cpu(task, micro)
+    points = task_points_cpu(task, micro)
     if points is None: curves,p,q = _curves_torch(task, micro, drop_intermediate)
     else: curves,p,q = _curves_cpu(points, drop_intermediate)
     if ignore_index is not None and not any(p) and not any(q) and task.weight is None: _raise_no_rows(ignore_index)

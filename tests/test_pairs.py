@@ -2,11 +2,12 @@
 import multiprocessing, numpy as np, pytest, torch
 from hypothesis import given, settings, strategies as st
 from hypothesis.extra.numpy import arrays
-from fastai_auroc import keys, roc
+from fastai_auroc import counts, keys, roc
 from sklearn.metrics import roc_auc_score, roc_curve
 from fastai_auroc.keys import count_column_cpu, count_columns_cpu, pack_keys, points_cpu, unpack_keys
 from fastai_auroc.pairs import area_of_points, count_class_pairs_cpu, doubled_area, partial_area, placements, placements_cpu
-from fastai_auroc.roc import _count_torch, _count_cpu, auroc_score
+from fastai_auroc.counts import _count_torch, _count_cpu
+from fastai_auroc.roc import auroc_score
 
 dtypes = [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int8, torch.uint8, torch.int16, torch.int32, torch.bool]
 special = [0., -0., 1., -1., np.inf, -np.inf, 5e-324, -5e-324, 1e-45, -1e-45, 2.**-14, 65504., -65504., 1+2**-23, 1., 3.4e38, -3.4e38, .1, -.1]
@@ -199,7 +200,7 @@ def test_layouts(f):
     m,y = torch.randn(60, 200),torch.arange(200) % 30
     copied = f(m[::2].T.contiguous(), y)
     assert torch.equal(torch.as_tensor(copied), torch.as_tensor(f(m[::2].T, y)))
-    assert roc._count_cpu(m[::2].T, y, layout='ovo' if f is count_class_pairs_cpu else 'ovr') is not None
+    assert counts._count_cpu(m[::2].T, y, layout='ovo' if f is count_class_pairs_cpu else 'ovr') is not None
 
 @pytest.mark.parametrize('dtype', [torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.bfloat16, torch.float16, torch.float32, torch.float64]
     + [getattr(torch, o) for o in ('uint16', 'uint32') if hasattr(torch, o)], ids=str)

@@ -6,7 +6,7 @@ from fastai.torch_core import TensorBase, TensorCategory
 from hypothesis import given, settings, strategies as st
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.metrics import roc_auc_score
-from fastai_auroc import roc
+from fastai_auroc import counts, roc
 from fastai_auroc.roc import auc, auc_roc_score, auroc_score, roc_curve
 
 pytestmark = pytest.mark.filterwarnings('error')   # where no warning is due, none may come
@@ -123,7 +123,7 @@ def test_columns_in_tiles(task, average, dtype, max_fpr, monkeypatch):
     s,y = data[task](5, ties=True)
     want = auroc_score(s.astype(dtype), y, average=average, max_fpr=max_fpr)
     for tile in (1, 2*len(s), 3*len(s)+1):
-        monkeypatch.setattr(roc, '_tile', tile)
+        monkeypatch.setattr(counts, '_tile', tile)
         assert torch.equal(auroc_score(s.astype(dtype), y, average=average, max_fpr=max_fpr), want)
         if task == 'multiclass': close(auroc_score(s, y, multi_class='ovo'), roc_auc_score(y, s, multi_class='ovo'))
 

@@ -5,7 +5,7 @@ import numpy as np, pytest, sklearn.metrics as skm, torch
 from hypothesis import given, settings, strategies as st
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.metrics import roc_auc_score
-from fastai_auroc import roc
+from fastai_auroc import counts, roc
 from fastai_auroc.pairs import area_of_points, partial_area
 from fastai_auroc.roc import auc, auroc_score, roc_curve
 
@@ -17,8 +17,8 @@ steady = settings(max_examples=150, deadline=None, derandomize=True)
 def path(request, monkeypatch):
     "The CPU's own way, and the one of any device"
     if request.param == 'general':
-        monkeypatch.setattr(roc, '_count_cpu', lambda *args, **kwargs: None)
-        monkeypatch.setattr(roc, '_points_cpu', lambda *args, **kwargs: None)
+        monkeypatch.setattr(counts, '_count_cpu', lambda *args, **kwargs: None)
+        monkeypatch.setattr(roc, 'task_points_cpu', lambda *args, **kwargs: None)
     return request.param
 
 s,y,w = np.array([.1,.4,.35,.8,.5,.2]),np.array([0,0,1,1,1,0]),np.arange(1., 7)
@@ -120,8 +120,8 @@ def both(f):
     "The value by the CPU's fast path and by that of any device"
     with pytest.MonkeyPatch.context() as patch:
         fast = f()
-        patch.setattr(roc, '_count_cpu', lambda *args, **kwargs: None)
-        patch.setattr(roc, '_points_cpu', lambda *args, **kwargs: None)
+        patch.setattr(counts, '_count_cpu', lambda *args, **kwargs: None)
+        patch.setattr(roc, 'task_points_cpu', lambda *args, **kwargs: None)
         return fast,f()
 
 @steady
