@@ -9,14 +9,14 @@ __all__ = ['adult', 'sms_spam', 'caravan']
 
 # %% ../nbs/25_datasets.ipynb #ce8f1d65
 import pandas as pd
-from importlib.resources import as_file, files
+from importlib.resources import files
 
 # %% ../nbs/25_datasets.ipynb #bbb26f65
 _uci = 'UCI Machine Learning Repository'
 
 def _read(name, source, **kwargs):
     "A table of the package, with its source and licence in `attrs`"
-    with as_file(files('fastai_auroc')/'data'/f'{name}.csv.gz') as path: df = pd.read_csv(path, **kwargs)
+    with (files('fastai_auroc')/'data'/f'{name}.csv.gz').open('rb') as f: df = pd.read_csv(f, compression='gzip', **kwargs)
     df.attrs.update(source=f'{_uci}, {source}', licence='CC BY 4.0')
     return df
 
