@@ -105,7 +105,9 @@ def points_of_columns(
     "Points of the curve of each column, for clean input"
     threads = torch.get_num_threads()
     def points(s, y, high):
-        return points_cpu(*((reverse_order(s), y != high, True) if mirrored else (s, y, high)), weight, threads)
+        if mirrored: return points_cpu(reverse_order(s), y != high, True, weight, threads)
+        return points_cpu(s, y, high, weight, threads)
+
     if scores.ndim == 1: return [points(scores, labels, high)]
     if labels.ndim == 1: return [points(s, labels, c) for c,s in enumerate(scores.unbind(1))]
     return [points(s, y, high) for s,y in zip(scores.unbind(1), labels.unbind(1))]
@@ -200,15 +202,14 @@ def compute_areas(
     standardize:bool=True, # Whether a partial area is standardised
 ) -> ColumnAreas:
     "AUROC of each column, or of each pair of classes; raises `ValueError` for what is wrong with values"
-    mirrored = min_tpr is not None
-    if mirrored: max_fpr = 1 - min_tpr
-    counts,nan_rows,row_weights = _read_counts(task, layout, max_fpr, mirrored)
+    if min_tpr is not None: max_fpr = 1 - min_tpr
+    counts,nan_rows,row_weights = _read_counts(task, layout, max_fpr, min_tpr is not None)
     if layout == 'ovo':
         p = [row[-1] for row in counts]
         values,rows = _pair_means(counts, p)
         return ColumnAreas(values, rows, p, [sum(p)-a for a in p], nan_rows)
     values = [auroc_from_counts(won, p, q, nan, max_fpr, standardize) for won,p,q,nan in zip(*counts)]
-    p,q = reversed(counts[1:3]) if mirrored else counts[1:3]
+    p,q = counts[1:3] if min_tpr is None else reversed(counts[1:3])
     return ColumnAreas(values, row_weights if layout == 'samples' else p, p, q, nan_rows)
 
 # %% ../nbs/03a_counts.ipynb #34cf5d50

@@ -49,8 +49,8 @@ def check_options(
     if max_fpr is not None and min_tpr is not None:
         raise ValueError('max_fpr and min_tpr bound two different areas: choose one of them, '
             f'got max_fpr={max_fpr!r} and min_tpr={min_tpr!r}')
-    if not isinstance(standardize, (bool, np.bool_)):
-        raise ValueError(f'standardize must be True or False, got {standardize!r}')
+    one_of_two = isinstance(standardize, (bool, np.bool_))
+    if not one_of_two: raise ValueError(f'standardize must be True or False, got {standardize!r}')
     check_average(average, task)
 
 # %% ../nbs/03_tasks.ipynb #862a2287
