@@ -8,16 +8,16 @@ Docs: https://fastai-auroc.github.io/fastai_auroc/groups.html.md"""
 __all__ = ['group_codes', 'GroupCounts', 'count_groups', 'GroupedAUROC', 'grouped_auroc_and_note', 'grouped_auroc', 'BiasAUROC',
            'bias_auroc_and_note', 'bias_auroc', 'power_mean']
 
-# %% ../nbs/05a_groups.ipynb #65344453
+# %% ../nbs/05a_groups.ipynb #62e319c1
 import math, numpy as np, torch, warnings
 from typing import NamedTuple
 from torch import Tensor
 from .scores import explain_absence, list_labels, to_numpy, to_tensor, undefined_category, widen
-from .keys import pack_keys, score_array, sort_keys
+from .keys import map_blocks, pack_keys, score_array, sort_keys
 from .pairs import auroc_from_counts, read_once, send
 from .tasks import Columns, count_nan_rows, one_vs_rest, prepare_task, raise_invalid
 
-# %% ../nbs/05a_groups.ipynb #d4a4c508
+# %% ../nbs/05a_groups.ipynb #9cf98970
 def _is_absent(label):
     "Whether a label stands for none, as None, NaN, NaT and pandas' NA do"
     if label is None: return True
@@ -34,21 +34,22 @@ def _number_objects(labels):
     numbers = dict.fromkeys(found, -1) | {o:i for i,o in enumerate(distinct)}
     return np.fromiter(map(numbers.__getitem__, labels), np.int64, len(labels)),distinct
 
-# %% ../nbs/05a_groups.ipynb #3fb4a69e
+# %% ../nbs/05a_groups.ipynb #0ee863b6
 def _number_array(a):
     "Codes of numbers or times, and the distinct ones in sorted order, an array"
     whole = a.dtype.kind in 'iu' and len(a) > 0
     low,high = (int(a.min()), int(a.max())) if whole else (0, 0)
     if whole and high - low < 8*len(a) + 2**16 and high < 2**63:
-        places = a.astype(np.int64) - low
+        places = a.astype(np.int64, copy=False) - low
         present = np.zeros(high-low+1, bool)
         present[places] = True
-        return (present.cumsum() - 1)[places],(np.flatnonzero(present) + low).astype(a.dtype)
+        numbers = present.cumsum() - 1
+        return numbers.take(places, mode='clip'),(np.flatnonzero(present) + low).astype(a.dtype)
     distinct,codes = np.unique(a, return_inverse=True)
     absent = distinct != distinct  # NaN and NaT, which are the last
     return np.where(absent[codes], -1, codes),distinct[~absent]
 
-# %% ../nbs/05a_groups.ipynb #68ab1345
+# %% ../nbs/05a_groups.ipynb #67a5e477
 def _number_labels(groups):
     "Codes and distinct labels of what is no tensor"
     values = getattr(groups, 'array', groups)  # of a pandas Series or Index
@@ -67,7 +68,7 @@ def _number_labels(groups):
     codes,distinct = _number_array(a.view(np.uint8) if a.dtype == bool else a)
     return codes,list(distinct) if a.dtype.kind in 'mM' else distinct.astype(a.dtype).tolist()
 
-# %% ../nbs/05a_groups.ipynb #21bbedcf
+# %% ../nbs/05a_groups.ipynb #a9a11a89
 def group_codes(
     groups, # Labels of groups: a list, array, tensor or pandas Series of text, numbers, times, Categorical
 ): # Codes from 0 on, -1 for rows without a label, int64 tensor on the CPU, shape (n,); the distinct labels, a list
@@ -77,7 +78,7 @@ def group_codes(
     codes,labels = _number_labels(groups)
     return torch.from_numpy(codes.astype(np.int64, copy=False)),labels
 
-# %% ../nbs/05a_groups.ipynb #50d64993
+# %% ../nbs/05a_groups.ipynb #76a116e0
 def _number_on_device(groups):
     "Codes of a tensor on any device, without a look at it; the distinct labels, shape (n,), of which the first ones count"
     groups = groups.byte() if groups.dtype == torch.bool else groups
@@ -88,7 +89,7 @@ def _number_on_device(groups):
     if groups.dtype.is_floating_point: codes = codes.masked_fill(groups.isnan(), -1)
     return codes,ordered[first]
 
-# %% ../nbs/05a_groups.ipynb #1e6b5563
+# %% ../nbs/05a_groups.ipynb #5268c8c3
 class GroupCounts(NamedTuple):
     "What was counted in each of G groups, int64, each of shape (G,)"
     doubled_u:Tensor # Twice the pairs in the right order, ties counting once
@@ -97,41 +98,51 @@ class GroupCounts(NamedTuple):
     nan:Tensor # Rows with NaN scores
 
 def _sum_stretches(values, group, size):
-    "Sums of integers whose groups are in ascending order"
+    "How many integers there are in each group, and their sum; groups are in ascending order"
     number = np.bincount(group, minlength=size)
     end = number.cumsum()
     total = np.append(0, values.cumsum())
-    return total[end] - total[end-number]
+    return number,total[end] - total[end-number]
 
 def _group_keys(scores, positive, codes):
     "64-bit keys of the code, the score and the label, on the CPU; None for NaN, or where they have no room"
     s = score_array(scores)
     packed = None if s is None or len(s) >= 2**31 else pack_keys(s, positive)
     if packed is None: return None
-    keys = packed[0]
-    if keys.itemsize == 8:
-        order = keys.argsort()
-        ordered = keys[order]
+    low = packed[0]
+    if low.itemsize == 8:
+        order = low.argsort()
+        ordered = low[order]
         rank = np.append(0, ((ordered[1:] >> 1) != (ordered[:-1] >> 1)).cumsum())
-        keys[order] = 2*rank + positive[order]
-    low = keys.astype(np.int64)
-    if keys.itemsize == 4 and keys.dtype.kind == 'i': low += 2**31  # from zero on
-    low += codes << 32
-    return low
+        low = np.empty(len(order), np.uint32)
+        low[order] = 2*rank + positive[order]
+    elif low.dtype.kind == 'i': low = low.view(np.uint32) ^ np.uint32(2**31)  # from zero on
+    keys = codes << 32
+    keys |= low
+    return keys
 
-# %% ../nbs/05a_groups.ipynb #adeed13c
+# %% ../nbs/05a_groups.ipynb #2a788cfa
+def _find_ends(keys):
+    "Where sorted keys are of positives, where a group ends, and where the negatives end that tie with a positive"
+    def block(b):
+        k = keys[b.start:b.stop+1]
+        change = k[1:] ^ k[:-1]
+        found = keys[b] & 1 == 1,change >= 2**32,change == 1
+        return [np.flatnonzero(x) + b.start for x in found]
+    return [np.concatenate(o) for o in zip(*map_blocks(block, len(keys)))]
+
 def _count_keys(keys, size):
     "`GroupCounts` from sorted keys of rows without NaN, arrays"
-    at = np.flatnonzero(keys & 1)
-    group = keys[at] >> 32
-    rows = np.bincount(keys >> 32, minlength=size)
-    p = np.bincount(group, minlength=size)
-    wins = _sum_stretches(at, group, size) - p*(rows.cumsum()-rows) - p*(p-1)//2
-    last = np.flatnonzero((keys[1:] ^ keys[:-1]) == 1)  # the last negative that ties with a positive
-    n_tied = last + 1 - keys.searchsorted(keys[last])
-    p_tied = keys.searchsorted(keys[last+1], 'right') - last - 1
-    tied = _sum_stretches(n_tied*p_tied, keys[last] >> 32, size)
-    return GroupCounts(2*wins - tied, p, rows - p, np.zeros_like(p))
+    at,ends,tied = _find_ends(keys)
+    ends = np.append(ends, len(keys)-1)
+    rows = np.zeros(size, np.int64)
+    rows[keys[ends] >> 32] = np.diff(ends, prepend=-1)
+    p,positions = _sum_stretches(at, keys[at] >> 32, size)
+    won = positions - p*(rows.cumsum()-rows) - p*(p-1)//2
+    before = tied + 1 - keys.searchsorted(keys[tied])
+    after = keys.searchsorted(keys[tied+1], 'right') - tied - 1
+    _,ties = _sum_stretches(before*after, keys[tied] >> 32, size)
+    return GroupCounts(2*won - ties, p, rows - p, np.zeros_like(p))
 
 def _count_cpu(columns, codes, size):
     "As `_count_torch`, for clean input on the CPU; None where that must look"
@@ -140,11 +151,12 @@ def _count_cpu(columns, codes, size):
     if not counted.all():
         rows = torch.from_numpy(np.flatnonzero(counted.numpy()))
         scores,positive,codes = (x.index_select(0, rows) for x in (scores, positive, codes))
-    keys = _group_keys(scores, positive.numpy(), codes.numpy()) if len(scores) else np.zeros(0, np.int64)
+    if not len(scores): return GroupCounts(*torch.zeros(4, size, dtype=torch.long, device='cpu'))
+    keys = _group_keys(scores, positive.numpy(), codes.numpy())
     if keys is None: return None
     return GroupCounts(*map(torch.from_numpy, _count_keys(sort_keys(keys, torch.get_num_threads()), size)))
 
-# %% ../nbs/05a_groups.ipynb #c2fd6433
+# %% ../nbs/05a_groups.ipynb #0edaf296
 def _count_torch(columns, codes, size):
     "`GroupCounts` of one column on its device; codes below 0 are of no group"
     scores = columns.scores[0]
@@ -175,7 +187,7 @@ def count_groups(
     counts = _count_cpu(columns, codes, size) if codes.device.type == 'cpu' else None
     return _count_torch(columns, codes, size) if counts is None else counts
 
-# %% ../nbs/05a_groups.ipynb #09a7967f
+# %% ../nbs/05a_groups.ipynb #d2b2b105
 class GroupedAUROC(NamedTuple):
     "AUROC of each of G groups"
     groups:list # Their labels
@@ -205,7 +217,7 @@ def _average_groups(labels, counts, average):
     if average is None: return GroupedAUROC(labels, auroc, p, q)
     return torch.tensor(_mean(auroc, counts, average), dtype=torch.float64, device='cpu')
 
-# %% ../nbs/05a_groups.ipynb #5a7f66b7
+# %% ../nbs/05a_groups.ipynb #089fabd3
 def _explain_groups(labels, counts, average, absence=''):
     "Why the value or a part of it is undefined, in a sentence; None if all is defined"
     p,q,nan = (x.numpy() for x in counts[1:])
@@ -213,8 +225,10 @@ def _explain_groups(labels, counts, average, absence=''):
     undefined = without | (nan > 0)
     if not undefined.any(): return None
     def named(lack, which):
-        some = [labels[i] for i in np.flatnonzero(which).tolist()]
-        return f"{lack} {'group' if len(some) == 1 else 'groups'} {list_labels(some)}" if some else ''
+        at = np.flatnonzero(which)
+        more = f' and {len(at)-5} more' if len(at) > 5 else ''
+        some = list_labels([labels[i] for i in at[:5]])
+        return f"{lack} {'group' if len(at) == 1 else 'groups'} {some}{more}" if some else ''
 
     of = f'{len(labels)} groups'
     if undefined.all() or average is not None and nan.any(): what = 'is NaN'
@@ -224,7 +238,7 @@ def _explain_groups(labels, counts, average, absence=''):
         named('no negative in', (q == 0) & (p > 0)), named('no row left in', (p == 0) & (q == 0))]
     return f"grouped AUROC {what}: {'; '.join(filter(None, why))}{absence}"
 
-# %% ../nbs/05a_groups.ipynb #634be95b
+# %% ../nbs/05a_groups.ipynb #35a95343
 def _read_groups(task, columns, codes, size, *others):
     "Counts of each group and other tensors, in one copy from the device; raises `ValueError` for what is wrong with values"
     counts = count_groups(columns, send(codes, columns.scores.device), size)
@@ -250,7 +264,7 @@ def _number_rows(task, groups):
     _check_binary(task, 'groups', len(codes))
     return codes,labels
 
-# %% ../nbs/05a_groups.ipynb #1ce3f995
+# %% ../nbs/05a_groups.ipynb #661f7764
 def _count_task(task, groups):
     "The labels of the groups of a task, a list, and the counts of each"
     codes,labels = _number_rows(task, groups)
@@ -261,7 +275,7 @@ def _count_task(task, groups):
     size = int(last) + 1
     return found[:size].to(groups.dtype).tolist(),GroupCounts(*(x[:size] for x in counts))
 
-# %% ../nbs/05a_groups.ipynb #c8fcfcaa
+# %% ../nbs/05a_groups.ipynb #c034637c
 def grouped_auroc_and_note(
     scores, # As for `grouped_auroc`, as all that follows
     targets, # Labels
@@ -282,7 +296,7 @@ def grouped_auroc_and_note(
     absence = '' if counts.positives.any() else explain_absence(task.targets, pos_label, ignore_index)
     return value,_explain_groups(labels, counts, average, absence)
 
-# %% ../nbs/05a_groups.ipynb #921ef22e
+# %% ../nbs/05a_groups.ipynb #c784cbca
 def grouped_auroc(
     scores, # Scores, shape (n,), (n, 1) or (n, 2), as for `auroc_score`
     targets, # Labels, shape (n,): the larger of two is positive
@@ -305,7 +319,7 @@ def grouped_auroc(
     if note: warnings.warn(note, undefined_category(), stacklevel=2)
     return value
 
-# %% ../nbs/05a_groups.ipynb #85702e14
+# %% ../nbs/05a_groups.ipynb #3d5c6efe
 class BiasAUROC(NamedTuple):
     "How the scores of a subgroup compare with those of the background"
     subgroup:float # Within the subgroup
@@ -330,7 +344,7 @@ def _explain_bias(value, p, q, nan, n):
     why += [lack for lack,number in lacks.items() if not number]
     return f"bias AUROC is NaN for {', '.join(which)}: {'; '.join(why)}"
 
-# %% ../nbs/05a_groups.ipynb #d7c7a0b2
+# %% ../nbs/05a_groups.ipynb #38237219
 def bias_auroc_and_note(
     scores, # As for `bias_auroc`, as all that follows
     targets, # Labels
@@ -373,7 +387,7 @@ def bias_auroc(
     if note: warnings.warn(note, undefined_category(), stacklevel=2)
     return value
 
-# %% ../nbs/05a_groups.ipynb #f198d0d1
+# %% ../nbs/05a_groups.ipynb #67af57c6
 def power_mean(
     values, # Numbers that are not negative, such as one AUROC for each subgroup
     power:float=-5., # Below 1 the low values have more weight; 1: the plain mean, 0: the geometric mean
