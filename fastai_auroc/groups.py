@@ -8,16 +8,16 @@ Docs: https://fastai-auroc.github.io/fastai_auroc/groups.html.md"""
 __all__ = ['group_codes', 'GroupCounts', 'count_groups', 'GroupedAUROC', 'grouped_auroc_and_note', 'grouped_auroc', 'BiasAUROC',
            'bias_auroc_and_note', 'bias_auroc', 'power_mean']
 
-# %% ../nbs/05a_groups.ipynb #62e319c1
+# %% ../nbs/05a_groups.ipynb #543e981c
 import math, numpy as np, torch, warnings
 from typing import NamedTuple
 from torch import Tensor
 from .scores import explain_absence, list_labels, to_numpy, to_tensor, undefined_category, widen
 from .keys import map_blocks, pack_keys, score_array, sort_keys
 from .pairs import auroc_from_counts, read_once, send
-from .tasks import Columns, count_nan_rows, one_vs_rest, prepare_task, raise_invalid
+from .tasks import Columns, count_nan_rows, one_vs_rest, positive_label, prepare_task, raise_invalid
 
-# %% ../nbs/05a_groups.ipynb #9cf98970
+# %% ../nbs/05a_groups.ipynb #722e0220
 def _is_absent(label):
     "Whether a label stands for none, as None, NaN, NaT and pandas' NA do"
     if label is None: return True
@@ -34,22 +34,25 @@ def _number_objects(labels):
     numbers = dict.fromkeys(found, -1) | {o:i for i,o in enumerate(distinct)}
     return np.fromiter(map(numbers.__getitem__, labels), np.int64, len(labels)),distinct
 
-# %% ../nbs/05a_groups.ipynb #0ee863b6
+# %% ../nbs/05a_groups.ipynb #8fa4dd6d
 def _number_array(a):
     "Codes of numbers or times, and the distinct ones in sorted order, an array"
     whole = a.dtype.kind in 'iu' and len(a) > 0
     low,high = (int(a.min()), int(a.max())) if whole else (0, 0)
     if whole and high - low < 8*len(a) + 2**16 and high < 2**63:
-        places = a.astype(np.int64, copy=False) - low
+        def places(b): return a[b].astype(np.int64, copy=False) - low
         present = np.zeros(high-low+1, bool)
-        present[places] = True
+        def mark(b): present[places(b)] = True
+        map_blocks(mark, len(a))
         numbers = present.cumsum() - 1
-        return numbers.take(places, mode='clip'),(np.flatnonzero(present) + low).astype(a.dtype)
+        codes = np.empty(len(a), np.int64)
+        map_blocks(lambda b: numbers.take(places(b), out=codes[b], mode='clip'), len(a))
+        return codes,(np.flatnonzero(present) + low).astype(a.dtype)
     distinct,codes = np.unique(a, return_inverse=True)
     absent = distinct != distinct  # NaN and NaT, which are the last
     return np.where(absent[codes], -1, codes),distinct[~absent]
 
-# %% ../nbs/05a_groups.ipynb #67a5e477
+# %% ../nbs/05a_groups.ipynb #dae0b3a1
 def _number_labels(groups):
     "Codes and distinct labels of what is no tensor"
     values = getattr(groups, 'array', groups)  # of a pandas Series or Index
@@ -68,7 +71,7 @@ def _number_labels(groups):
     codes,distinct = _number_array(a.view(np.uint8) if a.dtype == bool else a)
     return codes,list(distinct) if a.dtype.kind in 'mM' else distinct.astype(a.dtype).tolist()
 
-# %% ../nbs/05a_groups.ipynb #a9a11a89
+# %% ../nbs/05a_groups.ipynb #e3dd2460
 def group_codes(
     groups, # Labels of groups: a list, array, tensor or pandas Series of text, numbers, times, Categorical
 ): # Codes from 0 on, -1 for rows without a label, int64 tensor on the CPU, shape (n,); the distinct labels, a list
@@ -78,7 +81,7 @@ def group_codes(
     codes,labels = _number_labels(groups)
     return torch.from_numpy(codes.astype(np.int64, copy=False)),labels
 
-# %% ../nbs/05a_groups.ipynb #76a116e0
+# %% ../nbs/05a_groups.ipynb #68bc1cd4
 def _number_on_device(groups):
     "Codes of a tensor on any device, without a look at it; the distinct labels, shape (n,), of which the first ones count"
     groups = groups.byte() if groups.dtype == torch.bool else groups
@@ -89,7 +92,7 @@ def _number_on_device(groups):
     if groups.dtype.is_floating_point: codes = codes.masked_fill(groups.isnan(), -1)
     return codes,ordered[first]
 
-# %% ../nbs/05a_groups.ipynb #5268c8c3
+# %% ../nbs/05a_groups.ipynb #19246882
 class GroupCounts(NamedTuple):
     "What was counted in each of G groups, int64, each of shape (G,)"
     doubled_u:Tensor # Twice the pairs in the right order, ties counting once
@@ -104,24 +107,51 @@ def _sum_stretches(values, group, size):
     total = np.append(0, values.cumsum())
     return number,total[end] - total[end-number]
 
+# %% ../nbs/05a_groups.ipynb #366c9038
+def _order(keys):
+    "The order of 64-bit keys, and the keys in it"
+    bits = len(keys).bit_length()
+    rows = np.arange(len(keys), dtype=keys.dtype)
+    coarse = keys >> keys.dtype.type(bits)
+    coarse <<= keys.dtype.type(bits)
+    coarse |= rows
+    coarse.sort()
+    coarse &= keys.dtype.type(2**bits-1)
+    order = coarse.view(np.int64)
+    ordered = keys.take(order, mode='clip')
+    if (ordered[1:] >= ordered[:-1]).all(): return order,ordered
+    right = ordered.argsort(kind='stable')
+    return order[right],ordered[right]
+
+def _rank_keys(keys, codes):
+    "Sorted keys of 64 bits as keys of 32 bits, with ranks for scores, and the codes in their order"
+    order,ordered = _order(keys)
+    ordered = ordered.view(np.int64)
+    rank = np.zeros(len(order), np.int64)
+    np.cumsum((ordered[1:] ^ ordered[:-1]).view(np.uint64) > 1, out=rank[1:])
+    rank <<= 1
+    rank |= ordered & 1
+    return rank,codes.take(order, mode='clip')
+
+# %% ../nbs/05a_groups.ipynb #a7cdc3ec
 def _group_keys(scores, positive, codes):
     "64-bit keys of the code, the score and the label, on the CPU; None for NaN, or where they have no room"
     s = score_array(scores)
     packed = None if s is None or len(s) >= 2**31 else pack_keys(s, positive)
     if packed is None: return None
     low = packed[0]
-    if low.itemsize == 8:
-        order = low.argsort()
-        ordered = low[order]
-        rank = np.append(0, ((ordered[1:] >> 1) != (ordered[:-1] >> 1)).cumsum())
-        low = np.empty(len(order), np.uint32)
-        low[order] = 2*rank + positive[order]
-    elif low.dtype.kind == 'i': low = low.view(np.uint32) ^ np.uint32(2**31)  # from zero on
-    keys = codes << 32
-    keys |= low
+    if low.itemsize == 8: low,codes = _rank_keys(low, codes)
+    elif low.dtype.kind == 'i':
+        low = low.view(np.uint32)
+        low ^= np.uint32(2**31)  # from zero on
+    keys = np.empty(len(low), np.int64)
+    def fill(b):
+        np.left_shift(codes[b], 32, out=keys[b])
+        keys[b] |= low[b]
+    map_blocks(fill, len(keys))
     return keys
 
-# %% ../nbs/05a_groups.ipynb #2a788cfa
+# %% ../nbs/05a_groups.ipynb #bd7c5305
 def _find_ends(keys):
     "Where sorted keys are of positives, where a group ends, and where the negatives end that tie with a positive"
     def block(b):
@@ -156,7 +186,7 @@ def _count_cpu(columns, codes, size):
     if keys is None: return None
     return GroupCounts(*map(torch.from_numpy, _count_keys(sort_keys(keys, torch.get_num_threads()), size)))
 
-# %% ../nbs/05a_groups.ipynb #0edaf296
+# %% ../nbs/05a_groups.ipynb #b98213ce
 def _count_torch(columns, codes, size):
     "`GroupCounts` of one column on its device; codes below 0 are of no group"
     scores = columns.scores[0]
@@ -187,7 +217,7 @@ def count_groups(
     counts = _count_cpu(columns, codes, size) if codes.device.type == 'cpu' else None
     return _count_torch(columns, codes, size) if counts is None else counts
 
-# %% ../nbs/05a_groups.ipynb #d2b2b105
+# %% ../nbs/05a_groups.ipynb #bb40fcbf
 class GroupedAUROC(NamedTuple):
     "AUROC of each of G groups"
     groups:list # Their labels
@@ -217,7 +247,7 @@ def _average_groups(labels, counts, average):
     if average is None: return GroupedAUROC(labels, auroc, p, q)
     return torch.tensor(_mean(auroc, counts, average), dtype=torch.float64, device='cpu')
 
-# %% ../nbs/05a_groups.ipynb #089fabd3
+# %% ../nbs/05a_groups.ipynb #0a4d740e
 def _explain_groups(labels, counts, average, absence=''):
     "Why the value or a part of it is undefined, in a sentence; None if all is defined"
     p,q,nan = (x.numpy() for x in counts[1:])
@@ -238,7 +268,14 @@ def _explain_groups(labels, counts, average, absence=''):
         named('no negative in', (q == 0) & (p > 0)), named('no row left in', (p == 0) & (q == 0))]
     return f"grouped AUROC {what}: {'; '.join(filter(None, why))}{absence}"
 
-# %% ../nbs/05a_groups.ipynb #35a95343
+# %% ../nbs/05a_groups.ipynb #965af178
+def _one_column(task):
+    "The column of a binary task with rows"
+    readable = task.scores.device.type == 'cpu' and task.ignore_index is None
+    high = positive_label(task.scores, task.labels) if readable else None
+    if high is None: return one_vs_rest(task.scores, task.labels, task.ignore_index)
+    return Columns(task.scores[None], (task.labels == high)[None], None, torch.tensor(False, device='cpu'))
+
 def _read_groups(task, columns, codes, size, *others):
     "Counts of each group and other tensors, in one copy from the device; raises `ValueError` for what is wrong with values"
     counts = count_groups(columns, send(codes, columns.scores.device), size)
@@ -255,6 +292,7 @@ def _check_binary(task, name, number):
             'take one class at a time, as in scores[:,c] and targets == c')
     if number != n: raise ValueError(f'{name} must hold one label for each of {n} rows, got {number}')
 
+# %% ../nbs/05a_groups.ipynb #bfb6766b
 def _number_rows(task, groups):
     "Codes of the groups of a binary task's rows, and the labels: a list, or a tensor if they lie on the task's device"
     on_device = isinstance(groups, Tensor) and groups.device == task.scores.device and groups.device.type != 'cpu'
@@ -264,18 +302,18 @@ def _number_rows(task, groups):
     _check_binary(task, 'groups', len(codes))
     return codes,labels
 
-# %% ../nbs/05a_groups.ipynb #661f7764
+# %% ../nbs/05a_groups.ipynb #4f3a0315
 def _count_task(task, groups):
     "The labels of the groups of a task, a list, and the counts of each"
     codes,labels = _number_rows(task, groups)
     if not len(codes): return [],GroupCounts(*torch.zeros(4, 0, dtype=torch.long, device='cpu'))
-    columns = one_vs_rest(task.scores, task.labels, task.ignore_index)
+    columns = _one_column(task)
     if isinstance(labels, list): return labels,*_read_groups(task, columns, codes, len(labels))
     counts,found,last = _read_groups(task, columns, codes, len(codes), labels, codes.max())
     size = int(last) + 1
     return found[:size].to(groups.dtype).tolist(),GroupCounts(*(x[:size] for x in counts))
 
-# %% ../nbs/05a_groups.ipynb #c034637c
+# %% ../nbs/05a_groups.ipynb #959c9d5e
 def grouped_auroc_and_note(
     scores, # As for `grouped_auroc`, as all that follows
     targets, # Labels
@@ -296,7 +334,7 @@ def grouped_auroc_and_note(
     absence = '' if counts.positives.any() else explain_absence(task.targets, pos_label, ignore_index)
     return value,_explain_groups(labels, counts, average, absence)
 
-# %% ../nbs/05a_groups.ipynb #c784cbca
+# %% ../nbs/05a_groups.ipynb #4e3c34f6
 def grouped_auroc(
     scores, # Scores, shape (n,), (n, 1) or (n, 2), as for `auroc_score`
     targets, # Labels, shape (n,): the larger of two is positive
@@ -319,7 +357,7 @@ def grouped_auroc(
     if note: warnings.warn(note, undefined_category(), stacklevel=2)
     return value
 
-# %% ../nbs/05a_groups.ipynb #3d5c6efe
+# %% ../nbs/05a_groups.ipynb #f9fb796f
 class BiasAUROC(NamedTuple):
     "How the scores of a subgroup compare with those of the background"
     subgroup:float # Within the subgroup
@@ -344,7 +382,7 @@ def _explain_bias(value, p, q, nan, n):
     why += [lack for lack,number in lacks.items() if not number]
     return f"bias AUROC is NaN for {', '.join(which)}: {'; '.join(why)}"
 
-# %% ../nbs/05a_groups.ipynb #38237219
+# %% ../nbs/05a_groups.ipynb #8e04cafb
 def bias_auroc_and_note(
     scores, # As for `bias_auroc`, as all that follows
     targets, # Labels
@@ -359,7 +397,7 @@ def bias_auroc_and_note(
     given = to_tensor(subgroup, 'subgroup').reshape(-1).to(task.scores.device)
     _check_binary(task, 'subgroup', len(given))
     if not n: return BiasAUROC(*[math.nan]*3),'bias AUROC is NaN: there are no rows'
-    columns = one_vs_rest(task.scores, task.labels, task.ignore_index)
+    columns = _one_column(task)
     twice,cells = _cells(columns, given == 1)
     others = (given != 0) & (given != 1)
     counts,odd,nan = _read_groups(task, twice, cells, 3, others.sum(), count_nan_rows(columns))
@@ -387,7 +425,7 @@ def bias_auroc(
     if note: warnings.warn(note, undefined_category(), stacklevel=2)
     return value
 
-# %% ../nbs/05a_groups.ipynb #67af57c6
+# %% ../nbs/05a_groups.ipynb #58e0ba8b
 def power_mean(
     values, # Numbers that are not negative, such as one AUROC for each subgroup
     power:float=-5., # Below 1 the low values have more weight; 1: the plain mean, 0: the geometric mean
