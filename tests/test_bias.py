@@ -18,7 +18,7 @@ steady = settings(max_examples=200, deadline=None, derandomize=True)
 def path(request, monkeypatch):
     "The CPU's own way, and the one of any device"
     if request.param == 'general':
-        monkeypatch.setattr(room, '_count_cpu', lambda *args: None)
+        monkeypatch.setattr(room, '_count_groups_cpu', lambda *args: None)
         monkeypatch.setattr(room, 'positive_label', lambda *args: None)
     return request.param
 
@@ -45,7 +45,7 @@ def test_any_rows(rows, dtype):
     s,y,sub = (np.array(o) for o in zip(*rows, (0, 0, 0), (1, 1, 1)))
     for general in (False, True):
         with pytest.MonkeyPatch.context() as patch:
-            if general: patch.setattr(room, '_count_cpu', lambda *args: None)
+            if general: patch.setattr(room, '_count_groups_cpu', lambda *args: None)
             check(s.astype(dtype), y, sub)
 
 @pytest.mark.parametrize('seed', range(40))

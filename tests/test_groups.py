@@ -20,7 +20,7 @@ averages = 'macro', 'weighted', 'pairs', 'min'
 def path(request, monkeypatch):
     "The CPU's own way, and the one of any device"
     if request.param == 'general':
-        monkeypatch.setattr(room, '_count_cpu', lambda *args: None)
+        monkeypatch.setattr(room, '_count_groups_cpu', lambda *args: None)
         monkeypatch.setattr(room, 'positive_label', lambda *args: None)
     return request.param
 
@@ -71,7 +71,7 @@ def test_any_rows(rows, dtype):
     s,g = np.append(s, s[:1].repeat(2)),np.append(g, [6, 6])
     for general in (False, True):
         with pytest.MonkeyPatch.context() as patch:
-            if general: patch.setattr(room, '_count_cpu', lambda *args: None)
+            if general: patch.setattr(room, '_count_groups_cpu', lambda *args: None)
             assert check(s, y, g).groups == np.unique(g).tolist()
 
 @pytest.mark.parametrize('seed', range(60))
@@ -305,7 +305,7 @@ def test_many_rows(dtype, threads):
     torch.set_num_threads(threads)
     try: table = quiet(s, y, g, average=None)
     finally: torch.set_num_threads(before)
-    want = room._count_torch(room.one_vs_rest(torch.tensor(s), torch.tensor(y)), torch.tensor(g), 40_000)
+    want = room._count_groups_torch(room.one_vs_rest(torch.tensor(s), torch.tensor(y)), torch.tensor(g), 40_000)
     assert torch.equal(table.positives, want.positives) and torch.equal(table.negatives, want.negatives)
     ok = want.positives*want.negatives > 0
     assert torch.equal(table.auroc[ok], want.doubled_u[ok].double()/(2*want.positives*want.negatives)[ok]) and table.auroc[~ok].isnan().all()
