@@ -7,8 +7,7 @@ Docs: https://fastai-auroc.github.io/fastai_auroc/top_losses.html.md"""
 # %% auto #0
 __all__ = ['PartialAUCLoss']
 
-# %% ../nbs/18c_top_losses.ipynb #31ad747a
-from functools import partial
+# %% ../nbs/18c_top_losses.ipynb #2428723b
 from .scores import is_number
 from .top_pairs import partial_hinge_surrogate, partial_soft_surrogate
 from .options import one_of, Option, positive_number
@@ -16,10 +15,9 @@ from .losses import batch_options, BatchLoss
 
 # %% ../nbs/18c_top_losses.ipynb #fa0f1f3e
 _surrogates = dict(squared_hinge=('margin', partial_hinge_surrogate), sigmoid=('temperature', partial_soft_surrogate))
-_partial_options = dict(
-    max_fpr=Option(lambda o: o is None or is_number(o) and 0 < o <= 1, 'None or in (0, 1]'),
-    min_tpr=Option(lambda o: o is None or is_number(o) and 0 <= o < 1, 'None or in [0, 1)'),
-    surrogate=Option(one_of(*_surrogates), "'squared_hinge' or 'sigmoid'"), margin=positive_number, temperature=positive_number)
+_max_rate = Option(lambda o: o is None or is_number(o) and 0 < o <= 1, 'None or in (0, 1]')
+_min_rate = Option(lambda o: o is None or is_number(o) and 0 <= o < 1, 'None or in [0, 1)')
+_surrogate_name = Option(one_of(*_surrogates), "'squared_hinge' or 'sigmoid'")
 
 def _check_one_rate(max_fpr, min_tpr):
     "Raise `ValueError` unless exactly one of them is given"
@@ -33,7 +31,8 @@ class PartialAUCLoss(BatchLoss):
 
     For K columns it is the mean over those with both classes. Raises `ValueError` for an option it does not know, and
     unless exactly one of `max_fpr` and `min_tpr` is given."""
-    _options = batch_options | _partial_options
+    _options = batch_options | dict(max_fpr=_max_rate, min_tpr=_min_rate, surrogate=_surrogate_name,
+        margin=positive_number, temperature=positive_number)
 
     def __init__(self,
         max_fpr:float|None=None, # Up to which false positive rate, in (0, 1]: that share of the negatives, the highest

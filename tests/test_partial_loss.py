@@ -1,7 +1,6 @@
 "PartialAUCLoss against its definition: values, gradients, ties at the cut, second derivatives, devices, and real Learners."
 import copy, itertools, math, pickle, warnings, numpy as np, pandas as pd, pytest, torch, torch.autograd.functional as AF
 from fractions import Fraction
-from functools import partial
 from fastai.data.load import DataLoader
 from fastai.data.core import DataLoaders
 from fastai.learner import Learner, load_learner
@@ -21,7 +20,7 @@ from fastai_auroc.top_pairs import ceil_share, partial_hinge_surrogate, partial_
 from test_device import NoWaiting
 from test_losses import backward_of, both_ways, classes_of, columns, outputs_of, rows_of, tasks
 from test_losses_arrays import takes_arrays
-from test_losses_options import says, told
+from test_losses_options import says
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 
@@ -227,8 +226,7 @@ def test_subgradient(kind, rate):
         y[:2] = torch.tensor([0, 1])
         value,gradient = both_ways(make(kind, rate), z, y)
         for scale in (.01, .3, 3):
-            for step in outputs_of(10, 15, seed=seed)*scale:
-                assert make(kind, rate)(z + step, y) >= value + step @ gradient - 1e-9
+            for step in outputs_of(10, 15, seed=seed)*scale: assert make(kind, rate)(z + step, y) >= value + step @ gradient - 1e-9
 
 @every_kind
 @every_rate
@@ -451,8 +449,9 @@ def test_kernels_of_a_device(monkeypatch):
     z,y = outputs_of(3, 60),torch.rand(3, 60, generator=torch.manual_seed(1)) > .7
     counts = torch.rand(3, 60, generator=torch.manual_seed(2)) > .2
     for of_positives in (False, True):
-        for ours,device in ((partial_hinge_surrogate(2., .3, of_positives), lambda *o: surrogates._hinge_by_pairs(*o, margin=2.)),
-                            (partial_soft_surrogate(.5, .3, of_positives), lambda *o: smooth._soft_torch(*o, T=.5))):
+        cases = [(partial_hinge_surrogate(2., .3, of_positives), lambda *o: surrogates._hinge_by_pairs(*o, margin=2.))]
+        cases.append((partial_soft_surrogate(.5, .3, of_positives), lambda *o: smooth._soft_torch(*o, T=.5)))
+        for ours,device in cases:
             want = ours.value(z, y & counts, False, ~y & counts)
             with monkeypatch.context() as m:
                 m.setattr(ours.value.keywords['surrogate'], 'value', lambda columns, positive, rows, negative: device(columns, positive, negative))
