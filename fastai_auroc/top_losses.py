@@ -68,7 +68,7 @@ class AveragePrecisionLoss(BatchLoss):
     _options = batch_options | dict(temperature=positive_number)
 
     def __init__(self,
-        temperature:float=1., # T, in units of the margins
+        temperature:float=.1, # T, in units of the margins
         axis:int=1, # Which axis of the outputs holds the classes
         multilabel:bool=False, # Whether targets have the shape of K columns of outputs, each with a sigmoid of its own
         reduction:str='mean', # 'mean', or 'none': one number a row, whose mean is the loss
