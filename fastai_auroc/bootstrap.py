@@ -90,7 +90,7 @@ def rank_segments(
         neg_keys.searchsorted(pos_keys, 'right'), pos_keys.searchsorted(bounds), neg_keys.searchsorted(bounds))
 
 # %% ../nbs/05b_bootstrap.ipynb #5b000017
-def _running(weights):
+def _running_weights(weights):
     "Sums of the first 0 to n weights of each replicate, shape (b, n+1)"
     sums = np.empty((len(weights), weights.shape[1]+1), weights.dtype)
     sums[:,0] = 0
@@ -148,7 +148,7 @@ def _column_values(statistic, weights):
     "The value of each column in each replicate, and its positives and negatives, each of shape (b, S)"
     segments = statistic.segments
     own = weights.take(segments.pos, 1)
-    below = _running(weights.take(segments.neg, 1))
+    below = _running_weights(weights.take(segments.neg, 1))
     m = statistic.max_fpr
     if m is None: values = whole_areas(segments, own, below)
     else:
@@ -156,13 +156,14 @@ def _column_values(statistic, weights):
         if statistic.standardize: values = .5 + .5*(values - m*m/2)/(m - m*m/2)
     return values,_sum_columns(own, segments),np.diff(below.take(segments.neg_ends, 1))
 
+# %% ../nbs/05b_bootstrap.ipynb #5b000053
 def _all_columns(values, statistic):
     "Values of all columns of the task, NaN of those that are not defined"
     found = np.full((len(values), len(statistic.defined)), np.nan)
     found[:,statistic.defined] = values
     return found
 
-def _column_weights(average, p, q):
+def _average_weights(average, p, q):
     "What a mean over columns weights them by, of columns with `p` positives and `q` negatives"
     if average == 'positives': return p
     return p+q if average == 'rows' else np.ones_like(p)
@@ -170,15 +171,15 @@ def _column_weights(average, p, q):
 def evaluate(
     statistic:Statistic, # What to compute
     weights:np.ndarray, # How often each unit counts, int64, shape (b, m)
-) -> np.ndarray: # Shape (b,), or (b, C) with `average=None`; NaN where a class is missing
-    "The number of each replicate"
+) -> np.ndarray: # Shape (b, 1), or (b, C) with `average=None`; NaN where a class is missing
+    "The number of each replicate, or its numbers"
     values,p,q = _column_values(statistic, weights)
     if statistic.average is None: return _all_columns(values, statistic)
-    w = _column_weights(statistic.average, p, q)
-    return (values*w).sum(1)/w.sum(1)
+    w = _average_weights(statistic.average, p, q)
+    return (values*w).sum(1, keepdims=True)/w.sum(1, keepdims=True)
 
 # %% ../nbs/05b_bootstrap.ipynb #5b000026
-def _rank(scores):
+def _dense_ranks(scores):
     "Whole numbers in the order of the scores, which may be of any dtype, as a flat array"
     x = scores.double() if scores.dtype.is_floating_point else scores.long()
     return np.unique(x.reshape(-1).numpy(), return_inverse=True)[1].reshape(scores.shape)
@@ -196,10 +197,12 @@ def _one_vs_one(ranks, positive):
 def _one_vs_rest(ranks, columns, defined):
     "Ranks, columns, labels and rows of the entries of columns that are defined; these are numbered from 0 on"
     number = np.cumsum(defined) - 1
-    counts = np.broadcast_to(defined[:,None], ranks.shape) if columns.kept is None else columns.kept.numpy() & defined[:,None]
+    counts = np.broadcast_to(defined[:,None], ranks.shape)
+    if columns.kept is not None: counts = counts & columns.kept.numpy()
     column,row = counts.nonzero()
     return ranks[counts],number[column],columns.positive.numpy()[counts],row
 
+# %% ../nbs/05b_bootstrap.ipynb #5b000056
 def task_statistic(
     task:Task, # With rows, on the CPU, of which none is to be left out if labels have shape (n,)
     draws:Draws, # Its units
@@ -211,7 +214,7 @@ def task_statistic(
 ) -> Statistic:
     "What `auroc_score` computes of a task, for weights; columns without a positive or a negative are left out"
     columns = one_vs_rest(task.scores, task.labels, task.ignore_index)
-    ranks = _rank(columns.scores)
+    ranks = _dense_ranks(columns.scores)
     defined = (columns.positive.any(-1) & columns.negative.any(-1)).numpy()
     if layout == 'ovo': ranks,column,positive,row = _one_vs_one(ranks, columns.positive.numpy())
     else: ranks,column,positive,row = _one_vs_rest(ranks, columns, defined | (layout == 'micro'))
@@ -251,6 +254,7 @@ def _placed_entries(segments):
     of_neg = low + segments.pos_keys.searchsorted(segments.neg_keys, 'right') - 2*segments.pos_ends[q]
     return np.concatenate([p, q]),np.concatenate([of_pos, of_neg])
 
+# %% ../nbs/05b_bootstrap.ipynb #5b000059
 def _pairs_inside(segments, which):
     "Twice the pairs in the right order between the entries of each part; `which` numbers the parts of all entries"
     keys = np.concatenate([segments.pos_keys, segments.neg_keys])
@@ -260,6 +264,7 @@ def _pairs_inside(segments, which):
     p = len(inner.pos)
     return np.bincount(part[:p], right[:p], which.max()+1)
 
+# %% ../nbs/05b_bootstrap.ipynb #5b000062
 class LeftOut(NamedTuple):
     "What is left of columns without a unit that is in them, for each (unit, column), shape (r,)"
     unit:np.ndarray
@@ -298,7 +303,7 @@ def _jackknife_by_weights(statistic, m):
 def jackknife(
     statistic:Statistic, # What to compute
     m:int, # How many units there are
-) -> np.ndarray: # As from `evaluate`, shape (m,) or (m, C)
+) -> np.ndarray: # As from `evaluate`, shape (m, 1) or (m, C)
     "The number without each unit in turn"
     if statistic.max_fpr is not None: return _jackknife_by_weights(statistic, m)
     segments = statistic.segments
@@ -308,7 +313,7 @@ def jackknife(
         res = np.repeat(values[None], m, 0)
         res[left.unit,left.column] = left.auroc
         return _all_columns(res, statistic)
-    before = _column_weights(statistic.average, p, q)
-    after = _column_weights(statistic.average, left.positives, left.negatives)
-    def total(weights, x): return np.bincount(left.unit, after*x - (before*weights)[left.column], m) + (before*weights).sum()
-    return total(values, left.auroc)/total(np.ones_like(values), np.ones_like(left.auroc))
+    before = _average_weights(statistic.average, p, q)
+    after = _average_weights(statistic.average, left.positives, left.negatives)
+    def total(whole, rest): return whole.sum() + np.bincount(left.unit, rest - whole[left.column], m)
+    return (total(before*values, after*left.auroc)/total(before, after))[:,None]
