@@ -6,17 +6,18 @@ Docs: https://fastai-auroc.github.io/fastai_auroc/epoch.html.md"""
 
 # %% auto #0
 __all__ = ['infer_ignore_index', 'loss_hints', 'check_not_language_model', 'caller_locals', 'Epoch', 'column_cuts', 'check_ci',
-           'check_number_options', 'check_row_options', 'check_not_called', 'EpochColumn', 'option_defaults',
-           'EpochAUROC', 'are_twins', 'column_names', 'warn_of_namesakes', 'check_attribute']
+           'check_one_number', 'check_number_options', 'check_row_options', 'check_not_called', 'EpochColumn',
+           'option_defaults', 'EpochAUROC', 'EpochAveragePrecision', 'are_twins', 'column_names', 'warn_of_namesakes',
+           'check_attribute']
 
 # %% ../nbs/11_epoch.ipynb #0e0e8019
 import inspect, math, reprlib, sys, warnings, torch
 from numbers import Integral
 from types import FunctionType
 from .scores import activations, class_rows, loss_activation, to_tensor, undefined_category
-from .tasks import check_ignore_index, check_options
+from .tasks import check_average, check_ignore_index, check_options
 from .buckets import spaced_thresholds
-from .scorers import AUROCScorer, EpochScore, error_text
+from .scorers import AUROCScorer, AveragePrecisionScorer, EpochScore, error_text
 from .accumulators import CountedRows, KeptRows, LossHints
 from .batches import check_select, one_tensor, select_batch, unwrap
 
@@ -155,13 +156,21 @@ def check_ci(
         raise ValueError('ci must be True or False, and the interval is that of 95%, '
             f'got {ci!r}')
 
+def check_one_number(
+    average, # Option of a column
+    kind:str='AUROC', # What it computes
+    function:str='auroc_score', # What computes one number a class
+):
+    "Raise `ValueError` if it asks for a number for each class"
+    if average is None:
+        raise ValueError(f'{kind} is one number a column of the table, so average=None is not for it: '
+            f'{function}(..., average=None) gives one a class')
+
 def check_number_options(
     average, multi_class, max_fpr, thresholds, ci, # Options of `EpochAUROC`
 ):
     "Raise `ValueError` for options of the number that do not go together"
-    if average is None:
-        raise ValueError('AUROC is one number a column of the table, so average=None is not for it: '
-            'auroc_score(..., average=None) gives one a class')
+    check_one_number(average)
     check_options(average, multi_class, max_fpr, 'ovo' if multi_class == 'ovo' else 'column')
     if multi_class == 'ovo' and max_fpr is not None: raise ValueError("max_fpr has no meaning with multi_class='ovo'")
     if thresholds is not None and (ci or max_fpr is not None or multi_class == 'ovo' or average == 'samples'):
@@ -342,6 +351,27 @@ class EpochAUROC(EpochColumn):  # chkstyle: ignore
     def bound(self) -> float:
         "How far the value that was last computed with `thresholds` is from the exact AUROC, at most; NaN without one"
         return self._bound
+
+# %% ../nbs/11_epoch.ipynb #985efbbe
+class EpochAveragePrecision(EpochColumn):  # chkstyle: ignore
+    "Average precision of the batches of an epoch, for the columns of both generations of fastai"
+    kind = 'AveragePrecision'
+
+    def __init__(self,
+        average:str='macro', # For K columns: 'macro', 'weighted' or 'micro', for multilabel also 'samples'
+        activation:str='auto', # What the loss applies to the outputs: 'softmax', 'sigmoid', 'identity'; 'auto' asks it
+        axis:int|None=None, # Axis of the outputs that holds the classes; None compares shapes and asks the loss
+        ignore_index:int|None=None, # Label of rows to leave out, such as padding or void pixels
+        select=None, # Which of several outputs: an index, a key, an attribute's name, or a function of (outputs, targets)
+        name:str='ap', # Name of the column, and of the Learner's attribute when used as a callback
+    ):
+        check_one_number(average, self.kind, 'average_precision')
+        check_average(average)
+        self.average = average
+        self._set_options(AveragePrecisionScorer(ignore_index, average), activation, axis, ignore_index, False, name, select)
+
+    _defaults = option_defaults(__init__)
+    __init__.__qualname__ = 'AveragePrecision'  # which an error about an unknown option names
 
 # %% ../nbs/11_epoch.ipynb #8cfce560
 def are_twins(
