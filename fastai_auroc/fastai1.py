@@ -25,7 +25,10 @@ _by_name = getattr(basic_train._loss_func2activ, '__wrapped__', basic_train._los
 @functools.wraps(_by_name)
 def _loss_func2activ(loss_func):
     own = getattr(loss_func, 'crit', loss_func)  # of fastai's MixUpLoss
-    return own.activation if getattr(own, 'names_activation', False) else _by_name(loss_func)
+    if getattr(own, 'names_activation', False): return own.activation
+    parts = getattr(own, 'losses', None)
+    if not isinstance(parts, tuple): return _by_name(loss_func)  # it is no MixedLoss
+    return next((act for act in map(_loss_func2activ, parts) if act is not noop), noop)
 
 for _name in ('fastai.basic_train', 'fastai.vision.tta'):
     if _name in sys.modules: setattr(sys.modules[_name], '_loss_func2activ', _loss_func2activ)

@@ -261,10 +261,12 @@ def auroc_from_counts(
     q, # Negatives, or their weight
     nan, # Whether a score is NaN
     max_fpr:float|None, # Up to which false positive rate; None: 2U, not an area, is given
+    standardize:bool=True, # Whether to standardise the area up to there
 ) -> float: # NaN where a class is missing or a score is NaN
     "AUROC of one column from its counts"
     if nan or not p or not q: return math.nan
     if max_fpr is None: return doubled_u/(2*p*q)
+    if not standardize: return doubled_u
     share = doubled_u/max_fpr
     chance = max_fpr/2
     return share if max_fpr == 1 else .5*(1 + (share-chance)/(1-chance))

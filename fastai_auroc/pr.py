@@ -143,10 +143,11 @@ def _compute_precisions(task, layout):
     counts = torch.cat([_precisions_torch(o, weight) for o in column_tiles(arranged)], -1)
     judged = task.improper,task.wrong_weights,columns.wrong,count_nan_rows(columns)
     row_weights = [task.weight] if layout == 'samples' and task.weight is not None else []
-    read = [o.tolist() for o in read_once(*judged, counts, *row_weights)]
-    improper,wrong_weights,wrong,nan_rows,(values, p, q) = read[:5]
+    improper,wrong_weights,wrong,nan_rows,counts,*row_weights = (o.tolist() for o in read_once(*judged, counts, *row_weights))
     raise_invalid(task, wrong, improper, wrong_weights)
-    return _as_areas(p, q, values, read[5] if row_weights else p, nan_rows)
+    values,p,q = counts
+    weights = p if layout != 'samples' else row_weights[0] if row_weights else None
+    return _as_areas(p, q, values, weights, nan_rows)
 
 # %% ../nbs/05_pr.ipynb #265255c2
 def average_precision_and_note(
