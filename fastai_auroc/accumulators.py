@@ -15,8 +15,9 @@ from typing import NamedTuple
 from torch import Tensor
 from .scores import has_float64, one_hot, ranking_scores
 from .keys import aminmax
+from .pairs import auroc_from_counts, nan_mean
 from .tasks import drop_ignored, missing_classes
-from .roc import auroc_and_note, auroc_from_counts, nan_mean
+from .roc import auroc_and_note
 from .confidence import auroc_ci_and_note, half_width
 from .distributed import all_reduce_sum, gather_rows
 from .buckets import BitCounts, bucket_wins, Buckets, counted_scores, occupied, RowBuffer, tie_bound

@@ -28,7 +28,9 @@ def column_tiles(
     "Some columns at a time, contiguous"
     size = max(1, _tile//max(1, columns.scores.shape[1]))
     for i in range(0, len(columns.scores), size):
-        yield Columns(*(None if x is None else x[i:i+size].contiguous() for x in columns[:3]), columns.wrong)
+        def tile(x): return x[i:i+size].contiguous()
+        kept = None if columns.kept is None else tile(columns.kept)
+        yield Columns(tile(columns.scores), tile(columns.positive), kept, columns.wrong)
 
 def _count_column_areas(tile, weight, max_fpr):
     "As `count_right_pairs`, with the area up to `max_fpr` in place of 2U, and weights of the classes"
@@ -182,8 +184,9 @@ def compute_areas(
     counts,nan_rows,row_weights = _read_counts(task, layout, max_fpr)
     if layout == 'ovo':
         p = [row[-1] for row in counts]
-        return ColumnAreas(*_pair_means(counts, p), p, [sum(p)-a for a in p], nan_rows)
-    values = [auroc_from_counts(*column, max_fpr) for column in zip(*counts)]
+        values,rows = _pair_means(counts, p)
+        return ColumnAreas(values, rows, p, [sum(p)-a for a in p], nan_rows)
+    values = [auroc_from_counts(won, p, q, nan, max_fpr) for won,p,q,nan in zip(*counts)]
     p = counts[1]
     return ColumnAreas(values, row_weights if layout == 'samples' else p, p, counts[2], nan_rows)
 

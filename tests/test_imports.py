@@ -4,7 +4,7 @@ from fastai.losses import DiceLoss
 import pytest
 from fastai_auroc.losses import SoftDiceLoss
 
-plain = ('scores keys pairs tasks roc confidence distributed buckets streaming accumulators epoch derivatives surrogates smooth '
+plain = ('scores keys pairs tasks counts roc confidence distributed buckets streaming accumulators epoch derivatives surrogates smooth '
     'losses strata samplers linesearch plots interpret').split()
 others = ['fastai', 'fastcore', 'sklearn', 'scipy', 'pandas', 'matplotlib', 'IPython', 'torchvision', 'torch._dynamo']
 
