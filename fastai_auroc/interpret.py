@@ -81,7 +81,7 @@ def _class_number(which, names, k):
         f'got {which!r}')
 
 # %% ../nbs/23_interpret.ipynb #e9a48015
-class ROCInterpretation:
+class ROCInterpretation:  # chkstyle: ignore
     "ROC curves, AUROC and thresholds of a validation set; raises `ValueError` where `auroc_score` does"
     def __init__(self,
         outputs, # Outputs of a model, shape (n,), (n, K) or with further axes, as (n, K, H, W)

@@ -37,7 +37,7 @@ def _row_of_class(name, s, p, y, value):
     if low < high: row = row._replace(low=low, high=high)
     return row._replace(auroc=auroc, point=find_operating_point(p, y), numbers=p)
 
-# %% ../nbs/22c_report.ipynb #e5b73c6b
+# %% ../nbs/22c_report.ipynb #12e00633
 def report_rows(
     ranked:RankedScores, # Scores and labels of all columns
     p:torch.Tensor, # Numbers to be compared with a threshold, shape (n,) or (n, K)
@@ -51,14 +51,14 @@ def report_rows(
         rows.append(_row_of_class(names[c if k > 1 else 1], s, ranked.column(c, p)[0], y, value))
     return rows + [ReportRow('macro average', auroc=float(ranked.macro()[0]))]*(k > 1)
 
-# %% ../nbs/22c_report.ipynb #8cdd2478
+# %% ../nbs/22c_report.ipynb #10717da8
 def tabulate_report(
     rows:list[ReportRow],
 ): # A data frame with a row for each, indexed by its name
     "The rows in numbers"
     import pandas as pd
     names = [o.name for o in rows]
-    counts = pd.DataFrame({k:pd.array([getattr(o, k) for o in rows], dtype='Int64') for k in ('positive', 'rows')}, names)
+    counts = pd.DataFrame([o[1:3] for o in rows], names, ReportRow._fields[1:3], dtype='Int64')
     values = pd.DataFrame([o[3:6] for o in rows], names, ReportRow._fields[3:6])
     points = pd.DataFrame([o.point or [np.nan]*4 for o in rows], names, OperatingPoint._fields)
     thresholds = [o.point.threshold if o.point else np.nan for o in rows]
@@ -66,7 +66,7 @@ def tabulate_report(
     points['threshold'] = pd.Series(thresholds, names, dtype=object if whole else None)
     return pd.concat([counts, values, points], axis=1)
 
-# %% ../nbs/22c_report.ipynb #eb035aa1
+# %% ../nbs/22c_report.ipynb #6eefb406
 def _texts_of_row(row, digits):
     "The texts of a row"
     if row.rows is None: return [row.name, '', '', f'{row.auroc:.{digits}f}']
