@@ -16,6 +16,7 @@ from .roc import auroc_score
 from .epoch import infer_ignore_index
 from .thresholds import find_operating_point, OperatingPoint, tabulate_thresholds, threshold_rule
 from .plots import plot_roc, RankedScores
+from .pr_plots import plot_pr
 from .report import report_lines, report_rows, tabulate_report
 
 # %% ../nbs/23_interpret.ipynb #e1c5a003
@@ -27,6 +28,10 @@ def _predicted_probabilities(outputs, labels, activation, which=1):
     if p.ndim > labels.ndim and p.shape[1] == 2: return p[:,which]
     if which: return p
     return 1 - (p if p.dtype.is_floating_point else p.double())
+
+def _reversed(scores):
+    "Scores that rank the other way round; of whole numbers and truth values the complement, which cannot overflow"
+    return -scores if scores.dtype.is_floating_point else torch.from_numpy(~scores.numpy())
 
 # %% ../nbs/23_interpret.ipynb #2f832cdd
 def _predicted_activation(loss_func, outputs, targets):
@@ -123,12 +128,44 @@ class ROCInterpretation:  # chkstyle: ignore
         shapes = f'scores of shape {tuple(self.scores.shape)}, targets of shape {tuple(self.targets.shape)}'
         return f'{type(self).__name__}({shapes}, activation={self.activation!r})'
 
+    def _class_rows(self, which):
+        "The number of a class, its numbers to be compared with a threshold, and which are positive"
+        k = len(self._ranked.aurocs)
+        c = _class_number(which, self.names, k)
+        if k > 1: return c,*self._ranked.column(c, self._p)
+        positive = self._ranked.column()[1]
+        if c: return c,self._p,positive
+        return c,_predicted_probabilities(self._ranked.outputs, self.targets, self.activation, 0),~positive
+
+    def _decided(self, which):
+        "Numbers of a class to be compared with a threshold, and which are positive; raises `ValueError` for NaN"
+        _,p,positive = self._class_rows(which)
+        nan = int(p.isnan().sum())
+        if nan: raise ValueError(f'{nan} of {len(p)} scores are NaN, which no threshold can order')
+        return p,positive
+
+    def _to_plot(self, which):
+        "Scores and labels of all columns, or of a class, and options to plot them with"
+        if which is None: return self.scores,self.targets,dict(names=self.names, ignore_index=self.ignore_index)
+        c,_,y = self._class_rows(which)
+        s = self._ranked.column(c)[0] if self.scores.ndim > 1 else self.scores if c else _reversed(self.scores)
+        return s,y,dict(label=str(c) if self.names is None else self.names[c])
+
     def plot_roc(self,
-        **kwargs, # Options of `plot_roc`, such as `average`, `ci`, `ax`
+        which=None, # One class, by number or name; None: all, of a binary task the second
+        **kwargs, # Options of `plot_roc`, such as `average`, `ci`, `point`, `ax`
     ): # The axes
         "Draw the curves of the set, as the function `plot_roc` does"
-        options = dict(activation='identity', names=self.names, ignore_index=self.ignore_index)
-        return plot_roc(self.scores, self.targets, **options | kwargs)
+        scores,targets,options = self._to_plot(which)
+        return plot_roc(scores, targets, **dict(activation='identity') | options | kwargs)
+
+    def plot_pr(self,
+        which=None, # One class, by number or name; None: all, of a binary task the second
+        **kwargs, # Options of `plot_pr`, such as `average`, `iso_f1`, `point`, `ax`
+    ): # The axes
+        "Draw the precision-recall curves of the set, as the function `plot_pr` does"
+        scores,targets,options = self._to_plot(which)
+        return plot_pr(scores, targets, **dict(activation='identity') | options | kwargs)
 
     def auroc(self,
         **kwargs, # Options of `auroc_score`, such as `average`, `max_fpr`
@@ -136,18 +173,6 @@ class ROCInterpretation:  # chkstyle: ignore
         "AUROC of the set, as `auroc_score` computes it"
         options = dict(activation='identity', ignore_index=self.ignore_index)
         return auroc_score(self.scores, self.targets, **options | kwargs)
-
-    def _column(self, which):
-        "Numbers to be compared with a threshold, and which are positive, of a class by its name or number"
-        k = len(self._ranked.aurocs)
-        c = _class_number(which, self.names, k)
-        if k > 1: p,y = self._ranked.column(c, self._p)
-        else:
-            y = self._ranked.column()[1] if c else ~self._ranked.column()[1]
-            p = self._p if c else _predicted_probabilities(self._ranked.outputs, self.targets, self.activation, 0)
-        nan = int(p.isnan().sum())
-        if nan: raise ValueError(f'{nan} of {len(p)} scores are NaN, which no threshold can order')
-        return p,y
 
     def operating_point(self,
         max_fpr:float|None=None, # The highest false positive rate that can be borne, from 0 to 1
@@ -166,7 +191,7 @@ class ROCInterpretation:  # chkstyle: ignore
         Raises `ValueError` for two rules, if a class is missing, if scores are NaN, or if no threshold keeps to
         `max_fpr` (negatives have the score inf) or `min_precision`."""
         rule = threshold_rule(max_fpr, min_tpr, min_precision, cost_ratio, f1)
-        return find_operating_point(*self._column(which), rule)
+        return find_operating_point(*self._decided(which), rule)
 
     def threshold_table(self,
         which=None, # Which class, as in `operating_point`
@@ -176,7 +201,7 @@ class ROCInterpretation:  # chkstyle: ignore
         """What thresholds do: numbers of rows where the probabilities, in their own dtype, are at or above them
 
         Raises `ValueError` if a class is missing, if scores are NaN, and for what is no threshold or no `n`."""
-        return tabulate_thresholds(*self._column(which), thresholds, n)
+        return tabulate_thresholds(*self._decided(which), thresholds, n)
 
     def _report(self):
         names = self.names or list(map(str, range(self._ranked.num_classes)))

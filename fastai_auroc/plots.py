@@ -257,14 +257,14 @@ def draw_curves(
     loc:str='lower right', # Where a legend is that is not beside the curves
 ): # The axes
     "Draw curves and legend"
-    labels = [o.label for o in curves if o.label]
-    beside = ax is None and (len(labels) > 5 or max(map(len, labels), default=0) > 44)
+    is_new = ax is None
     ax = _axes_or_new(ax, figsize or (5, 5))
     lines = [draw(ax, o.curve, **dict(label=o.label or '_') | o.style) for o in curves]
-    others = frame(ax)  # after the curves, since scikit-learn names the axes
     named = [(o.label, line) for o,line in zip(curves, lines) if o.label]
     if averages_first: named = named[-2:] + named[:-2]  # drawn last, above the classes
-    legend = draw_legend(ax, named + others, beside, loc)
+    named += frame(ax)  # after the curves, since scikit-learn names the axes
+    beside = is_new and (len(named) > 5 or max((len(text) for text,_ in named), default=0) > 44)
+    legend = draw_legend(ax, named, beside, loc)
     if beside and figsize is None:
         ax.set_anchor('W')
         ax.figure.set_figwidth(5.4 + legend.get_window_extent().width/ax.figure.dpi)
@@ -333,7 +333,7 @@ def plot_roc(
     def frame(ax):
         draw_chance(ax)
         label_roc_axes(ax)
-        return mark_points(ax, points, 'fpr', 'tpr', ('tpr', 'fpr'))
+        return mark_points(ax, points, dict(fpr='fpr', tpr='tpr'))
 
     curves,_ = curves_of_models(scores, rank, average, names, level if ci else None, kwargs)
     absent = explain_absence(targets, pos_label, ignore_index)

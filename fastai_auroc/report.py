@@ -10,6 +10,7 @@ __all__ = ['ReportRow', 'report_rows', 'tabulate_report', 'report_lines']
 # %% ../nbs/22c_report.ipynb #36834bb5
 import numpy as np, torch
 from typing import NamedTuple
+from .pr import average_precision_and_note
 from .confidence import auroc_ci_and_note
 from .thresholds import find_operating_point, OperatingPoint, threshold_text
 from .plots import decimals_needed, RankedScores
@@ -23,13 +24,15 @@ class ReportRow(NamedTuple):
     auroc:float=np.nan
     low:float=np.nan # Lower end of the 95% interval of AUROC
     high:float=np.nan # Upper end
+    ap:float=np.nan # Average precision
     point:OperatingPoint|None=None # Youden's threshold
     numbers:torch.Tensor|None=None # What the threshold is compared with
     why:str='' # Why AUROC is undefined
 
 def _row_of_class(name, s, p, y, value):
     "The row of a class: of scores to rank, numbers to compare with a threshold, labels and AUROC"
-    row = ReportRow(name, int(y.sum()), len(y))
+    ap = average_precision_and_note(s, y)[0].item()
+    row = ReportRow(name, int(y.sum()), len(y), ap=ap)
     if np.isnan(value):
         why = 'NaN among the scores' if s.isnan().any() else 'one class only' if len(y) else 'no rows'
         return row._replace(why=why)
@@ -49,7 +52,10 @@ def report_rows(
     for c,value in enumerate(ranked.aurocs):
         s,y = ranked.column(c)
         rows.append(_row_of_class(names[c if k > 1 else 1], s, ranked.column(c, p)[0], y, value))
-    return rows + [ReportRow('macro average', auroc=float(ranked.macro()[0]))]*(k > 1)
+    if k == 1: return rows
+    auroc = float(ranked.macro()[0])
+    ap = np.nan if np.isnan(auroc) else float(np.nanmean([o.ap for o in rows]))
+    return [*rows, ReportRow('macro average', auroc=auroc, ap=ap)]
 
 # %% ../nbs/22c_report.ipynb #10717da8
 def tabulate_report(
@@ -59,7 +65,7 @@ def tabulate_report(
     import pandas as pd
     names = [o.name for o in rows]
     counts = pd.DataFrame([o[1:3] for o in rows], names, ReportRow._fields[1:3], dtype='Int64')
-    values = pd.DataFrame([o[3:6] for o in rows], names, ReportRow._fields[3:6])
+    values = pd.DataFrame([o[3:7] for o in rows], names, ReportRow._fields[3:7])
     points = pd.DataFrame([o.point or [np.nan]*4 for o in rows], names, OperatingPoint._fields)
     thresholds = [o.point.threshold if o.point else np.nan for o in rows]
     whole = int in map(type, thresholds)  # which a column of floats would round

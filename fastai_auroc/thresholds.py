@@ -202,15 +202,14 @@ def points_to_mark(
 def mark_points(
     ax, # Axes
     points:list[OperatingPoint], # What to mark
-    x:str, # Which rate is along the x axis
-    y:str, # Which is along the y axis
-    shown, # Which rates the legend tells
+    axes:dict, # Which rate is along the x axis and which along the y axis, by their names in the legend
 ): # Pairs of a text for the legend and a marker
     "Add markers of operating points to `ax`"
     from matplotlib import rcParams
     entries = []
+    x,y = axes.values()
     for point,marker in zip(points, itertools.cycle('osD^v')):
-        rates = ', '.join(f'{o} {getattr(point, o):.3f}' for o in shown)
+        rates = ', '.join(f'{name} {getattr(point, rate):.3f}' for name,rate in axes.items())
         style = dict(color=rcParams['text.color'], mfc='none', mew=1.5, ms=8, ls='', zorder=4)
         line, = ax.plot(getattr(point, x), getattr(point, y), marker=marker, **style)
         entries.append((f'threshold {point.threshold:.3g}: {rates}', line))
