@@ -11,12 +11,11 @@ __all__ = ['auc_roc_score', 'auroc_and_note', 'auroc_score', 'ROCCurve', 'mean_c
 import math, numpy as np, torch, warnings
 from typing import NamedTuple
 from torch import Tensor
-from .scores import explain_absence, to_tensor, undefined_category
+from .scores import to_tensor, undefined_category
 from .keys import map_blocks
-from .pairs import nan_mean, read_once
-from .tasks import check_average, check_options, count_nan_rows, missing_classes
-from .tasks import one_vs_rest, pool_columns, prepare_task, raise_invalid
-from .counts import add_up_runs, compute_areas, drop_ignored_rows, sort_columns, task_points_cpu, total
+from .tasks import check_average, check_options, prepare_task
+from .counts import average_areas, compute_areas, drop_ignored_rows, explain_missing, explain_undefined
+from .counts import points_torch, raise_no_rows, read_curves, task_points_cpu, total
 
 # %% ../nbs/04_roc.ipynb #ccf70ce3
 def _choose_layout(task, average, multi_class, max_fpr, min_tpr=None):
@@ -29,29 +28,6 @@ def _choose_layout(task, average, multi_class, max_fpr, min_tpr=None):
     if ovo: return 'ovo'
     if task.kind == 'multilabel' and average == 'samples': return 'samples'
     return 'micro' if average == 'micro' and task.kind != 'binary' else 'ovr'
-
-def _average(areas, average, layout):
-    "The mean of the columns, 0-d, or with None one number for each; NaN scores make every mean NaN"
-    if average is None and len(areas.values) > 1: value = areas.values
-    elif areas.nan_rows: value = math.nan
-    else: value = nan_mean(areas.values, areas.weights if average == 'weighted' or layout == 'samples' else None)
-    return torch.from_numpy(np.array(value, np.float64))
-
-def _explain_undefined(task, areas, value, average, layout):
-    "Why the value or a part of it is undefined, in a sentence; None if all is defined"
-    p = areas.positives
-    q = areas.negatives
-    weightless = layout == 'samples' and areas.weights is not None and not any(areas.weights)
-    if all(p) and all(q) and not areas.nan_rows and not weightless: return None
-    if value.isnan().all(): what = 'is NaN'
-    else: what = 'is NaN for some columns' if average is None else f'leaves columns out of the {average} average'
-    kind = 'samples' if layout == 'samples' else 'binary' if len(p) == 1 else task.kind
-    nobody = 'no row left' if task.weight is None or layout == 'samples' else 'no row with a weight'
-    missing = missing_classes(p, q, kind, nobody=nobody)
-    if not any(p): missing += explain_absence(task.targets, task.pos_label, task.ignore_index)
-    nan = f'{areas.nan_rows} of {len(task.scores)} rows have NaN scores' if areas.nan_rows else ''
-    why = [nan, missing, 'no row with a weight' if weightless else '']
-    return f"AUROC {what}: {'; '.join(filter(None, why))}"
 
 # %% ../nbs/04_roc.ipynb #7df601ab
 def auroc_and_note(
@@ -79,8 +55,8 @@ def auroc_and_note(
     whole = max_fpr is None and min_tpr is None
     if whole and task.weight is not None and layout != 'samples': max_fpr = 1.
     areas = compute_areas(task, layout, max_fpr, min_tpr, standardize)
-    value = _average(areas, average, layout)
-    return value,_explain_undefined(task, areas, value, average, layout)
+    value = average_areas(areas, average, layout)
+    return value,explain_undefined(task, areas, value, average, layout)
 
 # %% ../nbs/04_roc.ipynb #d02253dd
 def auroc_score(
@@ -166,27 +142,12 @@ def mean_curve(
     return ROCCurve(*map(torch.from_numpy, (fpr, tpr, np.full(len(fpr), np.nan))))
 
 # %% ../nbs/04_roc.ipynb #afc7b3ae
-def _read_curves(curves):
-    "Curves on a device as those on the CPU"
-    read = read_once(*(x for curve in curves for x in curve))
-    return [ROCCurve(*read[i:i+3]) for i in range(0, len(read), 3)]
-
 def _curves_torch(task, micro, drop_intermediate):
     """Curves, positives and negatives of each column, on any device; raises `ValueError` for what is wrong with values
 
     A device is read twice, first what is judged, then what is left of the curves, and waits for the sizes between."""
-    columns = one_vs_rest(task.scores, task.labels, task.ignore_index)
-    checks = task.improper,task.wrong_weights,columns.wrong,count_nan_rows(columns)
-    columns,weight = pool_columns(columns, task.weight) if micro else (columns, task.weight)
-    rows = sort_columns(columns, weight)
-    read = read_once(*checks, rows[1].sum(-1), rows[2].sum(-1))
-    improper,wrong_weights,wrong,nan_rows,p,q = (x.tolist() for x in read)
-    raise_invalid(task, wrong, improper, wrong_weights)
-    if nan_rows: raise ValueError(f'roc_curve cannot rank NaN: {nan_rows} of {len(task.scores)} rows have NaN scores')
-    if weight is not None: rows = read_once(*rows)
-    points = [add_up_runs(*column) for column in zip(*rows)]
-    curves = [_curve_torch(s + task.offset, tps, fps, drop_intermediate) for s,tps,fps in points]
-    return (_read_curves(curves) if weight is None else curves),p,q
+    points,p,q = points_torch(task, micro, 'roc_curve')
+    return read_curves([_curve_torch(*o, drop_intermediate) for o in points]),p,q
 
 # %% ../nbs/04_roc.ipynb #93d41a41
 def _curves_cpu(points, drop_intermediate):
@@ -196,16 +157,10 @@ def _curves_cpu(points, drop_intermediate):
     return [_curve_from_points(*o, drop_intermediate) for o in points],p,q
 
 # %% ../nbs/04_roc.ipynb #97a61458
-def _raise_no_rows(ignore_index):
-    without = '' if ignore_index is None else f', without those of ignore_index={ignore_index}'
-    raise ValueError(f'roc_curve needs rows, got none{without}')
-
 def _explain_nan_rates(task, p, q, macro):
     "Which rates have no rows, in a sentence; None if all are defined"
-    nobody = 'no row left' if task.weight is None else 'no row with a weight'
-    why = missing_classes(p, q, task.kind if len(p) > 1 else 'binary', nobody=nobody)
+    why = explain_missing(task, p, q)
     if not why: return None
-    if not any(p): why += explain_absence(task.targets, task.pos_label, task.ignore_index)
     some_defined = any(a and b for a,b in zip(p, q))
     what = 'leaves columns out of the macro average' if macro and some_defined else 'has NaN rates'
     return f'roc_curve {what}: {why}'
@@ -234,11 +189,11 @@ def roc_curve(
     macro = several and average == 'macro'
     micro = several and average == 'micro'
     task = drop_ignored_rows(task)
-    if not len(task.scores): _raise_no_rows(ignore_index)
+    if not len(task.scores): raise_no_rows('roc_curve', ignore_index)
     points = task_points_cpu(task, micro)
     if points is None: curves,p,q = _curves_torch(task, micro, drop_intermediate)
     else: curves,p,q = _curves_cpu(points, drop_intermediate)
-    if ignore_index is not None and not any(p) and not any(q) and task.weight is None: _raise_no_rows(ignore_index)
+    if ignore_index is not None and not any(p) and not any(q) and task.weight is None: raise_no_rows('roc_curve', ignore_index)
     note = _explain_nan_rates(task, p, q, macro)
     if note: warnings.warn(note, undefined_category(), stacklevel=2)
     if several and average is None: return curves
