@@ -110,18 +110,21 @@ def _sum_stretches(values, group, size):
 # %% ../nbs/05a_groups.ipynb #84e234f6
 def _order(keys):
     "The order of 64-bit keys, and the keys in it"
-    bits = len(keys).bit_length()
-    rows = np.arange(len(keys), dtype=keys.dtype)
-    coarse = keys >> keys.dtype.type(bits)
-    coarse <<= keys.dtype.type(bits)
-    coarse |= rows
+    bits = keys.dtype.type(len(keys).bit_length())
+    coarse = keys >> bits
+    coarse <<= bits
+    coarse |= np.arange(len(keys), dtype=keys.dtype)
     coarse.sort()
-    coarse &= keys.dtype.type(2**bits-1)
+    coarse &= (keys.dtype.type(1) << bits) - keys.dtype.type(1)
     order = coarse.view(np.int64)
     ordered = keys.take(order, mode='clip')
     if (ordered[1:] >= ordered[:-1]).all(): return order,ordered
-    right = ordered.argsort(kind='stable')
-    return order[right],ordered[right]
+    alike = (ordered[1:] >> bits) == (ordered[:-1] >> bits)
+    at = np.flatnonzero(np.append(alike, False) | np.append(False, alike))
+    right = at[ordered[at].argsort()]
+    order[at] = order[right]
+    ordered[at] = ordered[right]
+    return order,ordered
 
 def _replace_by_ranks(keys, codes):
     "Sorted keys of 64 bits as keys of 32 bits, with ranks for scores, and the codes in their order"
