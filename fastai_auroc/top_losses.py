@@ -23,8 +23,8 @@ _surrogate_name = Option(one_of(*_surrogates), "'sigmoid' or 'squared_hinge'")
 def _check_one_rate(max_fpr, min_tpr):
     "Raise `ValueError` unless exactly one of them is given"
     if (max_fpr is None) != (min_tpr is None): return
-    raise ValueError('pass max_fpr, the highest false positive rate that counts, or min_tpr, the lowest true positive rate, '
-        f'and not both: got max_fpr={max_fpr!r} and min_tpr={min_tpr!r}')
+    raise ValueError('pass max_fpr, the highest false positive rate that counts, or min_tpr, the lowest true positive '
+        f'rate, and not both: got max_fpr={max_fpr!r} and min_tpr={min_tpr!r}')
 
 # %% ../nbs/18c_top_losses.ipynb #ae846e57
 class PartialAUCLoss(BatchLoss):
@@ -37,7 +37,7 @@ class PartialAUCLoss(BatchLoss):
 
     def __init__(self,
         max_fpr:float|None=None, # Up to which false positive rate, in (0, 1]: that share of the negatives, the highest
-        min_tpr:float|None=None, # Above which true positive rate, in [0, 1): the share 1 - `min_tpr` of lowest positives
+        min_tpr:float|None=None, # Above which true positive rate, in [0, 1): the lowest 1 - `min_tpr` of the positives
         surrogate:str='sigmoid', # Loss of a pair: 'sigmoid' or 'squared_hinge'
         temperature:float=1., # T of the sigmoid, in units of the margins
         margin:float=1., # By how much a positive should stand above a negative, for 'squared_hinge'
