@@ -1,5 +1,5 @@
 "PartialAUCLoss and AveragePrecisionLoss in a fastai 1 Learner."
-import numpy as np, pandas as pd, pytest, torch
+import pandas as pd, pytest
 from fastai.basic_train import load_learner
 from fastai.core import noop
 from fastai.tabular import tabular_learner
