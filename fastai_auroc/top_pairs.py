@@ -130,7 +130,9 @@ def _partial_classes(z, y, judge, factor, share, of_positives):
     cut = np.take_along_axis(np.sort(s, 1), n - count[:,None], 1)
     taken = drawn & (s >= cut)
     if (np.count_nonzero(taken, 1) > count).any(): return None
-    return _mean_of_pairs(columns, *((taken, ~own) if of_positives else (own, taken)), judge, factor)
+    masks = (taken, ~own) if of_positives else (own, taken)
+    value,gradient = _mean_of_pairs(columns, *masks, judge, factor)
+    return value,gradient.T
 
 # %% ../nbs/17b_top_pairs.ipynb #a9d2c439
 def _partial_surrogate(surrogate, share, of_positives, judge=None, factor=1.):
