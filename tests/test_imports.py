@@ -103,5 +103,5 @@ def test_star_import_after_disabling():
 def test_star_imports_of_losses_do_no_harm():
     "fastai's own dice stays what it is"
     space = {}
-    exec('from fastai.losses import *; from fastai_auroc.losses import *', space)
+    exec('from fastai.losses import *; from fastai_auroc.losses import *; from fastai_auroc.dice import *', space)
     assert space['DiceLoss'] is DiceLoss and space['SoftDiceLoss'] is SoftDiceLoss
