@@ -131,7 +131,8 @@ def _precisions_torch(tile, weight=None):
     s,wp,wn = sort_columns(tile, weight)
     tps = wp.cumsum(-1)
     fps = wn.cumsum(-1)
-    end = s.shape[-1] - 1 - tied_runs(s.flip(-1))[0].flip(-1)  # of the run of each row
+    end = s.shape[-1] - 1 - tied_runs(s.flip(-1))[0].flip(-1)  # of the run of each row; -1 for NaN
+    end.clamp_(min=0)
     hits = tps.gather(-1, end).double()
     misses = fps.gather(-1, end).double()
     def summed(part): return torch.where(wp > 0, wp*(part/(hits+misses)), 0.).sum(-1)
