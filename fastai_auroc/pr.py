@@ -216,7 +216,7 @@ def average_precision(
     if note: warnings.warn(note, undefined_category(), stacklevel=2)
     return value
 
-# %% ../nbs/05_pr.ipynb #8fa362ce
+# %% ../nbs/05_pr.ipynb #29ccb0db
 class PRCurve(NamedTuple):
     "Precision and recall at each threshold, ascending, and then 1 and 0, which have no threshold; float64 on the CPU"
     precision:Tensor
@@ -234,7 +234,7 @@ def _pr_of_points(s, tps, fps, drop_intermediate):
     recall = torch.nn.functional.pad(tps, (1, 0)).flip(0)
     return PRCurve(torch.nn.functional.pad(precision.flip(0), (0, 1), value=1), recall/recall[0], s.double().flip(0))
 
-# %% ../nbs/05_pr.ipynb #b3853ec3
+# %% ../nbs/05_pr.ipynb #45d3cd48
 def _points_of_task(task, micro):
     "Points of each curve as tensors, and the positives and the negatives of each column"
     points = task_points_cpu(task, micro)
@@ -243,7 +243,7 @@ def _points_of_task(task, micro):
     q = [total(fps) for *_,fps in points]
     return [tuple(map(torch.from_numpy, o)) for o in points],p,q
 
-# %% ../nbs/05_pr.ipynb #c45947ba
+# %% ../nbs/05_pr.ipynb #262c1617
 def pr_curve(
     scores, # Scores, shape (n,), (n, 1) or (n, 2): binary; (n, K): multiclass or multilabel
     targets, # Labels, shape (n,): the larger of two is positive, or class numbers 0 to K-1; shape (n, K): multilabel
