@@ -12,7 +12,8 @@ from fastai_auroc.confidence import auroc_ci, compare_auroc
 from fastai_auroc.distributed import gather_rows
 from fastai_auroc.buckets import quantile_thresholds
 from fastai_auroc.streaming import StreamingAUC
-from fastai_auroc.losses import aum, AUMLoss, AUROCLoss, soft_auroc, SoftDiceLoss, SquaredHingeAUCLoss
+from fastai_auroc.losses import aum, AUMLoss, AUROCLoss, soft_auroc, SquaredHingeAUCLoss
+from fastai_auroc.dice import SoftDiceLoss
 from fastai_auroc.samplers import StratifiedBatchSampler, balance_batches
 from fastai_auroc.plots import plot_roc, plot_aum
 from fastai_auroc.interpret import ROCInterpretation

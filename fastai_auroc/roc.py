@@ -18,12 +18,13 @@ from .counts import average_areas, compute_areas, drop_ignored_rows, explain_mis
 from .counts import points_torch, raise_no_rows, read_curves, task_points_cpu, total
 
 # %% ../nbs/04_roc.ipynb #ccf70ce3
-def _choose_layout(task, average, multi_class, max_fpr):
+def _choose_layout(task, average, multi_class, max_fpr, min_tpr=None):
     "The layout of the columns; raises `ValueError` for options that do not fit the task"
     ovo = task.kind == 'multiclass' and multi_class == 'ovo'
     check_average(average, 'ovo' if ovo else task.kind)
     if ovo and not (max_fpr is None and task.weight is None):
         raise ValueError("max_fpr and sample_weight have no meaning with multi_class='ovo'")
+    if ovo and min_tpr is not None: raise ValueError("min_tpr has no meaning with multi_class='ovo'")
     if ovo: return 'ovo'
     if task.kind == 'multilabel' and average == 'samples': return 'samples'
     return 'micro' if average == 'micro' and task.kind != 'binary' else 'ovr'
@@ -39,17 +40,21 @@ def auroc_and_note(
     sample_weight=None, # Weight of each row
     ignore_index:int|None=None, # Label to leave out
     pos_label=None, # The positive label
+    min_tpr:float|None=None, # From which true positive rate on
+    standardize:bool=True, # Whether a partial area is standardised
 ): # A tensor, 0-d or of shape (K,), and a sentence, or None where nothing is undefined
     "The value of `auroc_score`, and a sentence to warn with"
-    check_options(average, multi_class, max_fpr)
+    check_options(average, multi_class, max_fpr, min_tpr=min_tpr, standardize=standardize)
     task = prepare_task(scores, targets, activation, sample_weight, ignore_index, pos_label)
-    layout = _choose_layout(task, average, multi_class, max_fpr)
+    layout = _choose_layout(task, average, multi_class, max_fpr, min_tpr)
     if not task.scores.shape[0]:
         shape = task.scores.shape[1:] if average is None else ()
         return torch.full(shape, torch.nan, dtype=torch.float64, device='cpu'),'AUROC is NaN: there are no rows'
     max_fpr = None if max_fpr in (None, 1) else float(max_fpr)
-    if max_fpr is None and task.weight is not None and layout != 'samples': max_fpr = 1.
-    areas = compute_areas(task, layout, max_fpr)
+    min_tpr = float(min_tpr) if min_tpr else None  # all of the area is above a rate of 0
+    whole = max_fpr is None and min_tpr is None
+    if whole and task.weight is not None and layout != 'samples': max_fpr = 1.
+    areas = compute_areas(task, layout, max_fpr, min_tpr, standardize)
     value = average_areas(areas, average, layout)
     return value,explain_undefined(task, areas, value, average, layout)
 
@@ -65,6 +70,8 @@ def auroc_score(
     sample_weight=None, # Weight of each row, shape (n,)
     ignore_index:int|None=None, # Label of rows, or of entries of multilabel targets, to leave out
     pos_label=None, # The positive label of a binary task, of any kind, as 'yes'; None: the larger of two numbers
+    min_tpr:float|None=None, # Standardised partial area above this true positive rate, in [0, 1), instead of `max_fpr`
+    standardize:bool=True, # False: a partial area as it is, from 0 to `max_fpr` or to 1 - `min_tpr`
 ) -> Tensor: # 0-d float64 on the CPU; shape (K,) with `average=None` for K columns
     """Area under the ROC curve of a whole data set: the share of (positive, negative) pairs in the right order
 
@@ -73,7 +80,7 @@ def auroc_score(
     for columns that should be probabilities but do not sum to one, `TypeError` for what holds no numbers.
     The numbers are those of scikit-learn's `roc_auc_score`; partial areas after McClish (1989), one-vs-one after Hand &
     Till (2001)."""
-    options = average,multi_class,max_fpr,sample_weight,ignore_index,pos_label
+    options = average,multi_class,max_fpr,sample_weight,ignore_index,pos_label,min_tpr,standardize
     value,note = auroc_and_note(scores, targets, activation, *options)
     if note: warnings.warn(note, undefined_category(), stacklevel=2)
     return value

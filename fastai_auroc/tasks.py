@@ -37,11 +37,20 @@ def check_options(
     multi_class:str='ovr', # 'ovr' or 'ovo'
     max_fpr:float|None=None, # Up to which false positive rate
     task:str='multilabel', # Whose averages are allowed, as in `check_average`
+    min_tpr:float|None=None, # From which true positive rate on
+    standardize:bool=True, # Whether a partial area is standardised
 ):
-    "Raise `ValueError` for an `average`, `multi_class` or `max_fpr` that `auroc_score` does not know"
+    "Raise `ValueError` for an option that `auroc_score` does not know, or for two that do not go together"
     if multi_class not in ('ovr', 'ovo'): raise ValueError(f"multi_class must be 'ovr' or 'ovo', got {multi_class!r}")
     if max_fpr is not None and not (is_number(max_fpr) and 0 < max_fpr <= 1):
         raise ValueError(f'max_fpr must be None or in (0, 1], got {max_fpr!r}')
+    if min_tpr is not None and not (is_number(min_tpr) and 0 <= float(min_tpr) < 1):
+        raise ValueError(f'min_tpr must be None or in [0, 1), got {min_tpr!r}')
+    if max_fpr is not None and min_tpr is not None:
+        raise ValueError('max_fpr and min_tpr bound two different areas: choose one of them, '
+            f'got max_fpr={max_fpr!r} and min_tpr={min_tpr!r}')
+    one_of_two = isinstance(standardize, (bool, np.bool_))
+    if not one_of_two: raise ValueError(f'standardize must be True or False, got {standardize!r}')
     check_average(average, task)
 
 # %% ../nbs/03_tasks.ipynb #862a2287

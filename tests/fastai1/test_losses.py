@@ -13,7 +13,9 @@ from sklearn.metrics import confusion_matrix, roc_auc_score
 from torch import nn
 from torch.utils.data import TensorDataset
 from fastai_auroc.fastai1 import AUROC
-from fastai_auroc.losses import AUMLoss, AUROCLoss, SoftDiceLoss, SquaredHingeAUCLoss
+from fastai_auroc.dice import SoftDiceLoss
+from fastai_auroc.losses import AUMLoss, AUROCLoss, SquaredHingeAUCLoss
+from fastai_auroc.mixed import MixedLoss
 from fastai_auroc.samplers import StratifiedBatchSampler
 
 losses = dict(aum=AUMLoss, margins=lambda **kwargs: AUMLoss(margins=True, **kwargs), dice=SoftDiceLoss, auroc=AUROCLoss, hinge=SquaredHingeAUCLoss)
@@ -265,6 +267,55 @@ def test_batches_of_one_class(name, tmp_path):
     assert np.isfinite([float(o) for o in learn.recorder.losses + learn.recorder.val_losses + learn.recorder.metrics[-1]]).all()
     assert all(p.equal(q) for p,q in zip(learn.model.parameters(), before)) != (name == 'dice')
 
+# Losses added up
+
+mixtures = dict(cross_entropy=lambda: MixedLoss(CrossEntropyFlat(), AUROCLoss(), weights=(1, .5)),
+    smoothing=lambda: MixedLoss(LabelSmoothingCrossEntropy(), SquaredHingeAUCLoss(), weights=(1, .1)),
+    three=lambda: MixedLoss(nn.CrossEntropyLoss(), AUMLoss(), SoftDiceLoss()), functions=lambda: MixedLoss(mse_of_classes, F.cross_entropy))
+
+def mse_of_classes(outputs, targets, reduction='mean'): return F.mse_loss(outputs[:,1].sigmoid(), targets.float(), reduction=reduction)
+
+@pytest.mark.parametrize('name', mixtures)
+def test_mixture(name, rows, column, sk_auroc, adult, tmp_path):
+    "Training, the column, probabilities by the first part that fastai 1 knows, losses of rows, export"
+    learn = tabular_learner(rows, layers=[30], loss_func=mixtures[name](), metrics=accuracy, callback_fns=AUROC, silent=True)
+    learn.fit(3, .01)
+    recorder,lost = learn.recorder,[float(o) for o in learn.recorder.losses]
+    auroc = column(recorder, 'auroc')
+    assert np.mean(lost[-15:]) < np.mean(lost[:15]) and auroc[-1] > .8 and auroc[-1] == pytest.approx(sk_auroc(learn), rel=0, abs=1e-12)
+    raw,_ = learn.get_preds(activ=noop)
+    p,y,of_rows = learn.get_preds(with_loss=True)
+    assert p.equal(raw.softmax(1)) and of_rows.shape == (1000,) and learn.loss_func.reduction == 'mean'
+    assert of_rows.mean().item() == pytest.approx(learn.loss_func(raw, y).item(), rel=1e-5)
+    interp = ClassificationInterpretation.from_learner(learn)
+    assert interp.losses.equal(of_rows) and interp.confusion_matrix().sum() == 1000
+    before,learn.path = learn.path,tmp_path
+    learn.export()
+    learn.path,loaded = before,load_learner(tmp_path)
+    assert loaded.loss_func.weights == learn.loss_func.weights
+    assert loaded.predict(adult.iloc[0])[2].equal(learn.predict(adult.iloc[0])[2])
+
+mixed_tasks = dict(segmentation=(lambda: MixedLoss(CrossEntropyFlat(axis=1), AUROCLoss()), lambda x: x.softmax(1)),
+    three_masks=(lambda: MixedLoss(CrossEntropyFlat(axis=1), SoftDiceLoss()), lambda x: x.softmax(1)),
+    one_column=(lambda: MixedLoss(BCEWithLogitsFlat(), AUROCLoss()), torch.sigmoid), three=(lambda: MixedLoss(nn.NLLLoss(), AUROCLoss()), torch.exp))
+
+@pytest.mark.parametrize('task', mixed_tasks)
+def test_mixture_of_other_shapes(task, task_data, column):
+    loss_func,activation = mixed_tasks[task]
+    model = nn.Sequential(tasks[task][1](), *[nn.LogSoftmax(1)]*(task == 'three'))  # NLLLoss takes the logarithms of probabilities
+    learn = Learner(task_data(task), model, loss_func=loss_func(), callback_fns=AUROC, silent=True)
+    learn.fit(5, .1)
+    auroc = column(learn.recorder, 'auroc')[-1]
+    raw,_ = learn.get_preds(activ=noop)
+    p,y,of_rows = learn.get_preds(with_loss=True)
+    assert p.equal(activation(raw)) and of_rows.shape == (len(y),) and of_rows.isfinite().all() and auroc > .6
+
+def test_mixture_with_mixup(task_data, column):
+    learn = Learner(task_data('two', 64), nn.Linear(1, 2), loss_func=MixedLoss(CrossEntropyFlat(), AUROCLoss()), callback_fns=AUROC, silent=True).mixup()
+    own = learn.loss_func
+    learn.fit(12, .1)
+    assert learn.loss_func is own and own.reduction == 'mean' and column(learn.recorder, 'auroc')[-1] > .7
+
 # Batches with both classes
 
 class Seen(LearnerCallback):
@@ -337,7 +388,8 @@ from fastai.vision import tta
 from fastai.vision.image import Image
 from fastai.vision.transform import get_transforms
 import fastai_auroc.fastai1 as ours
-from fastai_auroc.losses import AUMLoss, AUROCLoss, SoftDiceLoss, SquaredHingeAUCLoss
+from fastai_auroc.dice import SoftDiceLoss
+from fastai_auroc.losses import AUMLoss, AUROCLoss, SquaredHingeAUCLoss
 ours = importlib.reload(importlib.reload(ours))
 look_up = basic_train._loss_func2activ
 print('\\nfound', look_up is tta._loss_func2activ, look_up.__wrapped__.__module__, hasattr(look_up.__wrapped__, '__wrapped__'))
