@@ -7,8 +7,8 @@ Docs: https://fastai-auroc.github.io/fastai_auroc/history.html.md"""
 # %% auto #0
 __all__ = ['history', 'plot_history']
 
-# %% ../nbs/24a_history.ipynb #1c80d1b4
-import itertools, math, numpy as np
+# %% ../nbs/24a_history.ipynb #e2dfdc25
+import itertools, math
 from .plots import axes_or_new
 
 # %% ../nbs/24a_history.ipynb #1de0d8ed

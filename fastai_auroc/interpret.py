@@ -74,8 +74,8 @@ def _raw_predictions(learn, ds_idx, dl):
                 f'got {ds_idx!r}')
         dl = learn.dls[ds_idx]
     if not len(dl): raise ValueError(f'the set has no rows: got ds_idx={ds_idx!r} and dl={dl!r}')
-    with learn.no_bar(), learn.no_logging(), _keep_history(learn):
-        outputs,targets = learn.get_preds(dl=dl, act=_as_they_are)[:2]
+    with learn.no_bar(), learn.no_logging(), _keep_history(learn): found = learn.get_preds(dl=dl, act=_as_they_are)
+    outputs,targets = found[:2]
     if targets is None:
         raise ValueError('the set has no labels to compare with: '
             'make it with test_dl(..., with_labels=True)')
@@ -201,7 +201,8 @@ class ROCInterpretation:  # chkstyle: ignore
         Raises `ValueError` for two rules, if a class is missing, if scores are NaN, or if no threshold keeps to
         `max_fpr` (negatives have the score inf) or `min_precision`."""
         rule = threshold_rule(max_fpr, min_tpr, min_precision, cost_ratio, f1)
-        return find_operating_point(*self._decided(which), rule)
+        p,positive = self._decided(which)
+        return find_operating_point(p, positive, rule)
 
     def threshold_table(self,
         which=None, # Which class, as in `operating_point`
@@ -211,7 +212,8 @@ class ROCInterpretation:  # chkstyle: ignore
         """What thresholds do: numbers of rows where the probabilities, in their own dtype, are at or above them
 
         Raises `ValueError` if a class is missing, if scores are NaN, and for what is no threshold or no `n`."""
-        return tabulate_thresholds(*self._decided(which), thresholds, n)
+        p,positive = self._decided(which)
+        return tabulate_thresholds(p, positive, thresholds, n)
 
     def _report(self):
         names = self.names or list(map(str, range(self._ranked.num_classes)))

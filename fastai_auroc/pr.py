@@ -130,6 +130,7 @@ def _precisions_torch(tile, weight=None):
     tps = wp.cumsum(-1)
     fps = wn.cumsum(-1)
     end = s.shape[-1] - 1 - tied_runs(s.flip(-1))[0].flip(-1)  # of the run of each row
+    end = end.clamp(min=0)  # NaN belongs to no run, and its column is undefined
     hits = tps.gather(-1, end).double()
     misses = fps.gather(-1, end).double()
     def summed(part): return torch.where(wp > 0, wp*(part/(hits+misses)), 0.).sum(-1)
