@@ -16,6 +16,8 @@ from fastai_auroc.buckets import quantile_thresholds
 from fastai_auroc.streaming import StreamingAUC
 from fastai_auroc.losses import aum, AUMLoss, AUROCLoss, soft_auroc, SquaredHingeAUCLoss
 from fastai_auroc.dice import SoftDiceLoss
+from fastai_auroc.mixed import MixedLoss
+from fastai_auroc.top_losses import AveragePrecisionLoss, PartialAUCLoss
 from fastai_auroc.samplers import StratifiedBatchSampler, balance_batches
 from fastai_auroc.plots import plot_roc, plot_aum
 from fastai_auroc.pr_plots import plot_pr
