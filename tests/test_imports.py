@@ -5,7 +5,7 @@ import pytest
 from fastai_auroc.dice import SoftDiceLoss
 
 plain = ('scores keys pairs tasks counts roc confidence distributed buckets streaming accumulators epoch derivatives surrogates smooth '
-    'options losses dice mixed strata samplers linesearch plots interpret').split()
+    'options losses dice mixed strata samplers linesearch thresholds plots pr_plots report interpret history').split()
 others = ['fastai', 'fastcore', 'sklearn', 'scipy', 'pandas', 'matplotlib', 'IPython', 'torchvision', 'torch._dynamo']
 
 def run(code):
