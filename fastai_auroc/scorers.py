@@ -10,8 +10,8 @@ __all__ = ['EpochScore', 'error_text', 'AUROCScorer', 'AveragePrecisionScorer']
 # %% ../nbs/09a_scorers.ipynb #5c8538f2
 import math
 from typing import NamedTuple
-from torch import Tensor
 from .roc import auroc_and_note
+from .groups import grouped_auroc_and_note
 from .pr import average_precision_and_note
 from .confidence import auroc_ci_and_note, half_width
 
@@ -31,20 +31,26 @@ def error_text(
 
 # %% ../nbs/09a_scorers.ipynb #5a9c3e18
 class AUROCScorer:
-    "AUROC of rows, with its interval"
+    "AUROC of rows, of all together or within groups, with its interval"
     kind = 'AUROC'
     def __init__(self,
         ignore_index:int|None=None, # Label of rows to leave out
         ci:bool=False, # With the interval's half width
+        groups=None, # Of the rows: `SetGroups`, which name the groups by their numbers
+        group_average:str='macro', # How to combine groups, as in `grouped_auroc`
         **options, # For `auroc_score`
     ):
-        self.ignore_index = ignore_index
-        self.ci = ci
+        self.ignore_index,self.ci = ignore_index,ci
+        self.groups,self.group_average = groups,group_average
         self.options = options
 
-    def __call__(self, scores, labels) -> EpochScore:
-        "The score of ranking scores and their labels, with a note instead of a warning; raises as `auroc_score` does"
-        value,note = auroc_and_note(scores, labels, 'identity', ignore_index=self.ignore_index, **self.options)
+    def _value_and_note(self, scores, labels, codes):
+        if self.groups is None: return auroc_and_note(scores, labels, 'identity', ignore_index=self.ignore_index, **self.options)
+        return grouped_auroc_and_note(scores, labels, self.groups.labels(codes), 'identity', self.group_average, self.ignore_index)
+
+    def __call__(self, scores, labels, codes=None) -> EpochScore:
+        "The score of ranking scores, labels and numbers of groups, with a note instead of a warning; may raise `ValueError`"
+        value,note = self._value_and_note(scores, labels, codes)
         if not self.ci: return EpochScore(float(value), note=note)
         try: interval,why = auroc_ci_and_note(scores, labels, 'identity', ignore_index=self.ignore_index)
         except Exception as e: return EpochScore(float(value), note=note or error_text(e))
@@ -54,6 +60,7 @@ class AUROCScorer:
 class AveragePrecisionScorer:
     "Average precision of rows"
     kind = 'AveragePrecision'
+    groups = None  # It has none
     def __init__(self,
         ignore_index:int|None=None, # Label of rows to leave out
         average:str='macro', # As in `average_precision`
