@@ -119,8 +119,8 @@ class Epoch:  # chkstyle: ignore
         except ValueError as e:
             self.fail(e)
             return (None,)*len(own),self.failure
-        if res[0] is None and self.n > 0 and not failure:
-            failure = 'another process could not keep its part of the validation set'
+        alone = res[0] is None and self.n > 0
+        if alone and not failure: failure = 'another process could not keep its part of the validation set'
         return res,failure
 
     def score(self, scorer, partial=False):
@@ -236,7 +236,7 @@ class EpochColumn:  # chkstyle: ignore
     def _warn(self, res):
         self._warned = True
         missing = math.isnan(res.value) or (self.ci and math.isnan(res.half_width))
-        undefined = missing or 'leaves columns out' in res.note
+        undefined = missing or 'out of the' in res.note  # of an average
         category = undefined_category() if undefined else UserWarning
         warnings.warn_explicit(f'{self.name}: {res.note}', category, 'fastai_auroc', 1)
 
