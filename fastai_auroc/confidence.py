@@ -12,11 +12,12 @@ __all__ = ['Components', 'delong_components', 'check_interval', 'half_width', 'A
 import math, numpy as np, torch, warnings
 from statistics import NormalDist
 from typing import NamedTuple
-from torch import Tensor
 from .scores import explain_absence, is_number, to_tensor, undefined_category
 from .keys import points_cpu
 from .pairs import auroc_from_counts, doubled_area, ordered_placements, placements, placements_cpu, read_once
-from .tasks import drop_ignored, lower_ignored, missing_classes, one_vs_rest, positive_label, prepare_task, raise_invalid
+from .tasks import drop_ignored, lower_ignored, missing_classes, one_vs_rest, positive_label
+from .tasks import prepare_task, raise_invalid
+from .resampling import p_value_of_replicates, Resampled, resample_auroc, spread_and_note
 
 # %% ../nbs/06_confidence.ipynb #b4a10055
 def _pair_counts(positive, negative):
@@ -81,7 +82,7 @@ def _prepare_binary(models, targets, activation, ignore_index, pos_label):
         if task.kind == 'binary': continue
         raise ValueError(f'AUROC intervals are for binary tasks: got {name} of shape {tuple(to_tensor(s).shape)} and '
             f'targets of shape {tuple(to_tensor(targets).shape)}; ask for one class at a time, with its column of '
-            f'{name} and its column of targets, or targets == its number')
+            f"{name} and its column of targets, or targets == its number; method='bootstrap' has averages")
     return tasks
 
 class Components(NamedTuple):
@@ -157,14 +158,17 @@ def _explain_nan(names, found, targets=None, pos_label=None, ignore_index=None):
     return f'AUROC interval is NaN: only {one} in the targets, but a variance needs two' if one else None
 
 # %% ../nbs/06_confidence.ipynb #c113620b
+_by_samples = 'bootstrap', 'bca'  # Methods that draw samples
+
 def check_interval(
     level:float, # How often intervals hold the true AUROC, between 0 and 1
-    method:str='wald', # 'wald' or 'logit'
+    method:str='delong', # 'delong', 'logit', 'bootstrap' or 'bca'; 'wald' is the old name of 'delong'
 ):
     "Raise `ValueError` for a `level` or `method` that `auroc_ci` does not know"
     inside = is_number(level) and 0 < level < 1
     if not inside: raise ValueError(f'level must be between 0 and 1, such as 0.95, got {level!r}')
-    if method not in ('wald', 'logit'): raise ValueError(f"method must be 'wald' or 'logit', got {method!r}")
+    if method in ('delong', 'wald', 'logit', *_by_samples): return
+    raise ValueError(f"method must be 'delong', 'logit', 'bootstrap' or 'bca', got {method!r}")
 
 def half_width(
     se:float, # Standard error
@@ -177,38 +181,38 @@ def _interval(auroc, se, level, method):
     "Low and high end around an AUROC with the standard error `se`"
     if math.isnan(se): return math.nan,math.nan
     reach = half_width(se, level)
-    if method == 'wald' or se == 0 or auroc in (0, 1): return max(auroc-reach, 0.),min(auroc+reach, 1.)
+    if method != 'logit' or se == 0 or auroc in (0, 1): return max(auroc-reach, 0.),min(auroc+reach, 1.)
     logit = math.log(auroc/(1-auroc))
     reach /= auroc*(1-auroc)
     return tuple(.5 + .5*math.tanh((logit+r)/2) for r in (-reach, reach))  # tanh, since exp would overflow
 
 # %% ../nbs/06_confidence.ipynb #fb77ec73
-def _as_tensors(*numbers): return torch.tensor(numbers, dtype=torch.float64, device='cpu').unbind()
+def _text(x): return f'{x:.6g}' if isinstance(x, float) else f"[{', '.join(f'{o:.6g}' for o in x.tolist())}]"
 
 def _show(self):
     "The fields of a named tuple as plain numbers"
-    return f"{type(self).__name__}({', '.join(f'{k}={v.item():.6g}' for k,v in self._asdict().items())})"
+    return f"{type(self).__name__}({', '.join(f'{k}={_text(v)}' for k,v in self._asdict().items())})"
 
 class AUROCInterval(NamedTuple):
-    "An AUROC with its confidence interval: each a tensor, 0-d float64 on the CPU"
-    auroc:Tensor
-    low:Tensor # Low end of the interval
-    high:Tensor # High end of the interval
-    se:Tensor # Standard error of the AUROC
+    "An AUROC with its confidence interval: floats; with `average=None` tensors, one number a column"
+    auroc:float
+    low:float # Low end of the interval
+    high:float # High end of the interval
+    se:float # Standard error of the AUROC
     def __repr__(self): return _show(self)
 
 # %% ../nbs/06_confidence.ipynb #38c548ef
-def auroc_ci_and_note(
-    scores, # As for `auroc_ci`, as all that follows
-    targets, # Labels
-    activation:str|None=None, # What turns `scores` into probabilities
-    level:float=.95, # How often intervals hold the true AUROC
-    method:str='wald', # 'wald' or 'logit'
-    ignore_index:int|None=None, # Label of rows to leave out
-    pos_label=None, # The positive label
-): # An `AUROCInterval`, and a sentence, or None where there is nothing to warn of
-    "The value of `auroc_ci`, and a sentence to warn with"
-    check_interval(level, method)
+def _check_delong(method, options):
+    "Raise `ValueError` for what DeLong's variance does not cover"
+    partial = dict(max_fpr=options.get('max_fpr') not in (None, 1), min_tpr=options.get('min_tpr') not in (None, 0))
+    given = ' and '.join(o for o,x in dict(partial, clusters=options.get('clusters') is not None).items() if x)
+    if not given: return
+    raise ValueError(f"method={method!r} is for the whole area and independent rows, got {given}: "
+        "pass method='bootstrap'")
+
+# %% ../nbs/06_confidence.ipynb #041aab51
+def _delong_ci(scores, targets, activation, level, method, ignore_index, pos_label):
+    "DeLong's interval, and a sentence to warn with, or None"
     models = dict(scores=scores)
     found = delong_components(models, targets, activation, ignore_index, pos_label)
     note = _explain_nan(models, found, targets, pos_label, ignore_index)
@@ -217,42 +221,79 @@ def auroc_ci_and_note(
     if se == 0:
         note = f'AUROC interval is the single point {auroc:g}: the rows of each class have equal shares of right '
         note += 'pairs, so their variance is 0, which is no certainty'
-    return AUROCInterval(*_as_tensors(auroc, *_interval(auroc, se, level, method), se)),note
+    return AUROCInterval(auroc, *_interval(auroc, se, level, method), se),note
+
+# %% ../nbs/06_confidence.ipynb #d29f5541
+def auroc_ci_and_note(
+    scores, # As for `auroc_ci`, as all that follows
+    targets, # Labels
+    activation:str|None=None, # What turns `scores` into probabilities
+    level:float=.95, # How often intervals hold the true AUROC
+    method:str='delong', # 'delong', 'logit', 'bootstrap' or 'bca'
+    ignore_index:int|None=None, # Label of rows to leave out
+    pos_label=None, # The positive label
+    **options, # The other options of `auroc_ci`
+): # An `AUROCInterval`, and a sentence, or None where there is nothing to warn of
+    "The value of `auroc_ci`, and a sentence to warn with"
+    check_interval(level, method)
+    if method not in _by_samples:
+        _check_delong(method, options)
+        return _delong_ci(scores, targets, activation, level, method, ignore_index, pos_label)
+    rows = targets,activation,ignore_index,pos_label
+    found = resample_auroc(dict(scores=scores), *rows, with_jackknife=method == 'bca', **options)
+    spread,note = spread_and_note(found, level)
+    value = found.values[0]
+    return AUROCInterval(value if value.ndim else float(value), *spread),note
 
 # %% ../nbs/06_confidence.ipynb #fae9ce94
 def auroc_ci(
-    scores, # Scores, shape (n,), (n, 1) or (n, 2)
-    targets, # Labels, shape (n,): the larger of two is positive
+    scores, # Scores, shape (n,), (n, 1) or (n, 2); with `method='bootstrap'` or 'bca' also (n, K)
+    targets, # Labels, shape (n,): the larger of two is positive; or as for `auroc_score`
     *,
     activation:str|None=None, # None: probabilities or one score; 'softmax': logits; 'sigmoid', 'identity': as they are
     level:float=.95, # How often intervals computed like this one hold the true AUROC
-    method:str='wald', # 'wald': symmetric, cut off at 0 and 1; 'logit': symmetric in log-odds, better near 0 and 1
+    method:str='delong', # 'delong': symmetric; 'logit': better near 0 and 1; 'bootstrap', 'bca': from drawn samples
     ignore_index:int|None=None, # Label of rows to leave out
     pos_label=None, # The positive label, of any kind, as 'yes'; None: the larger of two numbers
-) -> AUROCInterval: # `auroc`, `low`, `high` and the standard error `se`, each 0-d float64 on the CPU
-    """AUROC of a binary task as in `auroc_score`, with a confidence interval from DeLong's variance
+    average:str|None='macro', # For K columns, as for `auroc_score`; None: one interval a column
+    multi_class:str='ovr', # One-vs-rest ('ovr') or one-vs-one ('ovo')
+    max_fpr:float|None=None, # Partial area up to this false positive rate
+    min_tpr:float|None=None, # Partial area above this true positive rate
+    standardize:bool=True, # False: a partial area as it is
+    n_boot:int=2000, # How many samples to draw
+    clusters=None, # A label for each row, such as its patient: rows of one label are drawn together
+    seed:int|None=None, # Of the draws: a whole number or `np.random.Generator`; None: another one each time
+) -> AUROCInterval: # `auroc`, `low`, `high` and the standard error `se`: floats, or tensors with `average=None`
+    """AUROC as in `auroc_score`, with a confidence interval
 
-    The variance is that of DeLong, DeLong & Clarke-Pearson (1988). The rows must be independent of one another. The
-    work is that of sorting the scores, as in Sun & Xu (2014), not of all pairs.
+    The default takes the variance of DeLong, DeLong & Clarke-Pearson (1988), for the whole area of a binary task. The
+    work is that of sorting the scores, as in Sun & Xu (2014), not of all pairs. 'bootstrap' takes the percentiles of
+    AUROCs of drawn samples, 'bca' corrects them for bias and skewness (Efron, 1987), for every task and area. Rows are
+    drawn within each class; of many labels from all rows; clusters within classes if each is of one class.
+
+    The rows, or the clusters, must be independent of one another, and the scores those of one model: scores of the
+    folds of a cross-validation come from several.
     Where a class or its second row is missing, or a score is NaN, what is undefined is NaN, with one
-    `UndefinedMetricWarning` (a `UserWarning`).
-    Where the variance is 0, as at an AUROC of 0 or 1, the interval is that single point, with the same warning.
-    Raises `ValueError` for tasks that are not binary, and where `auroc_score` does."""
-    res,note = auroc_ci_and_note(scores, targets, activation, level, method, ignore_index, pos_label)
+    `UndefinedMetricWarning` (a `UserWarning`). Where the variance is 0, as at an AUROC of 0 or 1, the interval is that
+    single point, with the same warning. Raises `ValueError` where `auroc_score` does, and for what a method is not
+    for."""
+    options = dict(average=average, multi_class=multi_class, max_fpr=max_fpr, min_tpr=min_tpr, standardize=standardize,
+        n_boot=n_boot, clusters=clusters, seed=seed)
+    res,note = auroc_ci_and_note(scores, targets, activation, level, method, ignore_index, pos_label, **options)
     if note: warnings.warn(note, undefined_category(), stacklevel=2)
     return res
 
 # %% ../nbs/06_confidence.ipynb #651d3257
 class AUROCComparison(NamedTuple):
-    "Two AUROCs and a test of their difference: each a tensor, 0-d float64 on the CPU"
-    auroc_a:Tensor
-    auroc_b:Tensor
-    difference:Tensor # a - b
-    se:Tensor # Standard error of the difference
-    low:Tensor # Low end of the interval of the difference
-    high:Tensor # High end of the interval of the difference
-    z:Tensor # `difference` in standard errors
-    p_value:Tensor # Two-sided
+    "Two AUROCs and a test of their difference: floats"
+    auroc_a:float
+    auroc_b:float
+    difference:float # a - b
+    se:float # Standard error of the difference
+    low:float # Low end of the interval of the difference
+    high:float # High end of the interval of the difference
+    z:float # `difference` in standard errors
+    p_value:float # Two-sided
     def __repr__(self): return _show(self)
 
 def _test_difference(difference, se, level):
@@ -263,25 +304,9 @@ def _test_difference(difference, se, level):
     else: z = math.copysign(math.inf, difference) if difference else 0.
     return max(difference-reach, -1.),min(difference+reach, 1.),z,math.erfc(abs(z)/2**.5)
 
-# %% ../nbs/06_confidence.ipynb #0e650ca8
-def compare_auroc(
-    scores_a, # Scores of the first model, shape (n,), (n, 1) or (n, 2)
-    scores_b, # Scores of the second model for the same rows
-    targets, # Labels, shape (n,): the larger of two is positive
-    *,
-    activation:str|None=None, # As for `auroc_ci`, for both models
-    level:float=.95, # Of the interval of the difference
-    ignore_index:int|None=None, # Label of rows to leave out
-    pos_label=None, # The positive label, of any kind, as 'yes'; None: the larger of two numbers
-) -> AUROCComparison: # The AUROCs, their difference (a - b) with its interval, z and the two-sided p-value
-    """Paired test of two models on the same rows, after DeLong et al. (1988): is the difference of their AUROCs zero?
-
-    The rows must be independent of one another. Models that rank the rows alike have the difference 0 and the p-value
-    1. What is undefined is NaN, with one `UndefinedMetricWarning`, as in `auroc_ci`; one comes too if the difference
-    is not 0 but its variance is.
-    Raises `ValueError` where `auroc_ci` does."""
-    check_interval(level)
-    models = dict(scores_a=scores_a, scores_b=scores_b)
+# %% ../nbs/06_confidence.ipynb #2ec6643f
+def _compare_delong(models, targets, activation, ignore_index, pos_label, level):
+    "DeLong's test, and a sentence to warn with, or None"
     found = delong_components(models, targets, activation, ignore_index, pos_label)
     note = _explain_nan(models, found, targets, pos_label, ignore_index)
     p = found.positives
@@ -295,5 +320,63 @@ def compare_auroc(
     if math.isinf(z):
         note = f'the p-value of an AUROC difference of {difference:g} is 0 because its variance is 0, '
         note += 'which is no certainty'
+    return AUROCComparison(*aurocs, difference, se, low, high, z, p_value),note
+
+# %% ../nbs/06_confidence.ipynb #afdb5417
+def _compare_samples(models, targets, activation, ignore_index, pos_label, level, method, options):
+    "The test of drawn samples, and a sentence to warn with, or None"
+    if options['average'] is None: raise ValueError('average must make one number of each model, got None')
+    rows = targets,activation,ignore_index,pos_label
+    found = resample_auroc(models, *rows, with_jackknife=method == 'bca', **options)
+    def subtract(pair): return pair and [pair[0] - pair[1]]
+    both = Resampled(*map(subtract, (found.values, found.replicates, found.left_out)), found.draws, found.note)
+    spread,note = spread_and_note(both, level)
+    difference = float(both.values[0])
+    z = p_value = math.nan
+    if not math.isnan(spread.se):
+        z = _test_difference(difference, spread.se, level)[2]
+        p_value = p_value_of_replicates(both.replicates[0][~np.isnan(both.replicates[0])])
+    return AUROCComparison(*map(float, found.values), difference, spread.se, spread.low, spread.high, z, p_value),note
+
+# %% ../nbs/06_confidence.ipynb #0e650ca8
+def compare_auroc(
+    scores_a, # Scores of the first model, as for `auroc_ci`
+    scores_b, # Scores of the second model for the same rows
+    targets, # Labels, as for `auroc_ci`
+    *,
+    activation:str|None=None, # As for `auroc_ci`, for both models
+    level:float=.95, # Of the interval of the difference
+    method:str='delong', # 'delong', or from drawn samples 'bootstrap' or 'bca'
+    ignore_index:int|None=None, # Label of rows to leave out
+    pos_label=None, # The positive label, of any kind, as 'yes'; None: the larger of two numbers
+    average:str='macro', # For K columns, as for `auroc_score`
+    multi_class:str='ovr', # One-vs-rest ('ovr') or one-vs-one ('ovo')
+    max_fpr:float|None=None, # Partial area up to this false positive rate
+    min_tpr:float|None=None, # Partial area above this true positive rate
+    standardize:bool=True, # False: a partial area as it is
+    n_boot:int=2000, # How many samples to draw
+    clusters=None, # A label for each row, such as its patient: rows of one label are drawn together
+    seed:int|None=None, # Of the draws: a whole number or `np.random.Generator`; None: another one each time
+) -> AUROCComparison: # The AUROCs, their difference (a - b) with its interval, z and the two-sided p-value
+    """Paired test of two models on the same rows: is the difference of their AUROCs zero?
+
+    The default is the test of DeLong et al. (1988). 'bootstrap' and 'bca' compute both AUROCs of the same drawn
+    samples, as `auroc_ci` does: the interval is that of the differences, and the p-value twice the share of samples
+    without a difference or with one in the other direction.
+
+    The rows, or the clusters, must be independent of one another. Models that rank the rows alike have the difference 0
+    and the p-value 1. What is undefined is NaN, with one `UndefinedMetricWarning`, as in `auroc_ci`; one comes too if
+    the difference is not 0 but its variance is.
+    Raises `ValueError` where `auroc_ci` does."""
+    check_interval(level, method)
+    if method == 'logit': raise ValueError("method must be 'delong', 'bootstrap' or 'bca', got 'logit'")
+    models = dict(scores_a=scores_a, scores_b=scores_b)
+    rows = targets,activation,ignore_index,pos_label
+    options = dict(average=average, multi_class=multi_class, max_fpr=max_fpr, min_tpr=min_tpr)
+    options |= dict(standardize=standardize, n_boot=n_boot, clusters=clusters, seed=seed)
+    if method in _by_samples: res,note = _compare_samples(models, *rows, level, method, options)
+    else:
+        _check_delong(method, options)
+        res,note = _compare_delong(models, *rows, level)
     if note: warnings.warn(note, undefined_category(), stacklevel=2)
-    return AUROCComparison(*_as_tensors(*aurocs, difference, se, low, high, z, p_value))
+    return res

@@ -6,7 +6,8 @@ Docs: https://fastai-auroc.github.io/fastai_auroc/keys.html.md"""
 
 # %% auto #0
 __all__ = ['block_size', 'map_blocks', 'thread_map', 'aminmax', 'pack_keys', 'unpack_keys', 'sort_keys', 'count_keys',
-           'score_array', 'count_column_cpu', 'map_columns', 'count_columns_cpu', 'order_by_score', 'points_cpu']
+           'count_half', 'score_array', 'count_column_cpu', 'map_columns', 'count_columns_cpu', 'ascending_bits',
+           'points_cpu']
 
 # %% ../nbs/01_keys.ipynb #755759fe
 import collections, functools, os, numpy as np, torch
@@ -217,14 +218,24 @@ def _histograms(bits, labels, high):
         counts += torch.bincount(torch.from_numpy(bins[:len(bits[part])]), minlength=2**17).numpy()
     return counts.reshape(2, -1)
 
-def _count_half(scores, labels, high=1):
-    "As `count_keys`, for float16 or bfloat16 tensors; None for NaN"
+def count_half(
+    scores:Tensor, # float16 or bfloat16 scores on the CPU, contiguous, shape (n,)
+    labels, # Labels as a bool array, or as numbers of which `high` is the positive one, shape (n,)
+    high=1, # Which label is positive
+): # Negatives and positives of each value, from the least to the greatest, int64, shape (2, 2**16); None for NaN
+    "Count the rows of each value of 16 bits"
     counts = _histograms(scores.view(torch.int16).numpy().view(np.uint16), labels, high)
     counts = np.concatenate([counts[:,:2**15-1:-1], counts[:,:2**15]], 1)  # now from the least value to the greatest
     nan = 2**15 - 1 - _infinity[scores.dtype]  # how many at each end
     if counts[:,:nan].any() or counts[:,-nan:].any(): return None
     counts[:,2**15] += counts[:,2**15-1]  # minus zero is zero
     counts[:,2**15-1] = 0
+    return counts
+
+def _pairs_of_half(scores, labels, high=1):
+    "As `count_keys`, for float16 or bfloat16 tensors; None for NaN"
+    counts = count_half(scores, labels, high)
+    if counts is None: return None
     n,p = counts
     return int((p*(2*n.cumsum() - n)).sum()),int(p.sum())
 
@@ -270,7 +281,7 @@ def count_column_cpu(
     count of sorted keys. Few rows are sorted as they are; many in half precision are read once."""
     if not scores.shape[0]: return 0,0
     labels = positive.numpy()
-    if scores.dtype in _infinity and len(labels) >= 2**16: return _count_half(scores.contiguous(), labels, high)
+    if scores.dtype in _infinity and len(labels) >= 2**16: return _pairs_of_half(scores.contiguous(), labels, high)
     scores = score_array(scores)
     return None if scores is None else _count_array(scores, labels, high, threads)
 
@@ -330,29 +341,15 @@ def _ordered_bits(bits):
     "Signed integers in the order of float32 numbers with these bits; and back"
     return bits ^ ((bits >> np.int32(31)) & np.int32(2**31-1))
 
-def _ascending(scores):
+def ascending_bits(
+    scores, # float32 array without NaN
+): # int32 array in its shape
     "Signed integers in the order of float32 scores, equal ones for zeros of either sign"
     return _ordered_bits((scores + np.float32(0)).view(np.int32))
 
 def _changes(keys):
     "Where sorted 64-bit keys differ from the next one in their upper half"
     return (keys[1:] ^ keys[:-1]).view(np.uint64) >= np.uint64(2**32)
-
-# %% ../nbs/01_keys.ipynb #1d4242e2
-def order_by_score(
-    column, # Scores without NaN, float32 or float64 array, shape (n,)
-    labels, # Labels of less than 32 bits, int64 array, shape (n,)
-): # The labels in ascending order of the scores, and where a row ties with the one before, both of shape (n,)
-    "Sort labels by scores"
-    if column.dtype == np.float32:
-        keys = _ascending(column).astype(np.int64)
-        keys <<= 32
-        keys |= labels
-        keys.sort()
-        return keys & (2**32-1),np.append(False, ~_changes(keys))
-    order = column.argsort()
-    column = column[order]
-    return labels[order],np.append(False, column[1:] == column[:-1])
 
 # %% ../nbs/01_keys.ipynb #ed348a71
 def _run_ends(changes, n):
@@ -364,7 +361,7 @@ def _descending_keys(scores, positive):
     "Sorted 64-bit keys of float32 scores: from the greatest score down, then by row; the lowest bit is the label"
     keys = np.empty(len(scores), np.int64)
     def fill(b):
-        keys[b] = _ascending(-scores[b])
+        keys[b] = ascending_bits(-scores[b])
         keys[b] <<= 32
         keys[b] |= np.arange(2*b.start, 2*b.stop, 2) + positive[b]
     map_blocks(fill, len(scores), size=2**15)

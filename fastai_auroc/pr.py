@@ -12,7 +12,8 @@ import math, numpy as np, torch, warnings
 from typing import NamedTuple
 from torch import Tensor
 from .scores import undefined_category
-from .keys import block_size, map_columns, pack_keys, score_array, sort_keys, thread_map
+from .keys import block_size, count_half, map_columns, pack_keys
+from .keys import score_array, sort_keys, thread_map
 from .pairs import read_once, tied_runs
 from .tasks import check_average, count_nan_rows, one_vs_rest, positive_label, prepare_task, raise_invalid
 from .counts import arrange_columns, average_areas, column_tiles, ColumnAreas, drop_ignored_rows
@@ -74,7 +75,15 @@ def _precision_of_keys(keys, threads=1):
     sums = thread_map(lambda o: _sum_precisions(keys[o[0]], o[1], len(keys)-o[0].start), zip(blocks, above), threads)
     return sum(sums)/sum(hits)
 
-# %% ../nbs/05_pr.ipynb #06da3482
+# %% ../nbs/05_pr.ipynb #cf635121
+def _precision_of_half(scores, labels, high=1):
+    "Average precision and the number of positives of float16 or bfloat16 tensors; None for NaN"
+    counts = count_half(scores, labels, high)
+    if counts is None: return None
+    fps,tps = counts[:,counts.any(0)][:,::-1].cumsum(1)
+    return _precision_of_points(tps, fps),total(tps)
+
+# %% ../nbs/05_pr.ipynb #9d957f1f
 def _precision_of_column(s, positive, threads=1):
     "Average precision and the number of positives of one column; None where scores have no keys"
     p = int(np.count_nonzero(positive))
@@ -87,9 +96,11 @@ def _precision_of_column(s, positive, threads=1):
 
 def _precisions_unweighted(scores, labels, high):
     "As `_precision_of_column`, for each column"
+    y = labels.numpy()
+    half = scores.ndim == 1 and scores.dtype in (torch.float16, torch.bfloat16)
+    if half and len(y) >= 2**16: return [_precision_of_half(scores.contiguous(), y, high)]
     matrix = score_array(scores)
     if matrix is None: return [None]
-    y = labels.numpy()
     threads = torch.get_num_threads()
     if matrix.ndim == 1: return [_precision_of_column(matrix, y == high, threads)]
     if y.ndim == 1:
@@ -112,7 +123,7 @@ def _precisions_cpu(task, layout):
     points = points_of_columns(*columns)
     return None if None in points else [(_precision_of_points(tps, fps), total(tps), total(fps)) for _,tps,fps in points]
 
-# %% ../nbs/05_pr.ipynb #5d0a2189
+# %% ../nbs/05_pr.ipynb #72a2156b
 def _precisions_torch(tile, weight=None):
     "For each column average precision, NaN if a score is, positives and negatives, shape (3, C)"
     s,wp,wn = sort_columns(tile, weight)
@@ -126,7 +137,7 @@ def _precisions_torch(tile, weight=None):
     values = (under/(under+summed(misses))).masked_fill(s.isnan().any(-1), math.nan)
     return torch.stack([values, tps[:,-1].double(), fps[:,-1].double()])
 
-# %% ../nbs/05_pr.ipynb #cc85cda2
+# %% ../nbs/05_pr.ipynb #baa9d4da
 def _as_areas(p, q, values, weights, nan_rows):
     "`ColumnAreas` of which only those without positives are undefined"
     return ColumnAreas(values, weights, p, [a or b for a,b in zip(p, q)], nan_rows)
@@ -149,7 +160,7 @@ def _compute_precisions(task, layout):
     weights = p if layout != 'samples' else row_weights[0] if row_weights else None
     return _as_areas(p, q, values, weights, nan_rows)
 
-# %% ../nbs/05_pr.ipynb #265255c2
+# %% ../nbs/05_pr.ipynb #b62850ec
 def average_precision_and_note(
     scores, # As for `average_precision`, as all that follows
     targets, # Labels
@@ -172,7 +183,7 @@ def average_precision_and_note(
     value = average_areas(areas, average, layout)
     return value,explain_undefined(task, areas, value, average, layout, 'average precision')
 
-# %% ../nbs/05_pr.ipynb #b173bec2
+# %% ../nbs/05_pr.ipynb #fe5b5bca
 def average_precision(
     scores, # Scores, shape (n,), (n, 1) or (n, 2): binary; (n, K): multiclass or multilabel
     targets, # Labels, shape (n,): the larger of two is positive, or class numbers 0 to K-1; shape (n, K): multilabel
@@ -194,7 +205,7 @@ def average_precision(
     if note: warnings.warn(note, undefined_category(), stacklevel=2)
     return value
 
-# %% ../nbs/05_pr.ipynb #b49e9753
+# %% ../nbs/05_pr.ipynb #d01110ff
 class PRCurve(NamedTuple):
     "Precision and recall at each threshold, ascending, and then 1 and 0, which have no threshold; float64 on the CPU"
     precision:Tensor
@@ -212,7 +223,7 @@ def _pr_of_points(s, tps, fps, drop_intermediate):
     recall = torch.nn.functional.pad(tps, (1, 0)).flip(0)
     return PRCurve(torch.nn.functional.pad(precision.flip(0), (0, 1), value=1), recall/recall[0], s.double().flip(0))
 
-# %% ../nbs/05_pr.ipynb #b38838e4
+# %% ../nbs/05_pr.ipynb #41b7fe2e
 def pr_curve(
     scores, # Scores, shape (n,), (n, 1) or (n, 2): binary; (n, K): multiclass or multilabel
     targets, # Labels, shape (n,): the larger of two is positive, or class numbers 0 to K-1; shape (n, K): multilabel

@@ -2,10 +2,10 @@
 import subprocess, sys, textwrap
 from fastai.losses import DiceLoss
 import pytest
-from fastai_auroc.losses import SoftDiceLoss
+from fastai_auroc.dice import SoftDiceLoss
 
 plain = ('scores keys pairs tasks counts roc confidence distributed buckets streaming accumulators epoch derivatives surrogates smooth '
-    'options losses mixed strata samplers linesearch plots interpret').split()
+    'options losses dice mixed strata samplers linesearch plots interpret').split()
 others = ['fastai', 'fastcore', 'sklearn', 'scipy', 'pandas', 'matplotlib', 'IPython', 'torchvision', 'torch._dynamo']
 
 def run(code):

@@ -317,8 +317,10 @@ def test_results_do_not_follow_the_default_device():
             auroc_score(p, [0, 1, 2, 0, 1, 1]), auroc_score(s, names, pos_label='yes'), auroc_score(p, [0, 1, 2, 0, 1, 1], average='micro'),
             auroc_score(p, [0, 1, 2, 0, 1, 1], average='micro', sample_weight=w), auroc_score(p, [0, 1, 2, 0, 1, 1], multi_class='ovo'),
             auroc_score(p, p, average='samples', sample_weight=w), auroc_score(p, [0, 1, 2, 0, 1, 9], average=None, ignore_index=9),
-            auroc_score(np.zeros(2**17, np.float16), np.arange(2**17) % 2), *auroc_ci(s, y), *compare_auroc(s, -s, y), *roc_curve(s, y),
+            auroc_score(np.zeros(2**17, np.float16), np.arange(2**17) % 2), *roc_curve(s, y),
             *roc_curve(p, [0, 1, 2, 0, 1, 1], average='macro'), auc([0, 1], [0, 1]), auroc_score(s, y.astype(np.uint64)+np.uint64(2**63)),
             auroc_score(np.array([1, 4, 3, 8, 5, 2], np.int64), y), *roc_curve(np.array([1, 4, 3, 8, 5, 2], np.int64), y, sample_weight=w)]
+        floats = [*auroc_ci(s, y), *compare_auroc(s, -s, y), *auroc_ci(p, [0, 1, 2, 1, 2, 0], method='bca', n_boot=100, seed=0)]
     finally: torch.set_default_device(None)
+    assert all(type(o) is float for o in floats)
     assert all(o.device.type == 'cpu' and o.dtype == torch.float64 for o in results) and results[0] == want and results[4] == want
