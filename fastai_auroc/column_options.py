@@ -70,9 +70,6 @@ def check_number_options(
         raise ValueError('with thresholds there are only counts, so no min_tpr: '
             'leave thresholds away for it')
     check_ci(ci)
-    if ci and (max_fpr is not None or min_tpr is not None):
-        raise ValueError('ci=True is for the whole area: '
-            f"there is no interval with {'max_fpr' if min_tpr is None else 'min_tpr'}")
 
 # %% ../nbs/10c_column_options.ipynb #04b9bce8
 def check_group_options(
@@ -85,7 +82,7 @@ def check_group_options(
         raise ValueError(f'group_average={group_average!r} needs groups=, '
             'one label for each item of the validation set')
     if groups is None: return
-    defaults = dict(average='macro', multi_class='ovr', ci=False)
+    defaults = dict(average='macro', multi_class='ovr')
     wrong = [f'{name}={o!r}' for name,o in others.items() if o != defaults.get(name)]
     if wrong: raise ValueError(f"groups= is for the whole area of a binary task, not with {', '.join(wrong)}")
 

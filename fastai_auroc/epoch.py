@@ -259,7 +259,7 @@ class EpochAUROC(EpochColumn):  # chkstyle: ignore
         axis:int|None=None, # Axis of the outputs that holds the classes; None compares shapes and asks the loss
         ignore_index:int|None=None, # Label of rows to leave out, such as padding or void pixels
         thresholds=None, # Count in constant memory: 'bits' (alias 'logit'), how many from 0 to 1, or which; None: exact
-        ci:bool=False, # Add a column `name`_ci: half the width of the 95% interval; for binary tasks, as a callback
+        ci:bool=False, # Add a column `name`_ci: half the width of the 95% interval; as a callback only
         name:str='auroc', # Name of the column, and of the Learner's attribute when used as a callback
         min_tpr:float|None=None, # Standardised partial area above this true positive rate, in [0, 1)
         standardize:bool=True, # Whether a partial area is standardised; False: as it is
@@ -268,7 +268,7 @@ class EpochAUROC(EpochColumn):  # chkstyle: ignore
         select=None, # Which of several outputs: an index, a key, an attribute's name, or a function of (outputs, targets)
     ):
         check_number_options(average, multi_class, max_fpr, thresholds, ci, min_tpr, standardize)
-        others = dict(average=average, multi_class=multi_class, max_fpr=max_fpr, min_tpr=min_tpr, thresholds=thresholds, ci=ci)
+        others = dict(average=average, multi_class=multi_class, max_fpr=max_fpr, min_tpr=min_tpr, thresholds=thresholds)
         check_group_options(groups, group_average, **others)
         self.average,self.multi_class = average,multi_class
         self.max_fpr,self.min_tpr,self.standardize = max_fpr,min_tpr,standardize

@@ -223,7 +223,7 @@ class AUROC(EpochAUROC, CallbackColumn):  # chkstyle: ignore
         axis:int|None=None, # Axis of the outputs that holds the classes; None compares shapes and asks the loss
         ignore_index:int|None=None, # Label of rows to leave out, such as padding or void pixels
         thresholds=None, # Count in constant memory: 'bits' (alias 'logit'), how many from 0 to 1, or which; None: exact
-        ci:bool=False, # Add a column `name`_ci: half the width of the 95% interval; for binary tasks, as a callback
+        ci:bool=False, # Add a column `name`_ci: half the width of the 95% interval; as a callback only
         name:str='auroc', # Name of the column, and of the Learner's attribute when used as a callback
         min_tpr:float|None=None, # Standardised partial area above this true positive rate, in [0, 1)
         standardize:bool=True, # Whether a partial area is standardised; False: as it is
