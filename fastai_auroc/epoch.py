@@ -303,13 +303,15 @@ class EpochAveragePrecision(EpochColumn):  # chkstyle: ignore
         activation:str='auto', # What the loss applies to the outputs: 'softmax', 'sigmoid', 'identity'; 'auto' asks it
         axis:int|None=None, # Axis of the outputs that holds the classes; None compares shapes and asks the loss
         ignore_index:int|None=None, # Label of rows to leave out, such as padding or void pixels
+        ci:bool=False, # Add a column `name`_ci: half the width of the 95% interval; as a callback only
         select=None, # Which of several outputs: an index, a key, an attribute's name, or a function of (outputs, targets)
         name:str='ap', # Name of the column, and of the Learner's attribute when used as a callback
     ):
         check_one_number(average, self.kind, 'average_precision')
         check_average(average)
         self.average = average
-        self._set_options(AveragePrecisionScorer(ignore_index, average), activation, axis, ignore_index, False, name, select)
+        scorer = AveragePrecisionScorer(ignore_index, ci, average)
+        self._set_options(scorer, activation, axis, ignore_index, ci, name, select)
 
     _defaults = option_defaults(__init__)
     __init__.__qualname__ = 'AveragePrecision'  # which an error about an unknown option names

@@ -244,8 +244,9 @@ class AveragePrecision(EpochAveragePrecision, CallbackColumn):  # chkstyle: igno
         activation:str='auto', # What the loss applies to the outputs: 'softmax', 'sigmoid', 'identity'; 'auto' asks it
         axis:int|None=None, # Axis of the outputs that holds the classes; None compares shapes and asks the loss
         ignore_index:int|None=None, # Label of rows to leave out, such as padding or void pixels
+        ci:bool=False, # Add a column `name`_ci: half the width of the 95% interval; as a callback only
         select=None, # Which of several outputs: an index, a key, an attribute's name, or a function of (outputs, targets)
         name:str='ap', # Name of the column, and of the Learner's attribute when used as a callback
     ):
-        EpochAveragePrecision.__init__(self, average, activation, axis, ignore_index, select, name)
+        EpochAveragePrecision.__init__(self, average, activation, axis, ignore_index, ci, select, name)
         if learn is not None: self._belong_to(learn)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from .roc import auroc_and_note
 from .groups import grouped_auroc_and_note
 from .pr import average_precision_and_note
-from .confidence import auroc_ci_and_note, half_width
+from .confidence import ap_ci_and_note, auroc_ci_and_note, half_width
 
 # %% ../nbs/09a_scorers.ipynb #93c80f55
 class EpochScore(NamedTuple):
@@ -87,17 +87,23 @@ class AUROCScorer:
 
 # %% ../nbs/09a_scorers.ipynb #ec6a71db
 class AveragePrecisionScorer:
-    "Average precision of rows"
+    "Average precision of rows, with its interval"
     kind = 'AveragePrecision'
     groups = None  # It has none
     def __init__(self,
         ignore_index:int|None=None, # Label of rows to leave out
+        ci:bool=False, # With the interval's half width
         average:str='macro', # As in `average_precision`
     ):
-        self.ignore_index = ignore_index
+        self.ignore_index,self.ci = ignore_index,ci
         self.average = average
 
+    def _half_width_and_note(self, scores, labels):
+        interval,note = ap_ci_and_note(scores, labels, 'identity', ignore_index=self.ignore_index, average=self.average, **sampling)
+        return half_range(interval),note
+
     def __call__(self, scores, labels) -> EpochScore:
-        "The score of ranking scores and their labels, with a note instead of a warning; raises as `average_precision` does"
+        "The score of ranking scores and their labels, with a note instead of a warning; may raise `ValueError`"
         value,note = average_precision_and_note(scores, labels, 'identity', self.average, ignore_index=self.ignore_index)
-        return EpochScore(float(value), note=note)
+        if not self.ci: return EpochScore(float(value), note=note)
+        return add_interval(value, note, self._half_width_and_note, scores, labels)

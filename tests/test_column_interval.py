@@ -5,10 +5,11 @@ from fastai.data.core import DataLoaders
 from fastai.data.load import DataLoader
 from fastai.learner import Learner
 from fastai.losses import CrossEntropyLossFlat
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import nn
 from torch.nn import functional as F
 from fastai_auroc.all import AUROC, auroc_score
+from fastai_auroc.metric import AveragePrecision
 
 @pytest.mark.parametrize('spelling', [dict(cbs=AUROC(ci=True)), dict(callback_fns=partial(AUROC, ci=True)), 'fit'], ids=['cbs', 'callback_fns', 'fit'])
 def test_column(adult_learner, spelling):
@@ -79,3 +80,27 @@ def test_interval_of_a_partial_area(options, adult_learner):
     s,y = (outputs[:,1].double() - outputs[:,0].double()).numpy(),targets.flatten().numpy()
     def score(y, s): return auroc_score(s, y, **options).item()
     assert value == pytest.approx(score(y, s), abs=1e-12) and half == pytest.approx(sampled_half_width(score, y, s), rel=.2)
+
+def test_interval_within_groups(adult_learner):
+    g = np.random.default_rng(0).integers(0, 3, 300)
+    learn = adult_learner(cbs=AUROC(ci=True, groups=g))
+    with learn.no_bar(), learn.no_logging(): learn.fit(1)
+    value,half = learn.recorder.values[-1][-2:]
+    with learn.no_bar(), learn.no_logging(): outputs,targets = learn.get_preds(act=lambda x: x)
+    s,y = (outputs[:,1].double() - outputs[:,0].double()).numpy(),targets.flatten().numpy()
+    def score(y, rows): return np.mean([roc_auc_score(y[rows[:,1] == k], rows[rows[:,1] == k,0]) for k in range(3)])
+    rows = np.stack([s, g], 1)
+    assert value == pytest.approx(score(y, rows), abs=1e-12) and half == pytest.approx(sampled_half_width(score, y, rows), rel=.25)
+
+@pytest.mark.parametrize('average', ['macro', 'weighted'])
+def test_interval_of_average_precision(average, adult_learner):
+    learn = adult_learner(metrics=[], cbs=[AUROC(), AveragePrecision(average, ci=True)])
+    seen = []
+    for _ in range(2):
+        with learn.no_bar(), learn.no_logging(): learn.fit(1, lr=0.)
+        assert list(learn.recorder.metric_names)[3:] == ['auroc', 'ap', 'ap_ci', 'time']
+        seen.append(list(learn.recorder.values[-1][-2:]))
+    with learn.no_bar(), learn.no_logging(): outputs,targets = learn.get_preds(act=lambda x: x)
+    s,y = (outputs[:,1].double() - outputs[:,0].double()).numpy(),targets.flatten().numpy()
+    assert seen[1] == pytest.approx([average_precision_score(y, s), sampled_half_width(average_precision_score, y, s)], rel=.2)
+    with pytest.raises(ValueError, match=r'AveragePrecision\(ci=True\) has two columns'): adult_learner(metrics=AveragePrecision(ci=True)).fit(1)
