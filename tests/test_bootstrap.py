@@ -4,10 +4,9 @@ import numpy as np, pandas as pd, pytest, torch
 from scipy import stats
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.metrics import average_precision_score, roc_auc_score
-from fastai_auroc.bootstrap import draw_weights, evaluate, plan_draws, replicate, task_statistic
+from fastai_auroc.bootstrap import draw_weights, evaluate, plan_draws, task_statistic
 from fastai_auroc.confidence import ap_ci, ap_ci_and_note, auroc_ci, auroc_ci_and_note, compare_auroc
 from fastai_auroc.groups import grouped_auroc
-from fastai_auroc.jackknife import jackknife
 from fastai_auroc.resampling import acceleration, p_value_of_replicates, resample_ap, resample_auroc, Sampling
 from fastai_auroc.roc import auroc_score
 from fastai_auroc.tasks import prepare_task
@@ -283,8 +282,7 @@ def test_same_ranks_differ_by_nothing():
         res = compare_auroc(s, np.exp(s), y, method='bootstrap', n_boot=100, seed=0)
     assert (res.difference, res.se, res.low, res.high, res.p_value) == (0, 0, 0, 0, 1)
 
-def test_p_value():
-    assert p_value_of_replicates(np.r_[np.ones(97), -1, np.nan, 0]) == pytest.approx(2*3/100)
+def test_p_value(): assert p_value_of_replicates(np.r_[np.ones(97), -1, np.nan, 0]) == pytest.approx(2*3/100)
 
 def test_compare_other_scores():
     p,y = multiclass(200, 3)
