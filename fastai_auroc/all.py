@@ -8,29 +8,36 @@ import sys
 from importlib import import_module as _import_module
 from typing import Any, cast, TYPE_CHECKING
 from fastai_auroc.roc import auroc_score, auc_roc_score, roc_curve, auc
+from fastai_auroc.pr import average_precision, pr_curve
+from fastai_auroc.groups import grouped_auroc, bias_auroc, power_mean
 from fastai_auroc.confidence import auroc_ci, compare_auroc
 from fastai_auroc.distributed import gather_rows
 from fastai_auroc.buckets import quantile_thresholds
 from fastai_auroc.streaming import StreamingAUC
-from fastai_auroc.losses import aum, AUMLoss, AUROCLoss, soft_auroc, SoftDiceLoss, SquaredHingeAUCLoss
+from fastai_auroc.losses import aum, AUMLoss, AUROCLoss, soft_auroc, SquaredHingeAUCLoss
+from fastai_auroc.dice import SoftDiceLoss
+from fastai_auroc.mixed import MixedLoss
+from fastai_auroc.top_losses import AveragePrecisionLoss, PartialAUCLoss
 from fastai_auroc.samplers import StratifiedBatchSampler, balance_batches
 from fastai_auroc.plots import plot_roc, plot_aum
+from fastai_auroc.pr_plots import plot_pr
 from fastai_auroc.interpret import ROCInterpretation
 from fastai_auroc.callbacks import ShowROCCallback
 
 # What is exported beside fastai 2
-__all__ = ['AUROC', 'auroc_score', 'auc_roc_score', 'roc_curve', 'auc', 'auroc_ci', 'compare_auroc', 'StreamingAUC',
-    'quantile_thresholds', 'gather_rows', 'enable_callback_fns', 'disable_callback_fns',
-    'aum', 'soft_auroc', 'AUMLoss', 'SoftDiceLoss', 'AUROCLoss', 'SquaredHingeAUCLoss', 'StratifiedBatchSampler',
-    'balance_batches', 'plot_roc', 'plot_aum', 'ROCInterpretation', 'ShowROCCallback']
+__all__ = ['AUROC', 'AveragePrecision', 'auroc_score', 'auc_roc_score', 'roc_curve', 'auc', 'average_precision', 'pr_curve',
+    'grouped_auroc', 'bias_auroc', 'power_mean', 'auroc_ci', 'compare_auroc', 'StreamingAUC', 'quantile_thresholds',
+    'gather_rows', 'enable_callback_fns', 'disable_callback_fns', 'aum', 'soft_auroc', 'AUMLoss', 'AUROCLoss',
+    'SquaredHingeAUCLoss', 'SoftDiceLoss', 'PartialAUCLoss', 'AveragePrecisionLoss', 'MixedLoss', 'StratifiedBatchSampler',
+    'balance_batches', 'plot_roc', 'plot_pr', 'plot_aum', 'ROCInterpretation', 'ShowROCCallback']
 
 if _fastai.startswith('1.'):
-    from fastai_auroc.fastai1 import AUROC
+    from fastai_auroc.fastai1 import AUROC, AveragePrecision
     # fastai 1 has an auc_roc_score, a roc_curve and callback_fns of its own, and other callbacks
     _of_fastai2 = 'auc_roc_score', 'roc_curve', 'enable_callback_fns', 'disable_callback_fns', 'ShowROCCallback'
     __all__ = [o for o in __all__ if o not in _of_fastai2]
 else:
-    from fastai_auroc.metric import AUROC  # type: ignore[assignment]
+    from fastai_auroc.metric import AUROC, AveragePrecision  # type: ignore[assignment]
     from fastai_auroc.callback_fns import enable_callback_fns, disable_callback_fns, renew_callback_fns as _renew
     enable_callback_fns(load_vision=False)
     _names = __all__

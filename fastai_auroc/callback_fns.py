@@ -14,7 +14,7 @@ from fastai.learner import Learner
 from fastcore.foundation import L
 from functools import partial
 from importlib import import_module
-from .metric import AUROC
+from .metric import MetricColumn
 
 # %% ../nbs/14_callback_fns.ipynb #e260cc5f
 def _make_callback(f):
@@ -29,8 +29,8 @@ def _make_callback(f):
 
 # %% ../nbs/14_callback_fns.ipynb #e99430f2
 def _make_column(o):
-    "The column that a partial of `AUROC` makes; all else as it is"
-    is_column = isinstance(o, partial) and isinstance(o.func, type) and issubclass(o.func, AUROC)
+    "The column that a partial of `AUROC` or `AveragePrecision` makes; all else as it is"
+    is_column = isinstance(o, partial) and isinstance(o.func, type) and issubclass(o.func, MetricColumn)
     return o() if is_column else o
 
 # %% ../nbs/14_callback_fns.ipynb #50dcee84
@@ -69,7 +69,7 @@ def enable_callback_fns(
 ):
     """Let fastai 2's Learners take `callback_fns`, as fastai 1's did; harmless if called again
 
-    They also take partials of `AUROC` among `metrics` and `cbs`."""
+    They also take partials of `AUROC` and `AveragePrecision` among `metrics` and `cbs`."""
     if load_vision:
         try: import_module('fastai.vision.learner')
         except Exception: pass  # without a working torchvision there is no vision_learner to wrap

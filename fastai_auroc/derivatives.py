@@ -32,7 +32,7 @@ class Surrogate:
         value, # Of `(columns, positive, rows, negative)`: values (C,), gradient (C, n), parts of rows (C, n) or None
         hessian_product, # Of `(columns, positive, negative, direction)`: the Hessian times `direction`, shape (C, n)
         binary=None, # Of finite margins and what is positive, arrays (n,): value and gradient (n,), or None
-        classes=None, # Of finite scores (n, K) and class numbers (n,), arrays: mean over classes and gradient, or None
+        classes=None, # Of finite scores (n, K), class numbers (n,), arrays, and weights (K,): mean and gradient, or None
     ):
         self.value = value
         self.hessian_product = hessian_product
@@ -42,11 +42,14 @@ class Surrogate:
 # %% ../nbs/15_derivatives.ipynb #e65289b0
 def _column_weights(defined, x):
     "The weight of each column in the mean, in the dtype of `x`"
-    return defined.to(x.dtype)/defined.sum().clamp(min=1)
+    weights = defined.to(x.dtype)
+    if defined.dtype is torch.bool: return weights/defined.sum().clamp(min=1)
+    total = weights.sum()
+    return weights/torch.where(total > 0, total, 1)
 
 def _weighted(x, defined, weights):
     "`x` of shape (C, n) times the weights of its columns; 0 where they are not `defined`, even of NaN"
-    return torch.where(defined[:,None], x, 0)*weights[:,None].to(x.dtype)
+    return torch.where(defined.bool()[:,None], x, 0)*weights[:,None].to(x.dtype)
 
 # %% ../nbs/15_derivatives.ipynb #a3f838bb
 class MeanOverColumns(NamedTuple):
@@ -59,15 +62,15 @@ def mean_over_columns(
     value, # Of a `Surrogate`
     columns:Tensor, # Scores, shape (C, n)
     positive:Tensor, # Which are of positives, shape (C, n)
-    defined, # Which columns count, shape (C,); None for a single column
+    defined, # Which columns count, or their weights, shape (C,); None for a single column
     rows:bool=False, # Whether to give the parts of the rows
     negative=None, # Which are of negatives, shape (C, n); None: all that are not of positives
 ) -> MeanOverColumns: # Value, gradient, and parts of the rows
-    "Mean of a surrogate over the columns that are `defined`"
+    "Mean of a surrogate over the columns that are `defined`, weighted if `defined` holds weights"
     values,gradient,parts = value(at_least_float32(columns), positive, rows, negative)
     if len(values) == 1: return MeanOverColumns(values[0], gradient, parts)
     weights = _column_weights(defined, values)
-    mean = torch.where(defined, values, 0) @ weights
+    mean = torch.where(defined.bool(), values, 0) @ weights
     if parts is not None: parts = _weighted(parts, defined, weights)
     return MeanOverColumns(mean, _weighted(gradient, defined, weights), parts)
 
@@ -207,7 +210,7 @@ def apply_with_gradient(
     columns:Tensor, # Scores, shape (C, n)
     positive:Tensor, # Which are of positives, shape (C, n)
     negative, # Which are of negatives, shape (C, n); None: all that are not of positives
-    defined, # Which columns count, shape (C,); None for a single column
+    defined, # Which columns count, or their weights, shape (C,); None for a single column
     rows:bool=False, # Whether to give the parts of the rows
 ): # The mean, 0-d, at least float32; with `rows` also 0 with the mean's gradient, and the parts of the rows (C, n)
     "`mean_over_columns`, differentiable"

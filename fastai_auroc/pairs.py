@@ -314,21 +314,23 @@ def pair_tiles(
     return [slice(i, i+size) for i in range(0, n, size)]
 
 # %% ../nbs/02_pairs.ipynb #16d960a3
-def _weights_of_pairs(y, k):
-    "One over the number of pairs of each class and over the number of classes with pairs, shape (k,); None if none has"
+def _weights_of_pairs(y, k, weight=None):
+    "Weight of each class in the mean over those with pairs, over its number of pairs, shape (k,); None if none counts"
     p = np.bincount(y, minlength=k)
     pairs = p*(len(y)-p)
-    number = np.count_nonzero(pairs)
-    return np.where(pairs > 0, 1/(np.maximum(pairs, 1)*number), 0.) if number else None
+    own = 1 if weight is None else weight
+    total = np.count_nonzero(pairs) if weight is None else weight.sum(where=pairs > 0, dtype=np.float64)
+    return np.where(pairs > 0, own/(np.maximum(pairs, 1)*total), 0.) if total > 0 else None
 
 def mean_class_pairs(
     z:np.ndarray, # Scores, float32 or float64, shape (n, K)
     y:np.ndarray, # Class numbers, shape (n,)
     judge, # Of an array of margins, which it may write to: losses and slopes of pairs, in the same shape
     factor:float, # What slopes are multiplied by to be derivatives by the margin
+    weight:np.ndarray|None=None, # Weights of the classes, shape (K,); None: all the same
 ): # The mean and its gradient (n, K), or None if there is no pair
     "Judge all pairs of K one-vs-rest tasks: mean over the pairs of a class, and over the classes that have some"
-    weight = _weights_of_pairs(y, z.shape[1])
+    weight = _weights_of_pairs(y, z.shape[1], weight)
     if weight is None: return None
     columns = np.ascontiguousarray(z.T)
     gradient = np.zeros_like(columns)

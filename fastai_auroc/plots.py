@@ -6,7 +6,8 @@ Docs: https://fastai-auroc.github.io/fastai_auroc/plots.html.md"""
 
 # %% auto #0
 __all__ = ['decimate', 'RankedScores', 'draw_curve', 'draw_chance', 'label_roc_axes', 'draw_legend', 'decimals_needed',
-           'plot_roc', 'to_array', 'plot_aum']
+           'LegendCurve', 'curves_to_draw', 'axes_or_new', 'draw_curves', 'curves_of_models', 'plot_roc', 'to_array',
+           'plot_aum']
 
 # %% ../nbs/22_plots.ipynb #82733e70
 import numpy as np, textwrap, torch, warnings
@@ -17,6 +18,7 @@ from .tasks import drop_ignored, one_vs_rest, positive_label
 from .roc import auroc_and_note, mean_curve, roc_curve
 from .confidence import auroc_ci_and_note, check_interval
 from .losses import aum
+from .thresholds import mark_points, points_to_mark
 
 # %% ../nbs/22_plots.ipynb #bce96353
 def decimate(
@@ -47,8 +49,9 @@ def _positive_rows(scores, labels, ignore_index=None):
     return (labels == high).reshape(len(labels), -1).T
 
 # %% ../nbs/22_plots.ipynb #1f0b3a8f
-class RankedScores:
+class RankedScores:  # chkstyle: ignore
     "Ranking scores and labels, checked as `auroc_score` checks them, and AUROC and curve of each column"
+    measure = 'AUROC' # What the legend calls the number of a curve
     def __init__(self,
         scores, # Scores, shape (n,), (n, 2), (n, K) or with further axes, as (n, K, H, W)
         targets, # Labels as for `auroc_score`, or with the further axes of the scores
@@ -98,9 +101,17 @@ class RankedScores:
         "AUROC and curve of a column; an undefined curve is None"
         return self.aurocs[c],_points_to_draw(*self.column(c), self.aurocs[c])
 
+    def interval(self, c, level):
+        "DeLong's interval of a column; nothing if `level` is None"
+        return () if level is None else map(float, auroc_ci_and_note(*self.column(c), level=level)[0][1:3])
+
+    def pooled(self):
+        "Scores of all columns as one, and which of them are positive"
+        return map(torch.cat, zip(*map(self.column, range(len(self.aurocs)))))
+
     def micro(self):
         "AUROC and curve of all columns as one"
-        s,y = map(torch.cat, zip(*map(self.column, range(len(self.aurocs)))))
+        s,y = self.pooled()
         value = auroc_and_note(s, y)[0].item()
         return value,_points_to_draw(s, y, value)
 
@@ -130,7 +141,7 @@ def draw_chance(
 ):
     "Add the diagonal to `ax`, if it is not there"
     drawn = [o.get_label() for o in ax.lines]
-    if '_chance' not in drawn: ax.plot([0, 1], [0, 1], color='grey', lw=1, ls=':', label='_chance')
+    if '_chance' not in drawn: ax.plot([0, 1], [0, 1], color='grey', lw=1, ls=':', zorder=1, label='_chance')
 
 def label_roc_axes(
     ax, # Axes
@@ -144,12 +155,13 @@ def draw_legend(
     ax, # Axes
     lines, # Pairs of a name and a line; without any a legend is removed
     beside:bool=False, # To the right of the curves instead of below them
+    loc:str='lower right', # Which corner is below them
 ): # The legend, or None
     "Add a legend with names as they are, whatever they mean to matplotlib"
     if not lines:
         if ax.get_legend(): ax.get_legend().remove()
         return None
-    place = dict(loc='upper left', bbox_to_anchor=(1.02, 1)) if beside else dict(loc='lower right')
+    place = dict(loc='upper left', bbox_to_anchor=(1.02, 1)) if beside else dict(loc=loc)
     legend = ax.legend([line for _,line in lines], ['.']*len(lines), fontsize='small', **place)
     for text,(name,_) in zip(legend.get_texts(), lines): text.set_text(textwrap.fill(name, 48).replace('$', r'\$'))
     return legend
@@ -164,67 +176,73 @@ def decimals_needed(
     while low < high and f'{low:.{digits}f}' == f'{high:.{digits}f}': digits += 1
     return digits
 
-def _legend_text(name, auroc, low=np.nan, high=np.nan):
+def _legend_text(name, measure, value, low=np.nan, high=np.nan):
     "An entry of the legend, with the interval where there is one"
     d = decimals_needed(low, high, 3)
     interval = f' ({low:.{d}f}–{high:.{d}f})' if low < high else ''
-    number = 'undefined' if np.isnan(auroc) else f'{auroc:.{d}f}{interval}'
-    return f'{name}: AUROC {number}' if name else f'AUROC {number}'
+    number = 'undefined' if np.isnan(value) else f'{value:.{d}f}{interval}'
+    return f'{name}: {measure} {number}' if name else f'{measure} {number}'
 
 # %% ../nbs/22_plots.ipynb #d5c1a0f8
-class _LegendCurve(NamedTuple):
+class LegendCurve(NamedTuple):
     "A curve to draw"
     label:str|None # Its entry in the legend, None for one among many
-    curve:tuple|None # False and true positive rates, None if it is not defined
+    curve:tuple|None # Points, as x and y, None if it is not defined
     style:dict # Options of its line
 
 def _title(model, column): return ' '.join(filter(None, (model, column)))
 
 # %% ../nbs/22_plots.ipynb #d5c1a0e9
-def _interval_ends(ranked, c, level):
-    "DeLong's interval of a column; nothing if `level` is None"
-    return () if level is None else map(float, auroc_ci_and_note(*ranked.column(c), level=level)[0][1:3])
-
-def _named_classes(aurocs, most=10):
+def _named_classes(values, most=10):
     "Numbers of the classes that the legend names"
-    if len(aurocs) <= most: return {*range(len(aurocs))}
-    order = [c for c in np.argsort(aurocs) if not np.isnan(aurocs[c])]
+    if len(values) <= most: return {*range(len(values))}
+    order = [c for c in np.argsort(values) if not np.isnan(values[c])]
     return {*order[:3], *order[-1:]}
 
 def _curves_of_classes(ranked, model, names, level):
     "A curve for each class"
-    named = _named_classes(ranked.aurocs)
+    found = [ranked.of_class(c) for c in range(len(ranked.aurocs))]
+    named = _named_classes([value for value,_ in found])
     curves = []
-    for c,value in enumerate(ranked.aurocs):
-        curve = ranked.of_class(c)[1]
-        if c not in named: curves.append(_LegendCurve(None, curve, dict(color='grey', lw=.5, alpha=.6)))
+    for c,(value,curve) in enumerate(found):
+        if c not in named: curves.append(LegendCurve(None, curve, dict(color='grey', lw=.5, alpha=.6)))
         else:
             title = _title(model, str(c if names is None else names[c]))
-            curves.append(_LegendCurve(_legend_text(title, value, *_interval_ends(ranked, c, level)), curve, {}))
+            text = _legend_text(title, ranked.measure, value, *ranked.interval(c, level))
+            curves.append(LegendCurve(text, curve, {}))
     return curves
 
 # %% ../nbs/22_plots.ipynb #d5c1a0eb
 def _curve_of_average(ranked, model, average, among_classes):
     "The curve of 'micro' or of 'macro', in the colour of text if it stands among those of the classes"
     value,curve = ranked.micro() if average == 'micro' else ranked.macro()
-    if not among_classes: return _LegendCurve(_legend_text(model or average, value), curve, {})
+    if not among_classes: return LegendCurve(_legend_text(model or average, ranked.measure, value), curve, {})
     from matplotlib import rcParams
     style = dict(color=rcParams['text.color'], ls='--' if average == 'micro' else '-', zorder=3)
-    return _LegendCurve(_legend_text(_title(model, average), value), curve, style)
+    return LegendCurve(_legend_text(_title(model, average), ranked.measure, value), curve, style)
 
-def _curves_to_draw(ranked, model, average, names, level):
+def curves_to_draw(
+    ranked:RankedScores, # Scores and labels of a model
+    model:str, # Its name, '' for none
+    average:str|None, # Of K columns: 'micro', 'macro', None or 'all'
+    names, # Names of the classes, or None
+    level:float|None, # Confidence level of intervals; None for none
+) -> list[LegendCurve]:
     "All curves of a model; raises `ValueError` for names of more or fewer classes"
     ranked.check_names(names)
     if ranked.scores.ndim == 1:
         value,curve = ranked.of_class(0)
-        return [_LegendCurve(_legend_text(model, value, *_interval_ends(ranked, 0, level)), curve, {})]
+        return [LegendCurve(_legend_text(model, ranked.measure, value, *ranked.interval(0, level)), curve, {})]
     if average in ('micro', 'macro'): return [_curve_of_average(ranked, model, average, False)]
     curves = _curves_of_classes(ranked, model, names, level)
     if average == 'all': curves += [_curve_of_average(ranked, model, o, True) for o in ('micro', 'macro')]
     return curves
 
-# %% ../nbs/22_plots.ipynb #d5c1a0ed
-def _axes_or_new(ax, figsize):
+# %% ../nbs/22_plots.ipynb #aa7c49f6
+def axes_or_new(
+    ax, # Axes to draw on, or None
+    figsize, # Width and height of new ones in inches
+): # The axes
     "The axes to draw on; raises `TypeError` for what is none"
     if ax is None:
         import matplotlib.pyplot as plt
@@ -233,17 +251,24 @@ def _axes_or_new(ax, figsize):
     hint = ': pass one of its axes' if hasattr(ax, 'axes') else ''
     raise TypeError(f'ax must be matplotlib axes, got {type(ax).__name__}{hint}')
 
-def _draw_curves(ax, figsize, curves, kwargs, averages_first):
-    "Draw curves and legend, on new axes if there are none; return the axes"
-    labels = [o.label for o in curves if o.label]
-    beside = ax is None and (len(labels) > 5 or max(map(len, labels), default=0) > 44)
-    ax = _axes_or_new(ax, figsize or (5, 5))
-    draw_chance(ax)
-    lines = [draw_curve(ax, o.curve, **dict(label=o.label or '_') | o.style | kwargs) for o in curves]
+def draw_curves(
+    ax, # Axes, or None for new ones
+    figsize, # Width and height of a new figure, or None
+    curves:list[LegendCurve], # What to draw
+    draw, # How: a function of axes, points and options of a line, that returns the line
+    frame, # What goes around curves: a function of axes that returns further entries of the legend
+    averages_first:bool=False, # The last two curves come first in the legend
+    loc:str='lower right', # Where a legend is that is not beside the curves
+): # The axes
+    "Draw curves and legend"
+    is_new = ax is None
+    ax = axes_or_new(ax, figsize or (5, 5))
+    lines = [draw(ax, o.curve, **dict(label=o.label or '_') | o.style) for o in curves]
     named = [(o.label, line) for o,line in zip(curves, lines) if o.label]
     if averages_first: named = named[-2:] + named[:-2]  # drawn last, above the classes
-    label_roc_axes(ax)
-    legend = draw_legend(ax, named, beside)
+    named += frame(ax)  # after the curves, since scikit-learn names the axes
+    beside = is_new and (len(named) > 5 or max((len(text) for text,_ in named), default=0) > 44)
+    legend = draw_legend(ax, named, beside, loc)
     if beside and figsize is None:
         ax.set_anchor('W')
         ax.figure.set_figwidth(5.4 + legend.get_window_extent().width/ax.figure.dpi)
@@ -260,15 +285,30 @@ def _check_models(models, average, several, kwargs):
     if several and 'label' in kwargs: raise ValueError(f'{by_name}, so there is no label=')
     Line2D([], [], **kwargs)
 
-def _curves_of_models(models, several, curves_of):
-    "The curves of all models, by a function of a name and of scores, whose errors name the model"
+def curves_of_models(
+    scores, # Scores of one model, or a dict of them by name
+    rank, # What makes `RankedScores` of a model's scores
+    average:str|None, # As for `curves_to_draw`; of several models 'all' is 'macro'
+    names, # Names of the classes, or None
+    level:float|None, # Confidence level of intervals; None for none
+    kwargs:dict, # For matplotlib's `plot`
+): # The curves, and what `rank` made of the last model
+    "The curves of all models; an error names the one of several"
+    from matplotlib.cbook import normalize_kwargs
+    from matplotlib.lines import Line2D
+    kwargs = normalize_kwargs(kwargs, Line2D)
+    several = isinstance(scores, dict)
+    models = scores if several else {kwargs.pop('label', ''):scores}
+    _check_models(models, average, several, kwargs)
     curves = []
-    for name,scores in models.items():
-        try: curves += curves_of(name, scores)
+    for name,s in models.items():
+        try:
+            ranked = rank(s)
+            curves += curves_to_draw(ranked, name, 'macro' if several and average == 'all' else average, names, level)
         except (TypeError, ValueError) as e:
             if several: raise type(e)(f'{name}: {e}') from e
             raise
-    return curves
+    return [o._replace(style=o.style | kwargs) for o in curves],ranked
 
 # %% ../nbs/22_plots.ipynb #bda73be1
 def plot_roc(
@@ -282,6 +322,7 @@ def plot_roc(
     level:float=.95, # Its confidence level
     ignore_index:int|None=None, # Label of rows to leave out
     pos_label=None, # The positive label of a binary task, of any kind, as 'yes'; None: the larger of two numbers
+    point=None, # An `OperatingPoint`, or a list of them, to mark on the curve
     ax=None, # Where to draw; None makes a new figure
     figsize=None, # Width and height of a new figure in inches; None: 5 by 5, wider for a legend beside the curves
     **kwargs, # For matplotlib's `plot`; `label` is the name of a single model
@@ -290,22 +331,19 @@ def plot_roc(
 
     A curve that is not defined, for want of a class or because of NaN, is left out, and the legend says so. Raises
     `ValueError` where `auroc_score` does."""
-    from matplotlib.cbook import normalize_kwargs
-    from matplotlib.lines import Line2D
     check_interval(level)
-    kwargs = normalize_kwargs(kwargs, Line2D)
-    several = isinstance(scores, dict)
-    models = scores if several else {kwargs.pop('label', ''):scores}
-    _check_models(models, average, several, kwargs)
-    wanted = 'macro' if several and average == 'all' else average
-    def curves_of(name, s):
-        ranked = RankedScores(s, targets, activation, ignore_index, pos_label=pos_label)
-        return _curves_to_draw(ranked, name, wanted, names, level if ci else None)
+    points = points_to_mark(point)
+    def rank(s): return RankedScores(s, targets, activation, ignore_index, pos_label=pos_label)
+    def frame(ax):
+        draw_chance(ax)
+        label_roc_axes(ax)
+        return mark_points(ax, points, dict(fpr='fpr', tpr='tpr'))
 
-    curves = _curves_of_models(models, several, curves_of)
+    curves,_ = curves_of_models(scores, rank, average, names, level if ci else None, kwargs)
     absent = explain_absence(targets, pos_label, ignore_index)
     if absent: warnings.warn(f'no positive to draw{absent}', undefined_category(), stacklevel=2)
-    return _draw_curves(ax, figsize, curves, kwargs, wanted == 'all')
+    averages_first = average == 'all' and not isinstance(scores, dict)
+    return draw_curves(ax, figsize, curves, draw_curve, frame, averages_first)
 
 # %% ../nbs/22_plots.ipynb #d5c1a0f2
 def to_array(
@@ -377,7 +415,7 @@ def plot_aum(
     s,offset,exponent = _rescale(scores)
     area = aum(torch.from_numpy(s), positive).item()
     t,fpr,fnr = _error_rates(s, positive.numpy())
-    ax = _axes_or_new(ax, figsize)
+    ax = axes_or_new(ax, figsize)
     ax.step(t, fpr, where='post', label='false positive rate')
     ax.step(t, fnr, where='post', label='false negative rate')
     label = f'AUM {_in_units(area, exponent)}'

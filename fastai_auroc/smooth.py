@@ -242,12 +242,12 @@ def _soft_binary(s, positive, T):
     value,gradient,_ = _soft_cpu(s, positive, T, rows=False)
     return value,gradient.astype(s.dtype, copy=False)
 
-def _soft_classes(z, y, T):
+def _soft_classes(z, y, weight=None, T=1.):
     "Mean over classes, and its gradient, by pairs; None where columns are cheaper one by one, and for NaN; arrays"
     n,k = z.shape
     cheaper = n*n*z.itemsize//4 < k*(20_000 + 5*n)  # in the unit of `_largest_grid`
     if not cheaper or not fits_float32(T): return None
-    found = mean_class_pairs(z, y, partial(judge_pairs, T=T), -1/T)
+    found = mean_class_pairs(z, y, partial(judge_pairs, T=T), -1/T, weight)
     return found if found and not isnan(found[0]) else None
 
 # %% ../nbs/17_smooth.ipynb #f09e6e56

@@ -279,7 +279,7 @@ def _aum_columns_at_once(s, y, classes, count):
     _share_among_tied(gradient, distance == 0, positive, deficit, count, q[:,0])
     return values,gradient
 
-def _aum_classes(z, y):
+def _aum_classes(z, y, weight=None):
     "Mean AUM over the classes that occur, two at least, and its subgradient, arrays"
     count = np.bincount(y, minlength=z.shape[1])
     classes = count.nonzero()[0]
@@ -289,8 +289,12 @@ def _aum_classes(z, y):
         values,of_columns = map(np.stack, zip(*each))
     else: values,of_columns = _aum_columns_at_once(s, y, classes[:,None], count[classes])
     gradient = np.zeros_like(z)
-    gradient[:,classes] = of_columns.T/len(classes)
-    return float(values.mean()),gradient
+    if weight is None:
+        gradient[:,classes] = of_columns.T/len(classes)
+        return float(values.mean()),gradient
+    shares = weight[classes]/weight[classes].sum(dtype=np.float64)
+    gradient[:,classes] = of_columns.T*shares
+    return float(values @ shares),gradient
 
 # %% ../nbs/16_surrogates.ipynb #200b66b8
 def _no_hessian(*_):
@@ -431,11 +435,11 @@ def judge_lack(
     np.maximum(lack, 0, out=lack)
     return lack*lack,lack
 
-def _hinge_classes(z, y, margin):
+def _hinge_classes(z, y, weight=None, margin=1.):
     "Mean over classes, and its gradient, from arrays; None where columns are better sorted, and for what is no number"
     pairs = len(y)**2*z.itemsize//4  # in pairs of float32 scores, 2 ns each
     if pairs > 80_000 + 25*z.size: return None
-    found = mean_class_pairs(z, y, partial(judge_lack, wanted=margin), -2.)
+    found = mean_class_pairs(z, y, partial(judge_lack, wanted=margin), -2., weight)
     return found if found and isfinite(found[0]) else None
 
 def hinge_surrogate(

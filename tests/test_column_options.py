@@ -26,30 +26,42 @@ def comments_of(module, cls):
     text = init_of(module, cls)[0]
     return dict(re.findall(r'^ +(\w+)[^#\n]*, +# (.*)$', text[:text.index('):')], re.M))
 
-def test_fastai2_has_the_options_of_every_column():
-    assert init_of('metric', 'AUROC') is None  # it inherits them
+columns = dict(AUROC=9, AveragePrecision=6)  # how many options each has at least
 
-def test_fastai1_has_the_same_after_the_learner():
-    learn,*options = options_of('fastai1', 'AUROC')
+@pytest.mark.parametrize('column', columns)
+def test_fastai2_has_the_options_of_every_column(column):
+    assert init_of('metric', column) is None  # it inherits them
+
+@pytest.mark.parametrize('column', columns)
+def test_fastai1_has_the_same_after_the_learner(column):
+    learn,*options = options_of('fastai1', column)
     assert learn == ('learn', None, 'None')
-    assert options == options_of('epoch', 'EpochAUROC') and len(options) == 9
+    assert options == options_of('epoch', f'Epoch{column}') and len(options) >= columns[column]
 
-def test_what_is_said_of_them_is_the_same():
-    ours,theirs = comments_of('epoch', 'EpochAUROC'),comments_of('fastai1', 'AUROC')
+def test_the_first_options_stay_where_they_were():
+    names = [o[0] for o in options_of('epoch', 'EpochAUROC')]
+    assert names[:9] == ['average', 'multi_class', 'max_fpr', 'activation', 'axis', 'ignore_index', 'thresholds', 'ci', 'name']
+
+@pytest.mark.parametrize('column', columns)
+def test_what_is_said_of_them_is_the_same(column):
+    ours,theirs = comments_of('epoch', f'Epoch{column}'),comments_of('fastai1', column)
     assert 'Learner' in theirs.pop('learn')
-    assert ours == theirs and list(ours) == [o[0] for o in options_of('epoch', 'EpochAUROC')]
+    assert ours == theirs and list(ours) == [o[0] for o in options_of('epoch', f'Epoch{column}')]
 
-def test_they_are_told_to_the_column():
-    "fastai 1's `AUROC` hands all of them on, in their order"
-    text = init_of('fastai1', 'AUROC')[0]
-    names = ', '.join(o[0] for o in options_of('epoch', 'EpochAUROC'))
-    assert f'EpochAUROC.__init__(self, {names})' in text
+@pytest.mark.parametrize('column', columns)
+def test_they_are_told_to_the_column(column):
+    "fastai 1's columns hand all of them on, in their order"
+    text = ' '.join(init_of('fastai1', column)[0].split())
+    names = ', '.join(o[0] for o in options_of('epoch', f'Epoch{column}'))
+    assert f'Epoch{column}.__init__(self, {names})' in text
 
-def test_help_shows_them():
+@pytest.mark.parametrize('column', columns)
+def test_help_shows_them(column):
     "In the environment at hand"
     import inspect
-    from fastai_auroc.epoch import EpochAUROC
-    try: from fastai_auroc.metric import AUROC
+    from fastai_auroc import epoch
+    try: from fastai_auroc import metric
     except ImportError: pytest.skip('without fastai 2')
-    names = [o[0] for o in options_of('epoch', 'EpochAUROC')]
-    assert list(inspect.signature(AUROC).parameters) == list(inspect.signature(EpochAUROC).parameters) == names == list(AUROC().options())
+    names = [o[0] for o in options_of('epoch', f'Epoch{column}')]
+    ours,base = getattr(metric, column),getattr(epoch, f'Epoch{column}')
+    assert list(inspect.signature(ours).parameters) == list(inspect.signature(base).parameters) == names == list(ours().options())

@@ -308,9 +308,8 @@ def test_cancelled_batch_of_such_outputs(shape, adult_small):
     want = roc_auc_score(adult_small[1][100:][kept], raw(learn, adult_small)[kept])
     assert learn.recorder.values[-1][-1] == close(want)
 
-several = dict(tuple=(lambda z: (z.sum(), z), 'a tuple of 2', 'self.learn.pred = self.pred[0]'),
-    list=(lambda z: [z, z, z], 'a list of 3', 'self.learn.pred = self.pred[0]'),
-    mapping=(lambda z: dict(out=z, aux=z), 'a dict of 2 (out, aux)', "self.learn.pred = self.pred['out']"))
+several = dict(tuple=(lambda z: (z.sum(), z), 'a tuple of 2', 'AUROC(select=0)'), list=(lambda z: [z, z, z], 'a list of 3', 'AUROC(select=0)'),
+    mapping=(lambda z: dict(out=z, aux=z), 'a dict of 2 (out, aux)', "AUROC(select='out')"))
 
 @pytest.mark.parametrize('how', ['metrics', 'cbs'])
 @pytest.mark.parametrize('kind', several)
@@ -333,7 +332,7 @@ def test_several_targets(adult_small):
     learn.dls.n_inp = 1
     said, = fit(learn)
     assert 'one tensor of targets, got a tuple of 2' in str(said.message)
-    assert 'self.learn.yb = (self.y[0],)' in str(said.message)
+    assert 'AUROC(select=0) chooses one' in str(said.message)
     class Choose(Callback):
         def after_loss(self): self.learn.yb = (self.y[0],)
     assert not fit(learn, cbs=Choose())

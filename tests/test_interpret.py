@@ -396,14 +396,15 @@ def test_losses_without_activation(model, loss, act):
     check_applied(ROCInterpretation.from_learner(learn).operating_point(), act(p).flatten().numpy(), t.flatten().numpy())
 
 def test_which_class(trained):
-    "Numbers of any kind; a binary task has one question"
+    "Numbers of any kind; a binary task has two"
     p,y = classes()
     many = ROCInterpretation(p, y, names=['cat', 'dog', 'owl'])
     assert len({many.operating_point(which=o) for o in ('dog', 1, np.int64(1), torch.tensor(1))}) == 1
     binary = ROCInterpretation.from_learner(trained('adult')[0])
     assert binary.operating_point() == binary.operating_point(which=1) == binary.operating_point(which='>50K')
-    for bad in (0, '<=50K', 'nonsense', True):
-        with pytest.raises(ValueError, match="one question.*'>50K'"): binary.operating_point(which=bad)
+    assert binary.operating_point(which=0) == binary.operating_point(which='<=50K') != binary.operating_point()
+    for bad in (2, -1, 'nonsense', True, 0.):
+        with pytest.raises(ValueError, match="which is 0 or 1 or one of .*'>50K'.*got"): binary.operating_point(which=bad)
     for name in ('max_fpr', 'cost_ratio'):
         with pytest.raises(ValueError, match=f"{name} must be a number.*'a'"): binary.operating_point(**{name:'a'})
     for bad in ('x', 0, 2.5):

@@ -4,7 +4,8 @@ from fastai.data.core import DataLoaders
 from fastai.data.load import DataLoader
 from fastai.learner import Learner
 from torch import nn
-from fastai_auroc.losses import AUMLoss, AUROCLoss, SoftDiceLoss, SquaredHingeAUCLoss
+from fastai_auroc.dice import SoftDiceLoss
+from fastai_auroc.losses import AUMLoss, AUROCLoss, SquaredHingeAUCLoss
 from test_losses import classes_of, outputs_of
 
 pytestmark = pytest.mark.usefixtures('one_thread')

@@ -7,7 +7,8 @@ from fastai.learner import Learner
 from torch import nn
 from torch._subclasses import FakeTensorMode
 from torch.testing import assert_close
-from fastai_auroc.losses import AUMLoss, AUROCLoss, SoftDiceLoss, SquaredHingeAUCLoss, aum, soft_auroc
+from fastai_auroc.dice import SoftDiceLoss
+from fastai_auroc.losses import AUMLoss, AUROCLoss, SquaredHingeAUCLoss, aum, soft_auroc
 from fastai_auroc.surrogates import _aum, _aum_torch, _hinge
 from fastai_auroc.smooth import _soft, _soft_torch
 from fastai_auroc.losses import given_columns

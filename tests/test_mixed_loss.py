@@ -14,7 +14,8 @@ from torch import nn
 from torch._subclasses import FakeTensorMode
 from torch.nn import functional as F
 from fastai_auroc.epoch import infer_ignore_index, loss_hints
-from fastai_auroc.losses import AUMLoss, AUROCLoss, SoftDiceLoss, SquaredHingeAUCLoss
+from fastai_auroc.dice import SoftDiceLoss
+from fastai_auroc.losses import AUMLoss, AUROCLoss, SquaredHingeAUCLoss
 from fastai_auroc.metric import AUROC
 from fastai_auroc.mixed import MixedLoss
 from test_device import NoWaiting
@@ -262,7 +263,8 @@ def quietly(learn, f, *args, **kwargs):
 def squeezed(z, y, reduction='mean'): return F.cross_entropy(z, y.flatten().long(), label_smoothing=.1, reduction=reduction)
 
 mixtures = dict(cross_entropy=lambda: MixedLoss(CrossEntropyLossFlat(), AUROCLoss(), weights=(1, .5)),
-    unnamed=lambda: MixedLoss(lambda z, y: F.cross_entropy(z, y.flatten().long()), AUROCLoss(), weights=(1, .5)), function=lambda: MixedLoss(squeezed, AUMLoss()),
+    unnamed=lambda: MixedLoss(lambda z, y: F.cross_entropy(z, y.flatten().long()), AUROCLoss(), weights=(1, .5)),
+    function=lambda: MixedLoss(squeezed, AUMLoss()),
     focal=lambda: MixedLoss(FocalLossFlat(), SquaredHingeAUCLoss(), weights=(1, .1)), smoothed=lambda: MixedLoss(LabelSmoothingCrossEntropyFlat(), AUROCLoss()))
 
 @pytest.mark.parametrize('name', mixtures)
