@@ -462,11 +462,11 @@ def test_coverage_macro(method):
 @pytest.mark.slow
 @pytest.mark.parametrize('method', ['bootstrap', 'bca'])
 def test_coverage_precision(method):
-    y = np.arange(500) < 125
+    y = np.arange(1000) < 250
     grid = np.linspace(-8, 10, 200_001)
     tpr,fpr = normal.sf(grid-1.2),normal.sf(grid)
     truth = (.25*tpr/(.25*tpr + .75*fpr)*normal.pdf(grid-1.2)).sum()*(grid[1]-grid[0])
-    def interval(i): return ap_ci(binormal(np.random.default_rng(i), y, 1.2), y, method=method, n_boot=1000, seed=i)
+    def interval(i): return ap_ci(binormal(np.random.default_rng(i), y, 1.2), y, method=method, n_boot=600, seed=i)
     assert .92 <= held(interval, truth) <= .975
 
 @pytest.mark.slow
