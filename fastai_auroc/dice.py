@@ -53,7 +53,8 @@ def _mean_per_item(loss, weight, counts):
 # %% ../nbs/18a_dice.ipynb #d059a461
 def _checked_weight(weight, dice):
     "Weights of columns on the device of their `dice`, or None; raises `ValueError` if there are more, or fewer"
-    if weight is None or len(weight) == len(dice): return weight if weight is None else send(weight, dice.device, dice.dtype)
+    if weight is None: return None
+    if len(weight) == len(dice): return send(weight, dice.device, dice.dtype)
     raise ValueError('weight must hold one number for each column, and a binary task has one: '
         f'there are {len(dice)} columns, got {len(weight)}')
 
@@ -63,6 +64,10 @@ def _number_of_items(outputs):
     if len(shape) > 2: return shape[0]
     raise ValueError('per_sample=True is for outputs with pixels to sum over, such as (n, K, height, width), '
         f'got shape {shape}: leave it away')
+
+def _split_items(x, n):
+    "Columns of all pixels, shape (C, n·pixels), by item, shape (C, n, pixels)"
+    return x.reshape(len(x), n, x.shape[1]//max(1, n))
 
 # %% ../nbs/18a_dice.ipynb #351ee056
 class SoftDiceLoss(BatchLoss):
@@ -108,7 +113,7 @@ class SoftDiceLoss(BatchLoss):
     def _loss(self, outputs, targets, kept, items=None):
         columns = batch_columns(class_probabilities(outputs, targets), targets, kept=kept)
         if not self.include_background: columns = _foreground(columns, outputs)
-        if items is not None: columns = [None if o is None else o.reshape(len(o), items, -1) for o in columns]
+        if items is not None: columns = [o if o is None else _split_items(o, items) for o in columns]
         p,positive,negative = columns
         dice = _soft_dice(p, positive, negative, self.smooth, self.square)
         w = _checked_weight(self.weight, dice)

@@ -95,6 +95,7 @@ def draw_pr_curve(
     ax.lines[-1].set(**kwargs)
     return ax.lines[-1]
 
+# %% ../nbs/22b_pr_plots.ipynb #88a6e829
 def _draw_prevalence(ax, share):
     "A horizontal line, if it is not there, with its text for the legend"
     text = f'prevalence {share:.3f}'
@@ -120,7 +121,7 @@ def label_pr_axes(
     ax.set(xlabel='recall', ylabel='precision', aspect='equal')
     ax.set(xlim=(-.01, 1.01), ylim=(-.01, 1.01))
 
-# %% ../nbs/22b_pr_plots.ipynb #371d76c1
+# %% ../nbs/22b_pr_plots.ipynb #bea11f75
 def plot_pr(
     scores, # Scores, shape (n,), (n, 2) or (n, K); or a dict of them by name, of several models on the same rows
     targets, # Labels, shape (n,), or (n, K) for many labels

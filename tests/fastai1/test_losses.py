@@ -146,6 +146,29 @@ def test_weighted_dice(weight, task_data, tmp_path):
     ClassificationInterpretation.from_learner(learn)
     learn.validate()
 
+@pytest.mark.parametrize('name', ['auroc', 'hinge'])
+def test_weighted_pairs(name, task_data, column):
+    "As many weights as classes, in training and in the losses of rows, whose mean is the weighted mean over classes"
+    learn = Learner(task_data('three'), nn.Linear(1, 3), loss_func=losses[name](weight=[1,3,2]), callback_fns=AUROC, silent=True)
+    learn.fit(5, .1)
+    assert column(learn.recorder, 'auroc')[-1] > .6
+    raw,y = learn.get_preds(activ=noop)
+    odds = raw.double().log_softmax(1).numpy()
+    odds -= np.log(-np.expm1(odds))
+    of_rows = learn.get_preds(with_loss=True)[2]
+    want = np.average([definitions[name](odds[:,c], (y == c).numpy().astype(int)) for c in range(3)], weights=[1,3,2])
+    assert of_rows.shape == (96,) and of_rows.mean().item() == pytest.approx(want, rel=1e-4)
+    assert learn.loss_func.weight.tolist() == [1,3,2]
+
+def test_dice_by_image(task_data):
+    "A loss for each image"
+    learn = Learner(task_data('three_masks'), nn.Conv2d(1, 3, 3, padding=1), loss_func=SoftDiceLoss(include_background=False, per_sample=True), silent=True)
+    learn.fit(2, .1)
+    raw,y = learn.get_preds(activ=noop)
+    p,want = raw.softmax(1).double().numpy(),[]
+    for q,t in zip(p, y.numpy()): want.append(np.mean([dice(q[c], t == c) for c in (1, 2)]))
+    assert learn.get_preds(with_loss=True)[2].numpy() == pytest.approx(np.array(want), rel=1e-4)
+
 @pytest.mark.parametrize('name', ['margins', 'auroc'])
 def test_warm_start(name, rows, column):
     "The loss of a Learner may be exchanged between fits"
