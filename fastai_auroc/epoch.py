@@ -143,7 +143,8 @@ class Epoch:  # chkstyle: ignore
 class EpochColumn:  # chkstyle: ignore
     "One number of the batches of an epoch, for a column of the training table"
     kind = 'column'  # What errors and warnings call it
-    thresholds = None  # Rows are kept, unless a column can count
+    thresholds:object = None  # Rows are kept, unless a column can count
+    _defaults = {}  # type: dict[str, object]  # of the options
     _bound = math.nan
 
     def __new__(cls, *args, **options):

@@ -85,7 +85,7 @@ def _add_names(column, as_metric, learn):
     column._recorder = recorder
 
 # %% ../nbs/13_fastai1.ipynb #f6afc32d
-def _find_keeper(column):
+def _keeper_before(column):
     "The first column that fastai calls before this one and that keeps the rows which it would keep, or None"
     def kept(o): return o.kept_as(), _hints_of(getattr(o.learn, 'loss_func', None))
     if column._aside or column.kept_as() is None: return None
@@ -95,7 +95,7 @@ def _find_keeper(column):
     return next((o for o in once if kept(o) == kept(column)), None)
 
 # %% ../nbs/13_fastai1.ipynb #7778c0a4
-def _row_order(learn, inputs, rows):
+def _order_of_sampler(learn, inputs, rows):
     "Which items of their set the rows of an epoch are of, by its first batch"
     loader = caller_locals('validate').get('dl')
     loader = getattr(loader, 'dl', loader)  # that of PyTorch
@@ -180,7 +180,7 @@ class CallbackColumn(EpochColumn, LearnerCallback):  # chkstyle: ignore
         else:
             self._outer = []
             self.reset()
-        keeper = _find_keeper(self)
+        keeper = _keeper_before(self)
         self._reads = keeper is not None
         if self._reads: self._epoch = keeper._epoch
         self._epoch.accumulator.hints = _hints_of(getattr(self.learn, 'loss_func', None))
@@ -192,7 +192,7 @@ class CallbackColumn(EpochColumn, LearnerCallback):  # chkstyle: ignore
         epoch = self._epoch
         try:
             self.add(last_output, last_target)
-            if epoch.order is None: epoch.order = _row_order(self.learn, last_input, epoch.n)
+            if epoch.order is None: epoch.order = _order_of_sampler(self.learn, last_input, epoch.n)
         except Exception as e: epoch.fail(e)
 
     def on_epoch_end(self, last_metrics, **kwargs):

@@ -235,7 +235,8 @@ def test_several_classes():
     rng = torch.Generator().manual_seed(0)
     rows = list(zip(torch.randn(60, 3, generator=rng), torch.randint(0, 3, (60,), generator=rng)))
     loader = DataLoader(rows, bs=16, num_workers=0)
-    learn = Learner(DataLoaders(DataLoader(rows, bs=16, num_workers=0), loader), nn.Linear(3, 3), loss_func=CrossEntropyLossFlat(), metrics=AUROC(groups=random_groups(60)))
+    dls = DataLoaders(DataLoader(rows, bs=16, num_workers=0), loader)
+    learn = Learner(dls, nn.Linear(3, 3), loss_func=CrossEntropyLossFlat(), metrics=AUROC(groups=random_groups(60)))
     said, = fit(learn)
     assert 'AUROC by groups is for binary tasks' in str(said.message) and math.isnan(last(learn, 'auroc')[0])
 

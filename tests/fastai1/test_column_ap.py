@@ -186,7 +186,8 @@ def test_one_column_a_head(shape, keys, how, adult_small, tmp_path):
     x,y = adult_small
     data = DataBunch.create(Rows(x[:100], y[:100]), Rows(x[100:], y[100:]), bs=32, num_workers=0, path=tmp_path)
     def loss_func(o, *targets): return sum(F.cross_entropy(z, y) for z,y in zip(o.values() if isinstance(o, dict) else o, targets))
-    columns = [partial(AUROC, select=keys[0], name='auroc_a'), partial(AUROC, select=keys[1], name='auroc_b'), partial(AveragePrecision, select=lambda o,y: (o['b'] if isinstance(o, dict) else o[1], y[1]))]
+    def second(o, y): return o['b'] if isinstance(o, dict) else o[1],y[1]
+    columns = [partial(AUROC, select=keys[0], name='auroc_a'), partial(AUROC, select=keys[1], name='auroc_b'), partial(AveragePrecision, select=second)]
     learn = Learner(data, Heads(shape), loss_func=loss_func, silent=True, **{how:[o() for o in columns] if how == 'metrics' else columns})
     assert not fit(learn, 2)
     with torch.no_grad(): a,b = ((z[:,1].double() - z[:,0].double()).numpy() for z in (learn.model.a(x[100:]), learn.model.b(x[100:])))
