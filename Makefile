@@ -69,6 +69,7 @@ bench: setup
 	$(BIN)/python benchmarks/scorers.py $(BENCH)
 	$(BIN)/python benchmarks/losses.py $(BENCH)
 	$(BIN)/python benchmarks/scale.py $(BENCH)
+	$(BIN)/python benchmarks/intervals.py $(BENCH)
 	$(BIN)/python benchmarks/imports.py $(BENCH)
 
 bench-gpu: setup

@@ -13,6 +13,7 @@ from fastai_auroc.distributed import all_reduce_sum, gather_rows
 from fastai_auroc.epoch import EpochAUROC
 from fastai_auroc.dice import SoftDiceLoss
 from fastai_auroc.losses import AUMLoss, AUROCLoss, SquaredHingeAUCLoss
+from fastai_auroc.pr import average_precision, pr_curve
 from fastai_auroc.roc import auroc_score, roc_curve
 from fastai_auroc.streaming import StreamingAUC
 
@@ -67,8 +68,10 @@ def weights(n): return torch.rand(n, generator=torch.Generator().manual_seed(9))
 
 def score(z, y, w=None, **kwargs): return auroc_score(z, y, sample_weight=w, **kwargs)
 
-def curve(z, y, w=None, **kwargs):
-    res = roc_curve(z, y, sample_weight=w, **kwargs)
+def precision(z, y, w=None, **kwargs): return average_precision(z, y, sample_weight=w, **kwargs)
+
+def curve(z, y, w=None, kind=roc_curve, **kwargs):
+    res = kind(z, y, sample_weight=w, **kwargs)
     return [o for c in (res if isinstance(res, list) else [res]) for o in c]
 
 def column(*batches, size=64, **kwargs):
@@ -139,6 +142,12 @@ def score_cases():
     res['curve, all points'] = (z, y), call(curve, drop_intermediate=False), 1e-12
     res['curve, weights'] = (z, y, weights(len(y))), call(curve, drop_intermediate=False), 1e-12
     res['curve, ignore_index'] = (z, void), call(curve, ignore_index=9), 1e-12
+    for name,data in (('', (z, y)), (', weights', (z, y, weights(len(y)))), (', infinities', (infinite, y)), (', NaN', (z.where(z < 2, torch.nan), y))):
+        res[f'average precision{name}'] = data, precision, 1e-12
+        if name in ('', ', weights'): res[f'precision-recall curve{name}'] = data, call(curve, kind=pr_curve), 1e-12
+    for average in 'macro','micro','weighted','samples',None: res[f'average precision, 7 labels, {average}'] = labels, call(precision, average=average), 1e-12
+    res['average precision, 7 classes, logits'] = many, call(precision, activation='softmax'), 1e-12
+    res['average precision, ignore_index'] = (z, void), call(precision, ignore_index=9), 1e-12
     other = rows(20_000, seed=5)[0] + z
     for method in 'wald','logit': res[f'interval, {method}'] = (z, y), call(auroc_ci, method=method), 1e-12
     res['interval, ignore_index'] = (z, void), call(auroc_ci, ignore_index=9), 1e-12

@@ -9,12 +9,13 @@ import torch
 from torch.nn.functional import cross_entropy, one_hot
 from fastai_auroc.dice import SoftDiceLoss
 from fastai_auroc.losses import AUMLoss, AUROCLoss, SquaredHingeAUCLoss, aum, soft_auroc
+from fastai_auroc.top_losses import AveragePrecisionLoss, PartialAUCLoss
 from measuring import bullets, factor, machine, multiple, seconds, table, use_threads, write, written_by
 
 try: from libauc.losses import AUCMLoss, MultiLabelAUCMLoss, PairwiseAUCLoss
 except ImportError: AUCMLoss = MultiLabelAUCMLoss = PairwiseAUCLoss = None
 
-ours,ce,naive,lean,min_max,pairs = columns = 'ours','cross-entropy','naive','lean','LibAUC min-max','LibAUC pairs'
+ours,ce,naive,lean,whole,min_max,pairs = columns = 'ours','cross-entropy','naive','lean','whole area','LibAUC min-max','LibAUC pairs'
 
 # --- The naive code: definitions of one column, differentiated by autograd ---
 
@@ -42,6 +43,17 @@ def all_pairs(s, positive, f): return f(s[positive][:,None] - s[~positive]).mean
 def naive_auroc(s, positive): return all_pairs(s, positive, lambda gap: (-gap).sigmoid())
 
 def naive_hinge(s, positive): return all_pairs(s, positive, lambda gap: (1-gap).relu().square())
+
+def naive_partial(s, positive, f, share=.3):
+    "All pairs of the positives and of that share of negatives that is highest"
+    negatives = s[~positive]
+    highest = negatives.topk(math.ceil(share*len(negatives))).values
+    return f(s[positive][:,None] - highest).mean()
+
+def naive_precision(s, positive, T=.1):
+    "One minus the mean of (1 + sigmoids of other positives)/(1 + sigmoids of all others)"
+    above = ((s - s[positive][:,None])/T).sigmoid()  # of a positive with itself .5
+    return 1 - ((above[:,positive].sum(1) + .5)/(above.sum(1) + .5)).mean()
 
 def of_margins(f, z, y):
     "The loss `f` of raw outputs: of the difference of two columns, or the mean over the classes that occur of their log-odds"
@@ -75,10 +87,10 @@ class Work:
         loss.backward()
         return perf_counter()-start,loss.item(),self.leaves[0].grad
 
-def batch(n, k):
-    "Raw outputs, whose own class is one higher on average, and class numbers"
+def batch(n, k, prevalence=None):
+    "Raw outputs, whose own class is one higher on average, and class numbers, each as frequent or of two by prevalence"
     torch.manual_seed(42)
-    targets = torch.randint(0, k, (n,))
+    targets = torch.randint(0, k, (n,)) if prevalence is None else (torch.rand(n) < prevalence).long()
     return (torch.randn(n, k) + one_hot(targets, k)).requires_grad_(),targets
 
 def peers(outputs, targets, surrogate):
@@ -96,21 +108,27 @@ def peers(outputs, targets, surrogate):
 
 @dataclass
 class Kind:
-    "A module, naive code of its loss for a column, and what LibAUC has beside it"
-    module:callable; by_hand:dict; peers:bool=True; surrogate:str|None=None
+    "A module, naive code of its loss for a column, what LibAUC has beside it, and the module for the whole area"
+    module:callable; by_hand:dict; peers:bool=True; surrogate:str|None=None; whole:callable=None
 
 aum_by_hand = {name:partial(of_probabilities, f) for name,f in ((naive, naive_aum), (lean, lean_aum))}
 kinds = dict(AUM=Kind(AUMLoss, aum_by_hand))
 kinds['dice'] = Kind(SoftDiceLoss, {naive:partial(of_probabilities, naive_dice)}, peers=False)
 kinds['AUROC'] = Kind(AUROCLoss, {naive:partial(of_margins, naive_auroc)}, surrogate='logistic')
 kinds['hinge'] = Kind(SquaredHingeAUCLoss, {naive:partial(of_margins, naive_hinge)}, surrogate='squared_hinge')
+of_pair = dict(squared_hinge=(lambda gap: (1-gap).relu().square(), SquaredHingeAUCLoss), sigmoid=(lambda gap: (-gap).sigmoid(), AUROCLoss))
+for name,(f,of_all) in of_pair.items():
+    by_hand = {naive:partial(of_margins, partial(naive_partial, f=f))}
+    kinds[f'partial {name}'] = Kind(partial(PartialAUCLoss, .3, surrogate=name), by_hand, peers=False, whole=of_all)
+kinds['AP'] = Kind(AveragePrecisionLoss, {naive:partial(of_margins, naive_precision)}, peers=False, whole=AUROCLoss)
 kinds['AUM macro'] = Kind(partial(AUMLoss, 'macro'), aum_by_hand)
 
-def module_work(kind, n, k):
+def module_work(kind, n, k, prevalence=None):
     "A module on a mini-batch of raw outputs, as a Learner calls it"
-    outputs,targets = batch(n, k)
+    outputs,targets = batch(n, k, prevalence)
     kind = kinds[kind]
     losses = {ours:kind.module(), ce:cross_entropy, **kind.by_hand}
+    if kind.whole: losses[whole] = kind.whole()
     work = {name:Work(partial(loss, outputs, targets), [outputs]) for name,loss in losses.items()}
     return work | peers(outputs, targets, kind.surrogate) if kind.peers else work
 
@@ -155,6 +173,16 @@ def mini_batches():
         for kind,most in asked_of_classes[k].items():
             name = f'{kind}, {n:,} × {k}'
             rows.append(Row(name, partial(module_work, kind, n, k), {ce:most}))
+    return [*rows, *batches_of_the_top()]
+
+def batches_of_the_top():
+    "Losses of a part of the ranking, beside those of all of it"
+    rows = []
+    for kind in ('partial squared_hinge', 'partial sigmoid', 'AP'):
+        for n,k,prevalence in ((64, 2, None), (1_024, 2, None), (1_024, 2, .02), (64, 10, None)):
+            most = {naive:1} if kind == 'AP' and n == 1_024 and prevalence is None else {whole:1.3}
+            name = f'{kind}, {n:,} × {k}' + (f', {100*prevalence:g} %' if prevalence else '')
+            rows.append(Row(name, partial(module_work, kind, n, k, prevalence), most))
     return rows
 
 def large_batches():
@@ -223,7 +251,8 @@ beside the first reference.
 `n × 2` and `n × K`: modules with their defaults (AUM macro: `AUMLoss('macro')`) on raw outputs that need a gradient, as
 a Learner calls them. `aum` gets scores and takes them as they are; the last rows get one column of margins. Naive: the
 definition in PyTorch with autograd, by distinct sorted thresholds or by all pairs, class after class; lean: sorted
-thresholds, tied ones apart. LibAUC: min-max is `AUCMLoss`, or `MultiLabelAUCMLoss` for K classes, on given
+thresholds, tied ones apart. Partial: `PartialAUCLoss(.3)`; AP: `AveragePrecisionLoss()`; beside both stands, as whole
+area, the loss of all pairs that is ours, too. With a percentage that share of two classes is positive. LibAUC: min-max is `AUCMLoss`, or `MultiLabelAUCMLoss` for K classes, on given
 probabilities; pairs is `PairwiseAUCLoss`, on given margins, with its logistic surrogate beside AUROC and its squared
 hinge beside hinge. Only their forward and backward pass counts, not the step of the optimizer that `AUCMLoss` needs,
 nor the way from outputs to probabilities or margins. Beside AUM stands AUCMLoss, too, which has another aim: LibAUC has

@@ -6,13 +6,15 @@ import torch, torch.distributed as dist
 from fastai_auroc.buckets import BitBuckets
 from fastai_auroc.epoch import EpochAUROC
 from fastai_auroc.distributed import all_reduce_sum, gather_rows
+from fastai_auroc.groups import grouped_auroc_and_note
 from fastai_auroc.roc import auroc_score
 from fastai_auroc.streaming import StreamingAUC
-from measuring import bullets, machine, memory_status, seconds, start_peak, table, use_threads, write, written_by
+from measuring import bullets, machine, memory_status, seconds, start_peak, table, timed, times, use_threads, write, written_by
 
 piece,small = 2**16,64
 modes = {'exact':dict(), 'bits':dict(thresholds='bits')}
 most_ns,most_mb,most_s = 6,20,10e-6  # of counting: nanoseconds a row, megabytes, seconds a batch of 64
+most_grouped = 5  # how many times as long as the ungrouped score
 
 def two_logits(n, seed, share=.2):
     "Outputs and targets of `n` rows"
@@ -121,6 +123,22 @@ def counting_table(n):
     cells.append(met(memory/2**20, most_mb, lambda x: f'{x:.0f} MB'))
     return table(['rows', 'a batch kept', 'a batch counted', 'counted beyond kept, a row', 'memory'], [cells])
 
+def groups(n, rounds=15):
+    "What AUROC within groups takes beside that of all rows, the two in turn; medians of processor time"
+    z,y = two_logits(n, 42)
+    rows = []
+    for dtype in torch.float32,torch.float64:
+        s = z[:,1].to(dtype)
+        for number in 10,10**3,10**5:
+            group = torch.randint(number, (n,), generator=torch.Generator().manual_seed(0))
+            calls = lambda: auroc_score(s, y),lambda: grouped_auroc_and_note(s, y, group)
+            took = [[timed(f)[1] for f in calls] for _ in range(rounds)]
+            alone,grouped = map(median, zip(*took))
+            cell = met(grouped/alone, most_grouped, times)
+            rows.append([f'{n:,}', str(dtype).removeprefix('torch.'), f'{number:,}', seconds(alone), seconds(grouped), cell])
+            print(rows[-1], flush=True)
+    return table(['rows', 'scores', 'groups', '`auroc_score`', '`grouped_auroc`', 'times as long'], rows)
+
 def spreads(n):
     "Errors of counts where logits are small, large, or far from 0"
     rows = []
@@ -202,6 +220,12 @@ Batches of {small} rows, one thread. A column that keeps all outputs and one tha
 brackets what is asked. Memory: as above.
 
 {counting_table(most)}
+## Groups
+
+AUROC within groups of whole-number labels, and of all rows, one thread, the two in turn: medians of processor time; in
+brackets what is asked.
+
+{groups(some)}
 ## Accuracy by leading bits
 
 {2*some:,} rows of one normal logit, the means of both classes one standard deviation (the spread) apart: distance of

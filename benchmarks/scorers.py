@@ -22,6 +22,7 @@ from torchmetrics import classification as tmm
 from torchmetrics.functional import classification as tmf
 from fastai_auroc.metric import AUROC
 from fastai_auroc.plots import plot_roc
+from fastai_auroc.pr import average_precision, pr_curve
 from fastai_auroc.roc import auroc_score, roc_curve
 from measuring import bullets, digits, machine, memory_status, seconds, start_peak, table, timed, times, use_threads, write, written_by
 
@@ -65,6 +66,15 @@ def exact_weighted(scores, positive, weights):
     wins = sum((wp*below[np.searchsorted(q, p, side)]).sum() for side in ('left', 'right'))
     return float(wins/(2*wp.sum()*below[-1]))
 
+def exact_precision(scores, positive, weights=None):
+    "Average precision, the counts whole numbers or summed in extended precision, and so the mean"
+    order = np.argsort(-scores, kind='stable')
+    s,y = scores[order],positive[order]
+    w = (np.ones(len(s)) if weights is None else weights[order]).astype(np.longdouble)
+    end = np.append(np.flatnonzero(s[1:] != s[:-1]), len(s)-1)
+    tps = (w*y).cumsum()[end]
+    return float((np.diff(tps, prepend=0)*(tps/w.cumsum()[end])).sum()/tps[-1])
+
 def exact_macro(scores, positive): return math.fsum(exact_auroc(s, y) for s,y in zip(scores, positive))/len(scores)
 
 def exact_ovo(probs, labels):
@@ -106,6 +116,34 @@ def curve(n, k=None):
     s,y = two_normals(n)
     sn,yn = s.numpy(),y.numpy()
     return {ours: lambda: roc_curve(s, y), sk: lambda: skm.roc_curve(yn, sn), tm: lambda: tmf.binary_roc(s, y, **exact_mode)},skm.roc_curve(yn, sn)
+
+def precision(n, k=None, dtype=torch.float32, probs=False, share=.2):
+    s,y = two_normals(n, share)
+    s = (s.sigmoid() if probs else s).to(dtype)
+    yn = y.numpy()
+    def theirs(): return s.numpy() if dtype != torch.bfloat16 else s.float().numpy()
+    return {ours: lambda: average_precision(s, y), sk: lambda: skm.average_precision_score(yn, theirs()),
+        tm: lambda: tmf.binary_average_precision(s, y, **exact_mode), te: lambda: tef.binary_auprc(s, y)},exact_precision(s.double().numpy(), yn == 1)
+
+def weighted_precision(n, k=None):
+    s,y = two_normals(n)
+    w = torch.from_numpy(np.random.default_rng(43).lognormal(size=n))
+    sn,yn,wn = s.numpy(),y.numpy(),w.numpy()
+    return {ours: lambda: average_precision(s, y, sample_weight=w), sk: lambda: skm.average_precision_score(yn, sn, sample_weight=wn)
+        },exact_precision(sn, yn == 1, wn)
+
+def precision_curve(n, k=None):
+    s,y = two_normals(n)
+    sn,yn = s.numpy(),y.numpy()
+    return {ours: lambda: pr_curve(s, y), sk: lambda: skm.precision_recall_curve(yn, sn),
+        tm: lambda: tmf.binary_precision_recall_curve(s, y, **exact_mode)},skm.precision_recall_curve(yn, sn)
+
+def precision_of_classes(n, k):
+    s,y = softmax_rows(n, k)
+    sn,yn = s.numpy(),y.numpy()
+    want = math.fsum(exact_precision(a, yn == c) for c,a in enumerate(np.ascontiguousarray(sn.T)))/k
+    return {ours: lambda: average_precision(s, y), sk: lambda: skm.average_precision_score(yn, sn),
+        tm: lambda: tmf.multiclass_average_precision(s, y, k, **exact_mode), te: lambda: tef.multiclass_auprc(s, y, num_classes=k)},want
 
 def one_vs_rest(n, k):
     s,y = softmax_rows(n, k)
@@ -199,6 +237,19 @@ def wide_rows():
     rows += [Row('one-vs-rest macro', one_vs_rest, 50_000, 1_000, 2, {tm:30, te:30})]
     return [*rows, Row('one-vs-one macro', one_vs_one, 50_000, 100, want={sk:100}), Row('multilabel macro', multilabel, 50_000, 100, want={sk:40})]
 
+def precision_rows():
+    "Average precision and its curve; rare positives are one in a thousand"
+    want = {sk:30, tm:20, 'error':1e-15}
+    rows = [Row('average precision float32', precision, 10**3, want=no_slower)]
+    rows += [Row('average precision float32', precision, 10**e, want=want) for e in (6, 7)]
+    rows += [Row('average precision float32', precision, 10**7, threads=2, want={sk:40})]
+    rows += [Row('average precision float32, probabilities', precision, 10**7, want=want, kwargs=dict(probs=True))]
+    rows += [Row('average precision float32, rare positives', precision, 10**e, want=want, kwargs=dict(share=.001)) for e in (6, 7)]
+    rows += [Row(f'average precision {name}', precision, 10**7, want={sk:100}, kwargs=dict(dtype=dtype)) for name,dtype in halves.items()]
+    rows += [Row('average precision float32, float64 weights', weighted_precision, 10**7, want={sk:10})]
+    rows += [Row('pr_curve float32', precision_curve, 10**7, want={sk:10})]
+    return [*rows, Row('average precision one-vs-rest macro', precision_of_classes, 50_000, 100, 2, {sk:30, tm:20})]
+
 def small_rows():
     "Tasks of a thousand rows, where calls cost more than rows"
     rows = [Row('binary float32', binary, 10**3, want=no_slower)]
@@ -209,7 +260,7 @@ def small_rows():
 
 def all_rows():
     batches = Row('accumulate two logits', accumulate, 2_000*bs, want={fa:1, tm:1, te:1, 'time':10e-6})
-    return [*small_rows(), *large_rows(), *wide_rows(), batches]
+    return [*small_rows(), *large_rows(), *wide_rows(), *precision_rows(), batches]
 
 def quick_rows():
     "The same kinds of work on fewer rows and columns, of which nothing is asked"
@@ -390,15 +441,18 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--quick', action='store_true', help='fewer rows, a minute or two; writes no file unless --out says where')
     parser.add_argument('--out', type=Path, help='folder for scorers.md and scorers.png (benchmarks/results)')
+    parser.add_argument('--only', default='', help='only work with this in its name, such as precision; prints the times, writes no file')
     parser.add_argument('--peak', nargs=3, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.peak: return print(peak(*args.peak[:2], int(args.peak[2])))
     about,start = [*machine('torchmetrics', 'torcheval'), written_by('scorers.py', args.quick)],perf_counter()
     rows,n,budget,most = (quick_rows(), 10**6, .15, 5) if args.quick else (all_rows(), 10**7, 4., 21)
+    rows = [r for r in rows if args.only in r.work]
     with torch.no_grad():
         for r in rows:
             print(f'{r.work}, {r.size}, threads: {r.threads}', file=sys.stderr)
             measure(r, budget, most)
+    if args.only: return print(time_table(rows))
     print('peak memory', file=sys.stderr)
     text = report(rows, peaks(n), n, about, perf_counter()-start)
     out = write(text, args.out, 'scorers.md', args.quick)

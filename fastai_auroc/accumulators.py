@@ -9,7 +9,7 @@ __all__ = ['LossHints', 'choose_activation', 'common_dtype', 'block_size', 'fill
            'widen_labels', 'label_ranges', 'LabelCheck', 'column_buckets', 'score_counts', 'doubt_note', 'CountedRows']
 
 # %% ../nbs/10_accumulators.ipynb #5293c90d
-import copy, functools, math, numpy as np, torch
+import copy, functools, numpy as np, torch
 from typing import NamedTuple
 from torch import Tensor
 from .scores import has_float64, one_hot, ranking_scores

@@ -96,5 +96,5 @@ def first_tensor(
     res = unwrap(x)
     if isinstance(res, torch.Tensor): return res
     parts = x.values() if isinstance(x, Mapping) else x if isinstance(x, (tuple, list)) else ()
-    found = (first_tensor(o) for o in parts)
+    found = [*map(first_tensor, parts), *getattr(x, '__dict__', {}).values()]
     return next((o for o in found if isinstance(o, torch.Tensor)), x)

@@ -82,8 +82,9 @@ def arrange_columns(
     "Columns as they are, pooled, or one for each row"
     if layout == 'micro': return pool_columns(columns, weight)
     if layout == 'ovr': return columns,weight
-    # Weights of 'samples' are those of columns now, for their mean
-    return Columns(*(None if x is None else x.T for x in columns[:3]), columns.wrong),None
+    kept = None if columns.kept is None else columns.kept.T
+    # Weights are those of columns now, for their mean
+    return Columns(columns.scores.T, columns.positive.T, kept, columns.wrong),None
 
 # %% ../nbs/03a_counts.ipynb #daf2eb29
 def _count_torch(scores, labels, layout='ovr', weight=None, max_fpr=None, ignore_index=None, mirrored=False):
@@ -229,10 +230,10 @@ def average_areas(
     layout:str, # 'ovr', 'ovo', 'micro' or 'samples'
 ) -> Tensor: # float64 on the CPU, 0-d; shape (K,) with None for K columns
     "The mean of the columns; NaN scores make every mean NaN"
-    if average is None and len(areas.values) > 1: value = areas.values
-    elif areas.nan_rows: value = math.nan
-    else: value = nan_mean(areas.values, areas.weights if average == 'weighted' or layout == 'samples' else None)
-    return torch.from_numpy(np.array(value, np.float64))
+    def as_tensor(x): return torch.from_numpy(np.array(x, np.float64))
+    if average is None and len(areas.values) > 1: return as_tensor(areas.values)
+    if areas.nan_rows: return as_tensor(math.nan)
+    return as_tensor(nan_mean(areas.values, areas.weights if average == 'weighted' or layout == 'samples' else None))
 
 # %% ../nbs/03a_counts.ipynb #efddcc18
 def explain_missing(
@@ -312,8 +313,7 @@ def points_torch(
     improper,wrong_weights,wrong,nan_rows,p,q = (x.tolist() for x in read)
     raise_invalid(task, wrong, improper, wrong_weights)
     if nan_rows: raise ValueError(f'{name} cannot rank NaN: {nan_rows} of {len(task.scores)} rows have NaN scores')
-    if weight is not None: rows = read_once(*rows)
-    points = [add_up_runs(*column) for column in zip(*rows)]
+    points = [add_up_runs(*column) for column in zip(*(rows if weight is None else read_once(*rows)))]
     return [(s + task.offset, tps, fps) for s,tps,fps in points],p,q
 
 # %% ../nbs/03a_counts.ipynb #0dc00660

@@ -16,6 +16,8 @@ from fastai.torch_core import add_metrics
 from .scores import infer_activation
 from .scorers import EpochScore
 from .accumulators import LossHints
+from .batches import first_tensor
+from .row_groups import RowOrder
 from .epoch import are_twins, caller_locals, check_attribute, check_not_language_model, EpochAUROC
 from .epoch import EpochAveragePrecision, EpochColumn, loss_hints, warn_of_namesakes
 
@@ -56,6 +58,7 @@ def _check_use(column, as_metric, caller):
             f'callbacks=[{column.kind}(learn)], or callback_fns={column.kind}')
     check_not_language_model(column.learn or caller.get('learn', caller.get('self')), column.kind)
 
+# %% ../nbs/13_fastai1.ipynb #e7a8b29f
 def _called_columns(column):
     "All columns of ours that fastai calls now, in this order"
     handler = caller_locals('_call_and_update').get('self')
@@ -82,7 +85,7 @@ def _add_names(column, as_metric, learn):
     column._recorder = recorder
 
 # %% ../nbs/13_fastai1.ipynb #f6afc32d
-def _find_keeper(column):
+def _keeper_before(column):
     "The first column that fastai calls before this one and that keeps the rows which it would keep, or None"
     def kept(o): return o.kept_as(), _hints_of(getattr(o.learn, 'loss_func', None))
     if column._aside or column.kept_as() is None: return None
@@ -90,6 +93,19 @@ def _find_keeper(column):
     before = itertools.takewhile(lambda o: o is not column, called)
     once = (o for o in before if not o._aside and sum(o is other for other in called) == 1)
     return next((o for o in once if kept(o) == kept(column)), None)
+
+# %% ../nbs/13_fastai1.ipynb #7778c0a4
+def _order_of_sampler(learn, inputs, rows):
+    "Which items of their set the rows of an epoch are of, by its first batch"
+    loader = caller_locals('validate').get('dl')
+    loader = getattr(loader, 'dl', loader)  # that of PyTorch
+    sampler,data = getattr(loader, 'sampler', None),getattr(loader, 'dataset', None)
+    order = type(sampler).__name__
+    if order not in ('SequentialSampler', 'SortSampler'): return RowOrder(unknown=f'the loader has a {order}')
+    if data is getattr(getattr(learn, 'data', None), 'train_ds', None): return RowOrder(unknown='these are the items of training')
+    total,size = len(data),loader.batch_size or 1
+    kept = total//size*size if loader.drop_last else total
+    return RowOrder(lambda: list(sampler)[:kept], total, rows/len(first_tensor(inputs)))
 
 # %% ../nbs/13_fastai1.ipynb #132fa9e7
 class CallbackColumn(EpochColumn, LearnerCallback):  # chkstyle: ignore
@@ -164,17 +180,20 @@ class CallbackColumn(EpochColumn, LearnerCallback):  # chkstyle: ignore
         else:
             self._outer = []
             self.reset()
-        keeper = _find_keeper(self)
+        keeper = _keeper_before(self)
         self._reads = keeper is not None
         if self._reads: self._epoch = keeper._epoch
         self._epoch.accumulator.hints = _hints_of(getattr(self.learn, 'loss_func', None))
         self._open = True
 
-    def on_batch_end(self, last_output, last_target, train, n_epochs=None, **kwargs):
+    def on_batch_end(self, last_output, last_target, train, n_epochs=None, last_input=None, **kwargs):
         "Keep the outputs and the targets of a validation batch, on its device; `get_preds` has no `n_epochs`"
         if train or n_epochs is None or not self._open or self._reads or self._epoch.failure: return
-        try: self.add(last_output, last_target)
-        except Exception as e: self._epoch.fail(e)
+        epoch = self._epoch
+        try:
+            self.add(last_output, last_target)
+            if epoch.order is None: epoch.order = _order_of_sampler(self.learn, last_input, epoch.n)
+        except Exception as e: epoch.fail(e)
 
     def on_epoch_end(self, last_metrics, **kwargs):
         "Score the epoch, and hand the number to the Recorder"
@@ -204,11 +223,16 @@ class AUROC(EpochAUROC, CallbackColumn):  # chkstyle: ignore
         axis:int|None=None, # Axis of the outputs that holds the classes; None compares shapes and asks the loss
         ignore_index:int|None=None, # Label of rows to leave out, such as padding or void pixels
         thresholds=None, # Count in constant memory: 'bits' (alias 'logit'), how many from 0 to 1, or which; None: exact
-        ci:bool=False, # Add a column `name`_ci: half the width of the 95% interval; for binary tasks, as a callback
+        ci:bool=False, # Add a column `name`_ci: half the width of the 95% interval; as a callback only
         name:str='auroc', # Name of the column, and of the Learner's attribute when used as a callback
+        min_tpr:float|None=None, # Standardised partial area above this true positive rate, in [0, 1)
+        standardize:bool=True, # Whether a partial area is standardised; False: as it is
+        groups=None, # Group of each item of the validation set, in its order: AUROC within groups, of a binary task
+        group_average:str='macro', # How to combine groups: 'macro', 'weighted' (by rows), 'pairs' or 'min'
         select=None, # Which of several outputs: an index, a key, an attribute's name, or a function of (outputs, targets)
     ):
-        EpochAUROC.__init__(self, average, multi_class, max_fpr, activation, axis, ignore_index, thresholds, ci, name, select)
+        EpochAUROC.__init__(self, average, multi_class, max_fpr, activation, axis, ignore_index, thresholds, ci, name, min_tpr,
+            standardize, groups, group_average, select)
         if learn is not None: self._belong_to(learn)
 
 # %% ../nbs/13_fastai1.ipynb #79cc00c8
@@ -220,8 +244,9 @@ class AveragePrecision(EpochAveragePrecision, CallbackColumn):  # chkstyle: igno
         activation:str='auto', # What the loss applies to the outputs: 'softmax', 'sigmoid', 'identity'; 'auto' asks it
         axis:int|None=None, # Axis of the outputs that holds the classes; None compares shapes and asks the loss
         ignore_index:int|None=None, # Label of rows to leave out, such as padding or void pixels
+        ci:bool=False, # Add a column `name`_ci: half the width of the 95% interval; as a callback only
         select=None, # Which of several outputs: an index, a key, an attribute's name, or a function of (outputs, targets)
         name:str='ap', # Name of the column, and of the Learner's attribute when used as a callback
     ):
-        EpochAveragePrecision.__init__(self, average, activation, axis, ignore_index, select, name)
+        EpochAveragePrecision.__init__(self, average, activation, axis, ignore_index, ci, select, name)
         if learn is not None: self._belong_to(learn)

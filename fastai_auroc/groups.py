@@ -8,7 +8,7 @@ Docs: https://fastai-auroc.github.io/fastai_auroc/groups.html.md"""
 __all__ = ['group_codes', 'GroupCounts', 'count_groups', 'GroupedAUROC', 'grouped_auroc_and_note', 'grouped_auroc', 'BiasAUROC',
            'bias_auroc_and_note', 'bias_auroc', 'power_mean']
 
-# %% ../nbs/05a_groups.ipynb #543e981c
+# %% ../nbs/05a_groups.ipynb #69ee53a2
 import math, numpy as np, torch, warnings
 from typing import NamedTuple
 from torch import Tensor
@@ -17,7 +17,7 @@ from .keys import map_blocks, pack_keys, score_array, sort_keys
 from .pairs import auroc_from_counts, read_once, send
 from .tasks import Columns, count_nan_rows, one_vs_rest, positive_label, prepare_task, raise_invalid
 
-# %% ../nbs/05a_groups.ipynb #722e0220
+# %% ../nbs/05a_groups.ipynb #3591f886
 def _is_absent(label):
     "Whether a label stands for none, as None, NaN, NaT and pandas' NA do"
     if label is None: return True
@@ -34,7 +34,7 @@ def _number_objects(labels):
     numbers = dict.fromkeys(found, -1) | {o:i for i,o in enumerate(distinct)}
     return np.fromiter(map(numbers.__getitem__, labels), np.int64, len(labels)),distinct
 
-# %% ../nbs/05a_groups.ipynb #8fa4dd6d
+# %% ../nbs/05a_groups.ipynb #986a4104
 def _number_array(a):
     "Codes of numbers or times, and the distinct ones in sorted order, an array"
     whole = a.dtype.kind in 'iu' and len(a) > 0
@@ -52,7 +52,7 @@ def _number_array(a):
     absent = distinct != distinct  # NaN and NaT, which are the last
     return np.where(absent[codes], -1, codes),distinct[~absent]
 
-# %% ../nbs/05a_groups.ipynb #dae0b3a1
+# %% ../nbs/05a_groups.ipynb #bac86ff7
 def _number_labels(groups):
     "Codes and distinct labels of what is no tensor"
     values = getattr(groups, 'array', groups)  # of a pandas Series or Index
@@ -71,17 +71,17 @@ def _number_labels(groups):
     codes,distinct = _number_array(a.view(np.uint8) if a.dtype == bool else a)
     return codes,list(distinct) if a.dtype.kind in 'mM' else distinct.astype(a.dtype).tolist()
 
-# %% ../nbs/05a_groups.ipynb #e3dd2460
+# %% ../nbs/05a_groups.ipynb #2f8f97e7
 def group_codes(
     groups, # Labels of groups: a list, array, tensor or pandas Series of text, numbers, times, Categorical
 ): # Codes from 0 on, -1 for rows without a label, int64 tensor on the CPU, shape (n,); the distinct labels, a list
     "Number the groups, in sorted order of their labels, of a Categorical in that of its categories"
-    several = isinstance(groups, (list, tuple)) and any(isinstance(o, Tensor) for o in groups)
-    if several or isinstance(groups, Tensor): groups = to_numpy(widen(to_tensor(groups, 'groups')).cpu())
+    kinds = set(map(type, groups)) if isinstance(groups, (list, tuple)) else {type(groups)}
+    if any(issubclass(k, Tensor) for k in kinds): groups = to_numpy(widen(to_tensor(groups, 'groups')).cpu())
     codes,labels = _number_labels(groups)
     return torch.from_numpy(codes.astype(np.int64, copy=False)),labels
 
-# %% ../nbs/05a_groups.ipynb #68bc1cd4
+# %% ../nbs/05a_groups.ipynb #db30cc54
 def _number_on_device(groups):
     "Codes of a tensor on any device, without a look at it; the distinct labels, shape (n,), of which the first ones count"
     groups = groups.byte() if groups.dtype == torch.bool else groups
@@ -92,7 +92,7 @@ def _number_on_device(groups):
     if groups.dtype.is_floating_point: codes = codes.masked_fill(groups.isnan(), -1)
     return codes,ordered[first]
 
-# %% ../nbs/05a_groups.ipynb #19246882
+# %% ../nbs/05a_groups.ipynb #f237f1dd
 class GroupCounts(NamedTuple):
     "What was counted in each of G groups, int64, each of shape (G,)"
     doubled_u:Tensor # Twice the pairs in the right order, ties counting once
@@ -107,23 +107,26 @@ def _sum_stretches(values, group, size):
     total = np.append(0, values.cumsum())
     return number,total[end] - total[end-number]
 
-# %% ../nbs/05a_groups.ipynb #366c9038
+# %% ../nbs/05a_groups.ipynb #84e234f6
 def _order(keys):
     "The order of 64-bit keys, and the keys in it"
-    bits = len(keys).bit_length()
-    rows = np.arange(len(keys), dtype=keys.dtype)
-    coarse = keys >> keys.dtype.type(bits)
-    coarse <<= keys.dtype.type(bits)
-    coarse |= rows
+    bits = keys.dtype.type(len(keys).bit_length())
+    coarse = keys >> bits
+    coarse <<= bits
+    coarse |= np.arange(len(keys), dtype=keys.dtype)
     coarse.sort()
-    coarse &= keys.dtype.type(2**bits-1)
+    coarse &= (keys.dtype.type(1) << bits) - keys.dtype.type(1)
     order = coarse.view(np.int64)
     ordered = keys.take(order, mode='clip')
     if (ordered[1:] >= ordered[:-1]).all(): return order,ordered
-    right = ordered.argsort(kind='stable')
-    return order[right],ordered[right]
+    alike = (ordered[1:] >> bits) == (ordered[:-1] >> bits)
+    at = np.flatnonzero(np.append(alike, False) | np.append(False, alike))
+    right = at[ordered[at].argsort()]
+    order[at] = order[right]
+    ordered[at] = ordered[right]
+    return order,ordered
 
-def _rank_keys(keys, codes):
+def _replace_by_ranks(keys, codes):
     "Sorted keys of 64 bits as keys of 32 bits, with ranks for scores, and the codes in their order"
     order,ordered = _order(keys)
     ordered = ordered.view(np.int64)
@@ -133,14 +136,14 @@ def _rank_keys(keys, codes):
     rank |= ordered & 1
     return rank,codes.take(order, mode='clip')
 
-# %% ../nbs/05a_groups.ipynb #a7cdc3ec
+# %% ../nbs/05a_groups.ipynb #44c86e7b
 def _group_keys(scores, positive, codes):
     "64-bit keys of the code, the score and the label, on the CPU; None for NaN, or where they have no room"
     s = score_array(scores)
     packed = None if s is None or len(s) >= 2**31 else pack_keys(s, positive)
     if packed is None: return None
     low = packed[0]
-    if low.itemsize == 8: low,codes = _rank_keys(low, codes)
+    if low.itemsize == 8: low,codes = _replace_by_ranks(low, codes)
     elif low.dtype.kind == 'i':
         low = low.view(np.uint32)
         low ^= np.uint32(2**31)  # from zero on
@@ -151,9 +154,9 @@ def _group_keys(scores, positive, codes):
     map_blocks(fill, len(keys))
     return keys
 
-# %% ../nbs/05a_groups.ipynb #bd7c5305
+# %% ../nbs/05a_groups.ipynb #632482ca
 def _find_ends(keys):
-    "Where sorted keys are of positives, where a group ends, and where the negatives end that tie with a positive"
+    "Where keys of positives stand, where a group ends, and where the negatives end that tie with a positive"
     def block(b):
         k = keys[b.start:b.stop+1]
         change = k[1:] ^ k[:-1]
@@ -161,7 +164,8 @@ def _find_ends(keys):
         return [np.flatnonzero(x) + b.start for x in found]
     return [np.concatenate(o) for o in zip(*map_blocks(block, len(keys)))]
 
-def _count_keys(keys, size):
+# %% ../nbs/05a_groups.ipynb #f2f09304
+def _count_sorted(keys, size):
     "`GroupCounts` from sorted keys of rows without NaN, arrays"
     at,ends,tied = _find_ends(keys)
     ends = np.append(ends, len(keys)-1)
@@ -174,8 +178,8 @@ def _count_keys(keys, size):
     _,ties = _sum_stretches(before*after, keys[tied] >> 32, size)
     return GroupCounts(2*won - ties, p, rows - p, np.zeros_like(p))
 
-def _count_cpu(columns, codes, size):
-    "As `_count_torch`, for clean input on the CPU; None where that must look"
+def _count_groups_cpu(columns, codes, size):
+    "As `_count_groups_torch`, for clean input on the CPU; None where that must look"
     scores,positive = columns.scores[0],columns.positive[0]
     counted = codes >= 0 if columns.kept is None else columns.kept[0] & (codes >= 0)
     if not counted.all():
@@ -184,10 +188,10 @@ def _count_cpu(columns, codes, size):
     if not len(scores): return GroupCounts(*torch.zeros(4, size, dtype=torch.long, device='cpu'))
     keys = _group_keys(scores, positive.numpy(), codes.numpy())
     if keys is None: return None
-    return GroupCounts(*map(torch.from_numpy, _count_keys(sort_keys(keys, torch.get_num_threads()), size)))
+    return GroupCounts(*map(torch.from_numpy, _count_sorted(sort_keys(keys, torch.get_num_threads()), size)))
 
-# %% ../nbs/05a_groups.ipynb #b98213ce
-def _count_torch(columns, codes, size):
+# %% ../nbs/05a_groups.ipynb #e332c6e6
+def _count_groups_torch(columns, codes, size):
     "`GroupCounts` of one column on its device; codes below 0 are of no group"
     scores = columns.scores[0]
     order = (scores.byte() if scores.dtype == torch.bool else scores).argsort()
@@ -214,10 +218,10 @@ def count_groups(
     size:int, # How many groups there are
 ) -> GroupCounts: # On the device of the codes
     "Count the pairs within each group"
-    counts = _count_cpu(columns, codes, size) if codes.device.type == 'cpu' else None
-    return _count_torch(columns, codes, size) if counts is None else counts
+    counts = _count_groups_cpu(columns, codes, size) if codes.device.type == 'cpu' else None
+    return _count_groups_torch(columns, codes, size) if counts is None else counts
 
-# %% ../nbs/05a_groups.ipynb #bb40fcbf
+# %% ../nbs/05a_groups.ipynb #5e4d86a3
 class GroupedAUROC(NamedTuple):
     "AUROC of each of G groups"
     groups:list # Their labels
@@ -247,7 +251,7 @@ def _average_groups(labels, counts, average):
     if average is None: return GroupedAUROC(labels, auroc, p, q)
     return torch.tensor(_mean(auroc, counts, average), dtype=torch.float64, device='cpu')
 
-# %% ../nbs/05a_groups.ipynb #0a4d740e
+# %% ../nbs/05a_groups.ipynb #9708a6ca
 def _explain_groups(labels, counts, average, absence=''):
     "Why the value or a part of it is undefined, in a sentence; None if all is defined"
     p,q,nan = (x.numpy() for x in counts[1:])
@@ -268,7 +272,7 @@ def _explain_groups(labels, counts, average, absence=''):
         named('no negative in', (q == 0) & (p > 0)), named('no row left in', (p == 0) & (q == 0))]
     return f"grouped AUROC {what}: {'; '.join(filter(None, why))}{absence}"
 
-# %% ../nbs/05a_groups.ipynb #965af178
+# %% ../nbs/05a_groups.ipynb #0906b4ae
 def _one_column(task):
     "The column of a binary task with rows"
     readable = task.scores.device.type == 'cpu' and task.ignore_index is None
@@ -292,7 +296,7 @@ def _check_binary(task, name, number):
             'take one class at a time, as in scores[:,c] and targets == c')
     if number != n: raise ValueError(f'{name} must hold one label for each of {n} rows, got {number}')
 
-# %% ../nbs/05a_groups.ipynb #bfb6766b
+# %% ../nbs/05a_groups.ipynb #173f033d
 def _number_rows(task, groups):
     "Codes of the groups of a binary task's rows, and the labels: a list, or a tensor if they lie on the task's device"
     on_device = isinstance(groups, Tensor) and groups.device == task.scores.device and groups.device.type != 'cpu'
@@ -302,7 +306,7 @@ def _number_rows(task, groups):
     _check_binary(task, 'groups', len(codes))
     return codes,labels
 
-# %% ../nbs/05a_groups.ipynb #4f3a0315
+# %% ../nbs/05a_groups.ipynb #19b8c2c2
 def _count_task(task, groups):
     "The labels of the groups of a task, a list, and the counts of each"
     codes,labels = _number_rows(task, groups)
@@ -313,7 +317,7 @@ def _count_task(task, groups):
     size = int(last) + 1
     return found[:size].to(groups.dtype).tolist(),GroupCounts(*(x[:size] for x in counts))
 
-# %% ../nbs/05a_groups.ipynb #959c9d5e
+# %% ../nbs/05a_groups.ipynb #a2cc0a05
 def grouped_auroc_and_note(
     scores, # As for `grouped_auroc`, as all that follows
     targets, # Labels
@@ -334,7 +338,7 @@ def grouped_auroc_and_note(
     absence = '' if counts.positives.any() else explain_absence(task.targets, pos_label, ignore_index)
     return value,_explain_groups(labels, counts, average, absence)
 
-# %% ../nbs/05a_groups.ipynb #4e3c34f6
+# %% ../nbs/05a_groups.ipynb #050cd77e
 def grouped_auroc(
     scores, # Scores, shape (n,), (n, 1) or (n, 2), as for `auroc_score`
     targets, # Labels, shape (n,): the larger of two is positive
@@ -357,7 +361,7 @@ def grouped_auroc(
     if note: warnings.warn(note, undefined_category(), stacklevel=2)
     return value
 
-# %% ../nbs/05a_groups.ipynb #f9fb796f
+# %% ../nbs/05a_groups.ipynb #ae1fe2e1
 class BiasAUROC(NamedTuple):
     "How the scores of a subgroup compare with those of the background"
     subgroup:float # Within the subgroup
@@ -382,7 +386,7 @@ def _explain_bias(value, p, q, nan, n):
     why += [lack for lack,number in lacks.items() if not number]
     return f"bias AUROC is NaN for {', '.join(which)}: {'; '.join(why)}"
 
-# %% ../nbs/05a_groups.ipynb #8e04cafb
+# %% ../nbs/05a_groups.ipynb #a276cb47
 def bias_auroc_and_note(
     scores, # As for `bias_auroc`, as all that follows
     targets, # Labels
@@ -394,7 +398,7 @@ def bias_auroc_and_note(
     "The value of `bias_auroc`, and a sentence to warn with"
     task = prepare_task(scores, targets, activation, None, ignore_index, pos_label)
     n = len(task.scores)
-    given = to_tensor(subgroup, 'subgroup').reshape(-1).to(task.scores.device)
+    given = send(to_tensor(subgroup, 'subgroup').reshape(-1), task.scores.device)
     _check_binary(task, 'subgroup', len(given))
     if not n: return BiasAUROC(*[math.nan]*3),'bias AUROC is NaN: there are no rows'
     columns = _one_column(task)
@@ -425,7 +429,7 @@ def bias_auroc(
     if note: warnings.warn(note, undefined_category(), stacklevel=2)
     return value
 
-# %% ../nbs/05a_groups.ipynb #58e0ba8b
+# %% ../nbs/05a_groups.ipynb #feae70d2
 def power_mean(
     values, # Numbers that are not negative, such as one AUROC for each subgroup
     power:float=-5., # Below 1 the low values have more weight; 1: the plain mean, 0: the geometric mean

@@ -9,6 +9,7 @@ __all__ = ['ROCInterpretation']
 
 # %% ../nbs/23_interpret.ipynb #42e747d1
 import numpy as np, operator, torch
+from contextlib import contextmanager
 from functools import partial
 from numbers import Integral
 from .scores import apply_activation, loss_activation
@@ -53,6 +54,14 @@ def _class_names(vocab, k):
 # %% ../nbs/23_interpret.ipynb #e1c5a00b
 def _as_they_are(x): return x
 
+@contextmanager
+def _keep_history(learn):
+    "Leave the epochs of the last fit in the Recorder, which `get_preds` clears"
+    recorder = getattr(learn, 'recorder', None)
+    kept = {k:v for k,v in vars(recorder).items() if k in (*recorder._stateattrs, 'metric_names')} if recorder else {}
+    yield
+    for k,v in kept.items(): setattr(recorder, k, v)
+
 def _raw_predictions(learn, ds_idx, dl):
     "Raw outputs and targets of a set of a Learner"
     if not hasattr(learn, 'dls'):
@@ -65,7 +74,8 @@ def _raw_predictions(learn, ds_idx, dl):
                 f'got {ds_idx!r}')
         dl = learn.dls[ds_idx]
     if not len(dl): raise ValueError(f'the set has no rows: got ds_idx={ds_idx!r} and dl={dl!r}')
-    with learn.no_bar(), learn.no_logging(): outputs,targets = learn.get_preds(dl=dl, act=_as_they_are)[:2]
+    with learn.no_bar(), learn.no_logging(), _keep_history(learn): found = learn.get_preds(dl=dl, act=_as_they_are)
+    outputs,targets = found[:2]
     if targets is None:
         raise ValueError('the set has no labels to compare with: '
             'make it with test_dl(..., with_labels=True)')
@@ -191,7 +201,8 @@ class ROCInterpretation:  # chkstyle: ignore
         Raises `ValueError` for two rules, if a class is missing, if scores are NaN, or if no threshold keeps to
         `max_fpr` (negatives have the score inf) or `min_precision`."""
         rule = threshold_rule(max_fpr, min_tpr, min_precision, cost_ratio, f1)
-        return find_operating_point(*self._decided(which), rule)
+        p,positive = self._decided(which)
+        return find_operating_point(p, positive, rule)
 
     def threshold_table(self,
         which=None, # Which class, as in `operating_point`
@@ -201,7 +212,8 @@ class ROCInterpretation:  # chkstyle: ignore
         """What thresholds do: numbers of rows where the probabilities, in their own dtype, are at or above them
 
         Raises `ValueError` if a class is missing, if scores are NaN, and for what is no threshold or no `n`."""
-        return tabulate_thresholds(*self._decided(which), thresholds, n)
+        p,positive = self._decided(which)
+        return tabulate_thresholds(p, positive, thresholds, n)
 
     def _report(self):
         names = self.names or list(map(str, range(self._ranked.num_classes)))

@@ -15,6 +15,7 @@ from fastai.learner import Metric, Recorder
 from fastai.torch_core import find_bs
 from .scorers import EpochScore
 from .batches import first_tensor
+from .row_groups import RowOrder
 from .epoch import are_twins, caller_locals, check_attribute, check_not_language_model, EpochAUROC
 from .epoch import EpochAveragePrecision, EpochColumn, loss_hints, warn_of_namesakes
 
@@ -31,18 +32,41 @@ def _is_leftover(learn, seen):
     return getattr(getattr(learn, 'loss', None), 'grad_fn', None) is not None and not getattr(learn, 'training', True)
 
 # %% ../nbs/12_metric.ipynb #fb6d0df0
+def _own_items(dl, items):
+    "How many of the last `items` of a `DistributedDL` are its own, and do not fill up its last rounds"
+    share = dl.n_padded//dl.world_size
+    start = dl.i - items  # of this batch, in the part of this process
+    return min(items, max(0, dl.n - dl.rank*share - start))
+
 def _without_padding(x, dl, items):
     "Rows of a batch of a `DistributedDL`, made of `items`, without those that fill up its last rounds"
-    share = dl.n_padded//dl.world_size
-    own = dl.n - dl.rank*share - (dl.i - items)  # items, from the start of this batch in the padded set
-    if own >= items: return x
-    if len(x) % items: raise ValueError(f'{len(x)} rows of {items} items, some of which fill up the batch: whose they are is unknown')
-    return x[:max(0, own)*(len(x)//items)]
+    own = _own_items(dl, items)
+    if own == items: return x
+    if len(x) % items:
+        raise ValueError(f'the outputs have {len(x)} rows of {items} items, some of which fill up the batch: '
+            'whose they are is unknown')
+    return x[:own*(len(x)//items)]
 
 def _own_rows(learn, column):
     "Outputs and targets of a batch of a `DistributedDL`, without those that fill up its last rounds"
     items = find_bs(learn.xb)
     return [_without_padding(o, learn.dl, items) for o in column.tensors(learn.pred, learn.y)]
+
+# %% ../nbs/12_metric.ipynb #d5d83e58
+def _row_order(learn, rows, shared):
+    "Which items of their set the rows of an epoch are of, by its first batch"
+    dl = getattr(learn, 'dl', None)
+    data = getattr(dl, 'dataset', None)
+    items = getattr(dl, '_DataLoader__idxs', None)
+    if not isinstance(items, list) or not items or items[0] is None:
+        return RowOrder(unknown=f'a {type(dl).__name__} does not tell the order of its items')
+    loaders = [getattr(getattr(learn, 'dls', None), o, None) for o in ('train', 'valid')]
+    of_training,of_validation = (data is getattr(o, 'dataset', None) for o in loaders)
+    if learn.training or (of_training and not of_validation): return RowOrder(unknown='these are the items of training')
+    batch = find_bs(learn.xb)
+    if shared: items,batch = items[:max(0, dl.n - dl.rank*(dl.n_padded//dl.world_size))],_own_items(dl, batch)
+    if dl.drop_last: items = items[:len(items)//dl.bs*dl.bs]
+    return RowOrder(items, len(data), rows/batch if batch else 1)
 
 # %% ../nbs/12_metric.ipynb #5abc7e34
 def _begin(column, learn):
@@ -194,6 +218,7 @@ class MetricColumn(EpochColumn, Metric, Callback):  # chkstyle: ignore
             if epoch.is_shared and not self._seen: raise RuntimeError('the outputs of a batch cannot be told from those before')
             pred,y = _own_rows(learn, self) if shared else self.tensors(learn.pred, learn.y)
             if not shared or len(y): self.add_tensors(pred, y)
+            if epoch.order is None: epoch.order = _row_order(learn, epoch.n, shared)
         except Exception as e: epoch.fail(e)
 
     def _begin(self, learn):

@@ -6,7 +6,8 @@ Docs: https://fastai-auroc.github.io/fastai_auroc/plots.html.md"""
 
 # %% auto #0
 __all__ = ['decimate', 'RankedScores', 'draw_curve', 'draw_chance', 'label_roc_axes', 'draw_legend', 'decimals_needed',
-           'LegendCurve', 'curves_to_draw', 'draw_curves', 'curves_of_models', 'plot_roc', 'to_array', 'plot_aum']
+           'LegendCurve', 'curves_to_draw', 'axes_or_new', 'draw_curves', 'curves_of_models', 'plot_roc', 'to_array',
+           'plot_aum']
 
 # %% ../nbs/22_plots.ipynb #82733e70
 import numpy as np, textwrap, torch, warnings
@@ -238,7 +239,10 @@ def curves_to_draw(
     return curves
 
 # %% ../nbs/22_plots.ipynb #aa7c49f6
-def _axes_or_new(ax, figsize):
+def axes_or_new(
+    ax, # Axes to draw on, or None
+    figsize, # Width and height of new ones in inches
+): # The axes
     "The axes to draw on; raises `TypeError` for what is none"
     if ax is None:
         import matplotlib.pyplot as plt
@@ -258,7 +262,7 @@ def draw_curves(
 ): # The axes
     "Draw curves and legend"
     is_new = ax is None
-    ax = _axes_or_new(ax, figsize or (5, 5))
+    ax = axes_or_new(ax, figsize or (5, 5))
     lines = [draw(ax, o.curve, **dict(label=o.label or '_') | o.style) for o in curves]
     named = [(o.label, line) for o,line in zip(curves, lines) if o.label]
     if averages_first: named = named[-2:] + named[:-2]  # drawn last, above the classes
@@ -411,7 +415,7 @@ def plot_aum(
     s,offset,exponent = _rescale(scores)
     area = aum(torch.from_numpy(s), positive).item()
     t,fpr,fnr = _error_rates(s, positive.numpy())
-    ax = _axes_or_new(ax, figsize)
+    ax = axes_or_new(ax, figsize)
     ax.step(t, fpr, where='post', label='false positive rate')
     ax.step(t, fnr, where='post', label='false negative rate')
     label = f'AUM {_in_units(area, exponent)}'

@@ -43,39 +43,48 @@ def _precision_of_values(column, wanted):
 # %% ../nbs/05_pr.ipynb #09d26b3a
 def _whole_runs(keys):
     "Slices of sorted keys that do not cut a run of ties"
-    ends = keys.searchsorted(keys[block_size::block_size] >> 1 << 1)  # without the label: where a run starts
+    ends = keys.searchsorted(keys[block_size::block_size] >> 1 << 1)  # the key of a negative: where a run starts
     ends = np.unique([0, *ends, len(keys)]).tolist()
     return list(map(slice, ends, ends[1:]))
 
-def _count_hits(k): return int(np.count_nonzero(k & k.dtype.type(1)))
+# %% ../nbs/05_pr.ipynb #a84beb00
+def _starts_of_runs(k, at, tied):
+    "For the positives `tied`, which tie with the row before, the first positive of the run and the row where it starts"
+    found = k[at[tied]]
+    new = np.flatnonzero(np.append(True, found[1:] != found[:-1]))
+    number = np.diff(new, append=len(tied))
+    first = tied[new]
+    start = at[first]
+    has_negatives = k[start-1] != k[start]
+    first -= ~has_negatives  # without any, it is the row before that is the first
+    start = at[first] - has_negatives
+    more = np.flatnonzero(has_negatives & (k[start-1] == k[start]))
+    start[more] = k.searchsorted(k[start[more]])
+    return first.repeat(number),start.repeat(number)
 
+# %% ../nbs/05_pr.ipynb #f3dae554
 def _sum_precisions(k, hits_above, rows):
-    "Sum of the precisions at the positives in a block of keys; `rows` from its start on, `hits_above` positives after its end"
-    one = k.dtype.type(1)
-    at = np.flatnonzero((k & one).astype(bool))
-    hits = np.arange(hits_above + len(at), hits_above, -1)
-    found = k.take(at)
+    "Sum of the precisions at the positives of a block of keys, with `rows` from its start and `hits_above` positives after it"
+    at = np.flatnonzero((k & k.dtype.type(1)).astype(bool))
+    first = np.arange(len(at))
     start = at.copy()
-    # The row before the first is taken to be the last, which at worst looks like a tie and is looked up below
-    tied = np.flatnonzero(found - k.take(at-1, mode='wrap') <= one)
-    if len(tied):
-        first = found[tied] - one
-        new = np.flatnonzero(np.append(True, first[1:] != first[:-1]))
-        runs = k.searchsorted(first[new])
-        number = np.diff(new, append=len(tied))
-        start[tied] = runs.repeat(number)
-        hits[tied] = (hits_above + len(at) - at.searchsorted(runs)).repeat(number)
-    return float((hits/(rows-start)).sum())
+    differs = (k.take(at) ^ k.take(at-1, mode='wrap')).view(f'u{k.itemsize}')  # in the label alone: 1; in nothing: 0
+    tied = np.flatnonzero(differs <= 1)
+    if len(tied) and not at[tied[0]]: tied = tied[1:]  # nothing is before the first row
+    if len(tied): first[tied],start[tied] = _starts_of_runs(k, at, tied)
+    return float(((hits_above + len(at) - first)/(rows-start)).sum())
 
+# %% ../nbs/05_pr.ipynb #9662b151
 def _precision_of_keys(keys, threads=1):
     "Average precision from sorted keys"
+    one = keys.dtype.type(1)
     blocks = _whole_runs(keys)
-    hits = thread_map(lambda b: _count_hits(keys[b]), blocks, threads)
+    hits = thread_map(lambda b: int(np.count_nonzero(keys[b] & one)), blocks, threads)
     above = np.cumsum([0, *hits[:0:-1]])[::-1].tolist()
-    sums = thread_map(lambda o: _sum_precisions(keys[o[0]], o[1], len(keys)-o[0].start), zip(blocks, above), threads)
-    return sum(sums)/sum(hits)
+    def block_sum(o): return _sum_precisions(keys[o[0]], o[1], len(keys)-o[0].start)
+    return sum(thread_map(block_sum, zip(blocks, above), threads))/sum(hits)
 
-# %% ../nbs/05_pr.ipynb #cf635121
+# %% ../nbs/05_pr.ipynb #ad5fcd5f
 def _precision_of_half(scores, labels, high=1):
     "Average precision and the number of positives of float16 or bfloat16 tensors; None for NaN"
     counts = count_half(scores, labels, high)
@@ -83,17 +92,17 @@ def _precision_of_half(scores, labels, high=1):
     fps,tps = counts[:,counts.any(0)][:,::-1].cumsum(1)
     return _precision_of_points(tps, fps),total(tps)
 
-# %% ../nbs/05_pr.ipynb #9d957f1f
+# %% ../nbs/05_pr.ipynb #462b2c40
 def _precision_of_column(s, positive, threads=1):
     "Average precision and the number of positives of one column; None where scores have no keys"
     p = int(np.count_nonzero(positive))
-    if 32*p < len(s) or len(s) < 2**11:
-        value = _precision_of_values(sort_keys(s.copy(), threads), s[np.flatnonzero(positive)])
-    else:
+    if 32*p >= len(s) >= 2**11:
         packed = pack_keys(s, positive, threads=threads)
-        value = packed and _precision_of_keys(sort_keys(packed[0], threads), threads)
+        return packed and (_precision_of_keys(sort_keys(packed[0], threads), threads), p)
+    value = _precision_of_values(sort_keys(s.copy(), threads), s[np.flatnonzero(positive)])
     return None if value is None else (value, p)
 
+# %% ../nbs/05_pr.ipynb #d0722d91
 def _precisions_unweighted(scores, labels, high):
     "As `_precision_of_column`, for each column"
     y = labels.numpy()
@@ -109,8 +118,9 @@ def _precisions_unweighted(scores, labels, high):
     positive = np.ascontiguousarray((y == high).T)
     return map_columns(lambda c, column: _precision_of_column(column, positive[c]), matrix, threads)
 
+# %% ../nbs/05_pr.ipynb #98f85483
 def _precisions_cpu(task, layout):
-    "Average precision, positives and negatives of each column as lists, for clean input on the CPU; None where a general way must look"
+    "Average precision, positives and negatives of each column, for clean input on the CPU; None where a general way must look"
     task = drop_ignored_rows(task)
     if layout == 'samples' or task.ignore_index is not None and task.labels.ndim > 1: return None
     high = positive_label(task.scores, task.labels)
@@ -123,13 +133,14 @@ def _precisions_cpu(task, layout):
     points = points_of_columns(*columns)
     return None if None in points else [(_precision_of_points(tps, fps), total(tps), total(fps)) for _,tps,fps in points]
 
-# %% ../nbs/05_pr.ipynb #72a2156b
+# %% ../nbs/05_pr.ipynb #a521f8e5
 def _precisions_torch(tile, weight=None):
     "For each column average precision, NaN if a score is, positives and negatives, shape (3, C)"
     s,wp,wn = sort_columns(tile, weight)
     tps = wp.cumsum(-1)
     fps = wn.cumsum(-1)
-    end = s.shape[-1] - 1 - tied_runs(s.flip(-1))[0].flip(-1)  # of the run of each row
+    end = s.shape[-1] - 1 - tied_runs(s.flip(-1))[0].flip(-1)  # of the run of each row; -1 for NaN
+    end.clamp_(min=0)
     hits = tps.gather(-1, end).double()
     misses = fps.gather(-1, end).double()
     def summed(part): return torch.where(wp > 0, wp*(part/(hits+misses)), 0.).sum(-1)
@@ -137,7 +148,7 @@ def _precisions_torch(tile, weight=None):
     values = (under/(under+summed(misses))).masked_fill(s.isnan().any(-1), math.nan)
     return torch.stack([values, tps[:,-1].double(), fps[:,-1].double()])
 
-# %% ../nbs/05_pr.ipynb #baa9d4da
+# %% ../nbs/05_pr.ipynb #c6624ec1
 def _as_areas(p, q, values, weights, nan_rows):
     "`ColumnAreas` of which only those without positives are undefined"
     return ColumnAreas(values, weights, p, [a or b for a,b in zip(p, q)], nan_rows)
@@ -160,7 +171,7 @@ def _compute_precisions(task, layout):
     weights = p if layout != 'samples' else row_weights[0] if row_weights else None
     return _as_areas(p, q, values, weights, nan_rows)
 
-# %% ../nbs/05_pr.ipynb #b62850ec
+# %% ../nbs/05_pr.ipynb #51ac4a79
 def average_precision_and_note(
     scores, # As for `average_precision`, as all that follows
     targets, # Labels
@@ -183,7 +194,7 @@ def average_precision_and_note(
     value = average_areas(areas, average, layout)
     return value,explain_undefined(task, areas, value, average, layout, 'average precision')
 
-# %% ../nbs/05_pr.ipynb #fe5b5bca
+# %% ../nbs/05_pr.ipynb #f9522531
 def average_precision(
     scores, # Scores, shape (n,), (n, 1) or (n, 2): binary; (n, K): multiclass or multilabel
     targets, # Labels, shape (n,): the larger of two is positive, or class numbers 0 to K-1; shape (n, K): multilabel
@@ -205,7 +216,7 @@ def average_precision(
     if note: warnings.warn(note, undefined_category(), stacklevel=2)
     return value
 
-# %% ../nbs/05_pr.ipynb #d01110ff
+# %% ../nbs/05_pr.ipynb #29ccb0db
 class PRCurve(NamedTuple):
     "Precision and recall at each threshold, ascending, and then 1 and 0, which have no threshold; float64 on the CPU"
     precision:Tensor
@@ -223,7 +234,16 @@ def _pr_of_points(s, tps, fps, drop_intermediate):
     recall = torch.nn.functional.pad(tps, (1, 0)).flip(0)
     return PRCurve(torch.nn.functional.pad(precision.flip(0), (0, 1), value=1), recall/recall[0], s.double().flip(0))
 
-# %% ../nbs/05_pr.ipynb #41b7fe2e
+# %% ../nbs/05_pr.ipynb #45d3cd48
+def _points_of_task(task, micro):
+    "Points of each curve as tensors, and the positives and the negatives of each column"
+    points = task_points_cpu(task, micro)
+    if points is None: return points_torch(task, micro, 'pr_curve')
+    p = [total(tps) for _,tps,_ in points]
+    q = [total(fps) for *_,fps in points]
+    return [tuple(map(torch.from_numpy, o)) for o in points],p,q
+
+# %% ../nbs/05_pr.ipynb #262c1617
 def pr_curve(
     scores, # Scores, shape (n,), (n, 1) or (n, 2): binary; (n, K): multiclass or multilabel
     targets, # Labels, shape (n,): the larger of two is positive, or class numbers 0 to K-1; shape (n, K): multilabel
@@ -247,13 +267,9 @@ def pr_curve(
     micro = task.kind != 'binary' and average == 'micro'
     task = drop_ignored_rows(task)
     if not len(task.scores): raise_no_rows('pr_curve', ignore_index)
-    points = task_points_cpu(task, micro)
-    if points is None: points,p,q = points_torch(task, micro, 'pr_curve')
-    else:
-        p,q = ([total(o[i]) for o in points] for i in (1, 2))
-        points = [tuple(map(torch.from_numpy, o)) for o in points]
+    points,p,q = _points_of_task(task, micro)
     if ignore_index is not None and not any(p) and not any(q) and task.weight is None: raise_no_rows('pr_curve', ignore_index)
-    curves = read_curves([_pr_of_points(*o, drop_intermediate) for o in points])
+    curves = read_curves([_pr_of_points(s, tps, fps, drop_intermediate) for s,tps,fps in points])
     why = explain_missing(task, p, [a or b for a,b in zip(p, q)])
     if why: warnings.warn(f'pr_curve has NaN recall: {why}', undefined_category(), stacklevel=2)
     return curves[0] if micro or task.kind == 'binary' else curves

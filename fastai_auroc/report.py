@@ -64,13 +64,12 @@ def tabulate_report(
     "The rows in numbers"
     import pandas as pd
     names = [o.name for o in rows]
-    counts = pd.DataFrame([o[1:3] for o in rows], names, ReportRow._fields[1:3], dtype='Int64')
-    values = pd.DataFrame([o[3:7] for o in rows], names, ReportRow._fields[3:7])
+    values = pd.DataFrame([o[1:7] for o in rows], names, ReportRow._fields[1:7])
     points = pd.DataFrame([o.point or [np.nan]*4 for o in rows], names, OperatingPoint._fields)
     thresholds = [o.point.threshold if o.point else np.nan for o in rows]
     whole = int in map(type, thresholds)  # which a column of floats would round
     points['threshold'] = pd.Series(thresholds, names, dtype=object if whole else None)
-    return pd.concat([counts, values, points], axis=1)
+    return pd.concat([values, points], axis=1)
 
 # %% ../nbs/22c_report.ipynb #6eefb406
 def _texts_of_row(row, digits):

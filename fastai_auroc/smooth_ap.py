@@ -91,12 +91,13 @@ def _add_class_rows(columns, gradient, row, y, weight, T):
     gradient[class_of,row] -= slope.sum(1)
     return float(weight @ shares.lost)
 
-def _ap_classes(z, y, T):
+def _ap_classes(z, y, weight=None, T=1.):
     "Mean over classes and its gradient; None where columns are cheaper one by one, and for NaN; arrays"
     n,k = z.shape
     if n*n*z.itemsize//4 > k*(20_000 + 5*n) or not fits_float32(T): return None
     number = np.bincount(y, minlength=k)
-    weight = np.where(number > 0, 1/(np.maximum(number, 1)*np.count_nonzero(number)), 0).astype(z.dtype)
+    weight = np.where(number > 0, 1. if weight is None else weight, 0.)
+    weight = (weight/(np.maximum(number, 1)*weight.sum())).astype(z.dtype)
     columns = np.ascontiguousarray(z.T)
     gradient = np.zeros_like(columns)
     order = y.argsort(kind='stable')

@@ -14,17 +14,17 @@ from .smooth_ap import soft_ap_surrogate
 from .options import one_of, Option, positive_number
 from .losses import batch_options, BatchLoss
 
-# %% ../nbs/18c_top_losses.ipynb #fa0f1f3e
-_surrogates = dict(squared_hinge=('margin', partial_hinge_surrogate), sigmoid=('temperature', partial_soft_surrogate))
+# %% ../nbs/18c_top_losses.ipynb #b9d06e37
+_surrogates = dict(sigmoid=('temperature', partial_soft_surrogate), squared_hinge=('margin', partial_hinge_surrogate))
 _max_rate = Option(lambda o: o is None or is_number(o) and 0 < o <= 1, 'None or in (0, 1]')
 _min_rate = Option(lambda o: o is None or is_number(o) and 0 <= o < 1, 'None or in [0, 1)')
-_surrogate_name = Option(one_of(*_surrogates), "'squared_hinge' or 'sigmoid'")
+_surrogate_name = Option(one_of(*_surrogates), "'sigmoid' or 'squared_hinge'")
 
 def _check_one_rate(max_fpr, min_tpr):
     "Raise `ValueError` unless exactly one of them is given"
     if (max_fpr is None) != (min_tpr is None): return
-    raise ValueError('pass max_fpr, the highest false positive rate that counts, or min_tpr, the lowest true positive rate, '
-        f'and not both: got max_fpr={max_fpr!r} and min_tpr={min_tpr!r}')
+    raise ValueError('pass max_fpr, the highest false positive rate that counts, or min_tpr, the lowest true positive '
+        f'rate, and not both: got max_fpr={max_fpr!r} and min_tpr={min_tpr!r}')
 
 # %% ../nbs/18c_top_losses.ipynb #ae846e57
 class PartialAUCLoss(BatchLoss):
@@ -33,26 +33,27 @@ class PartialAUCLoss(BatchLoss):
     For K columns it is the mean over those with both classes. Raises `ValueError` for an option it does not know, and
     unless exactly one of `max_fpr` and `min_tpr` is given."""
     _options = batch_options | dict(max_fpr=_max_rate, min_tpr=_min_rate, surrogate=_surrogate_name,
-        margin=positive_number, temperature=positive_number)
+        temperature=positive_number, margin=positive_number)
 
     def __init__(self,
         max_fpr:float|None=None, # Up to which false positive rate, in (0, 1]: that share of the negatives, the highest
-        min_tpr:float|None=None, # Above which true positive rate, in [0, 1): the share 1 - `min_tpr` of lowest positives
-        surrogate:str='squared_hinge', # Loss of a pair: 'squared_hinge' or 'sigmoid'
+        min_tpr:float|None=None, # Above which true positive rate, in [0, 1): the lowest 1 - `min_tpr` of the positives
+        surrogate:str='sigmoid', # Loss of a pair: 'sigmoid' or 'squared_hinge'
+        temperature:float=1., # T of the sigmoid, in units of the margins
         margin:float=1., # By how much a positive should stand above a negative, for 'squared_hinge'
-        temperature:float=1., # T of the sigmoid, in units of the margins, for 'sigmoid'
         axis:int=1, # Which axis of the outputs holds the classes
         multilabel:bool=False, # Whether targets have the shape of K columns of outputs, each with a sigmoid of its own
         reduction:str='mean', # 'mean', or 'none': one number a row, whose mean is the loss
         ignore_index:int|None=None, # Label of rows, pixels, or entries of many labels, to leave out
+        weight=None, # Weight of each class or label in the mean over them; for K > 2 classes or several labels
     ):
-        super().__init__(axis, multilabel, reduction, ignore_index)
+        super().__init__(axis, multilabel, reduction, ignore_index, weight)
         _check_one_rate(max_fpr, min_tpr)
         self.max_fpr = max_fpr
         self.min_tpr = min_tpr
         self.surrogate = surrogate
-        self.margin = margin
         self.temperature = temperature
+        self.margin = margin
 
     def _surrogate(self):
         _check_one_rate(self.max_fpr, self.min_tpr)
@@ -73,8 +74,9 @@ class AveragePrecisionLoss(BatchLoss):
         multilabel:bool=False, # Whether targets have the shape of K columns of outputs, each with a sigmoid of its own
         reduction:str='mean', # 'mean', or 'none': one number a row, whose mean is the loss
         ignore_index:int|None=None, # Label of rows, pixels, or entries of many labels, to leave out
+        weight=None, # Weight of each class or label in the mean over them; for K > 2 classes or several labels
     ):
-        super().__init__(axis, multilabel, reduction, ignore_index)
+        super().__init__(axis, multilabel, reduction, ignore_index, weight)
         self.temperature = temperature
 
     def _surrogate(self): return soft_ap_surrogate(self.temperature)

@@ -80,17 +80,17 @@ def _partial_product(columns, positive, negative, direction, *, surrogate, share
 # %% ../nbs/17b_top_pairs.ipynb #48c3d489
 def _partial_binary(s, positive, surrogate, share, of_positives):
     "A surrogate of the taken rows of one column, and its gradient, arrays; None where rows share"
-    drawn = positive if of_positives else ~positive
-    x = s[drawn]
+    others = ~positive if of_positives else positive
+    x = s[~others]
     count = max(1, ceil_share(share, len(x)))
-    if of_positives: left_out = drawn & (s > np.partition(x, count-1)[count-1])
-    else: left_out = drawn & (s < np.partition(x, -count)[-count])
-    if np.count_nonzero(left_out) != len(x) - count: return None
-    taken = ~left_out
-    found = surrogate.binary(s[taken], positive[taken])
+    at = count-1 if of_positives else -count
+    x.partition(at)
+    rows = (others | (s <= x[at] if of_positives else s >= x[at])).nonzero()[0]
+    if len(rows) != len(s) - len(x) + count: return None
+    found = surrogate.binary(s.take(rows), positive.take(rows))
     if found is None: return None
     gradient = np.zeros_like(s)
-    gradient[taken] = found[1]
+    gradient[rows] = found[1]
     return found[0],gradient
 
 # %% ../nbs/17b_top_pairs.ipynb #584052a6
@@ -104,10 +104,11 @@ def _add_pairs(columns, gradient, negative, class_of, row, judge):
     gradient[class_of,row] += slope.sum(1)
     return loss.sum(1)
 
-def _mean_of_pairs(columns, positive, negative, judge, factor):
+def _mean_of_pairs(columns, positive, negative, judge, factor, weight=None):
     "Mean over the pairs of a column, and over the columns with pairs, and its gradient; arrays of shape (C, n)"
     pairs = np.count_nonzero(positive, 1)*np.count_nonzero(negative, 1)
-    weight = np.where(pairs > 0, 1/(np.maximum(pairs, 1)*max(1, np.count_nonzero(pairs))), 0)
+    weight = np.where(pairs > 0, 1. if weight is None else weight, 0.)
+    weight = weight/(np.maximum(pairs, 1)*weight.sum(dtype=np.float64))
     gradient = np.zeros_like(columns)
     class_of,row = positive.nonzero()
     value = 0.
@@ -116,8 +117,8 @@ def _mean_of_pairs(columns, positive, negative, judge, factor):
             value += float(weight[class_of[b]] @ _add_pairs(columns, gradient, negative, class_of[b], row[b], judge))
     return value,gradient*(factor*weight[:,None]*(positive | negative))
 
-# %% ../nbs/17b_top_pairs.ipynb #e9efa7fd
-def _partial_classes(z, y, judge, factor, share, of_positives):
+# %% ../nbs/17b_top_pairs.ipynb #ccc72223
+def _partial_classes(z, y, weight=None, *, judge, factor, share, of_positives):
     "Mean over classes and its gradient, by pairs; None where rows share, or columns are cheaper one by one; arrays"
     n,k = z.shape
     if n*n*z.itemsize//4 > k*(20_000 + 5*n): return None
@@ -131,7 +132,7 @@ def _partial_classes(z, y, judge, factor, share, of_positives):
     taken = drawn & (s >= cut)
     if (np.count_nonzero(taken, 1) > count).any(): return None
     masks = (taken, ~own) if of_positives else (own, taken)
-    value,gradient = _mean_of_pairs(columns, *masks, judge, factor)
+    value,gradient = _mean_of_pairs(columns, *masks, judge, factor, weight)
     return value,gradient.T
 
 # %% ../nbs/17b_top_pairs.ipynb #a9d2c439
@@ -142,14 +143,16 @@ def _partial_surrogate(surrogate, share, of_positives, judge=None, factor=1.):
     on_columns = [partial(f, surrogate=surrogate, **options) for f in (_partial, _partial_product, _partial_binary)]
     return Surrogate(*on_columns, judge and partial(_partial_classes, judge=judge, factor=factor, **options))
 
+@lru_cache
 def partial_hinge_surrogate(
     margin:float, # By how much a positive should stand above a negative, in units of the scores
     share:float, # Which share of the rows to take, in (0, 1]
     of_positives:bool=False, # Of the positives, the lowest; otherwise of the negatives, the highest
 ) -> Surrogate: # Of columns of scores
-    "Mean over pairs of the squared lack of a margin, of the share of one class that the other has the hardest time with"
+    "Mean over pairs of the squared lack of a margin, of the share of one class that is the hardest for the other"
     return _partial_surrogate(hinge_surrogate(margin), share, of_positives, partial(judge_lack, wanted=margin), -2.)
 
+@lru_cache
 def partial_soft_surrogate(
     T:float, # Temperature, in units of the scores
     share:float, # Which share of the rows to take, in (0, 1]

@@ -13,11 +13,12 @@ from fastai.callback.tracker import SaveModelCallback
 from fastai.data.core import DataLoaders, TfmdDL
 from fastai.learner import Learner, Recorder
 from sklearn.datasets import load_digits
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import nn
 from worlds import broadcast_on_cpu, fork_world
 from fastai_auroc.all import AUROC, StreamingAUC, auroc_score, gather_rows
 from fastai_auroc.distributed import all_reduce_sum, process_count
+from fastai_auroc.metric import AveragePrecision
 
 folder = Path(sys.argv[1]) if __name__ == '__main__' else None
 dtypes = 'float64 float32 float16 bfloat16 int64 int32 int16 int8 uint8 bool'.split()
@@ -362,6 +363,57 @@ def several_columns():
     def f(outputs, y): return [truth(outputs, y), truth(outputs, y), truth(outputs, y, inner(30))]
     learn,expect = make('two', 65, AUROC(), [AUROC(name='a'), AUROC(thresholds=30, name='b')], f)
     return flat(fit(learn)),flat(expect.seen)
+
+def both(outputs, y): return [truth(outputs, y), average_precision_score(y, outputs[:,1].double() - outputs[:,0].double())]
+
+for how in 'metrics','cbs':
+    for n in 703,65,5,4:
+        @case(how, n, name=f'average precision and AUROC as {how}, {n} rows', worlds=(2, 3, 4) if n < 6 else (2, 3))
+        def kept_once(how, n):
+            "Both have the rows of all processes, and each process keeps its own once"
+            columns = [AUROC(), AveragePrecision()]
+            learn,expect = make('two', n, **{how:columns}, f=both, bs=64 if n == 703 else 1 if n == 4 else 8)
+            got = flat(fit(learn, 2))
+            return [*got, int(len({id(o._epoch) for o in columns if o._epoch.n}) <= 1)],[*flat(expect.seen), 1]
+
+def within(groups, outputs, y):
+    "scikit-learn's AUROC within groups, the mean over those of both classes"
+    s,y = (outputs[:,1].double() - outputs[:,0].double()).numpy(),y.numpy()
+    at = [groups == g for g in np.unique(groups)]
+    return float(np.mean([roc_auc_score(y[i], s[i]) for i in at if 0 < y[i].sum() < i.sum()]))
+
+for n in 703,65:
+    for order in 'in order','reversed':
+        @case(n, order, name=f'groups, {n} rows {order}')
+        def groups_of_rows(n, order):
+            "Each process knows the groups of its own rows; equal to one process"
+            groups = np.random.default_rng(0).integers(0, 3, n)
+            learn,expect = make('two', n, [AUROC(groups=[f'site {o}' for o in groups]), AUROC(name='b')], f=lambda o,y: [within(groups, o, y), truth(o, y)],
+                bs=64 if n == 703 else 8)
+            if order == 'reversed': learn.dls.loaders[1].get_idxs = lambda: list(range(n))[::-1]
+            return flat(fit(learn)) + alone(learn),flat(expect.seen)
+
+@case(name='labels of groups, spoilt')
+def too_few_groups():
+    "NaN in each process"
+    learn,_ = make('two', 65, AUROC(groups=[0]*64))
+    return flat(fit(learn)),[np.nan]
+
+class TwoHeads(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a,self.b = Sums(3, 2),Sums(3, 2)
+        with torch.no_grad(): self.b.weight.mul_(torch.tensor([1., -2.]))
+    def forward(self, x): return dict(a=self.a(x), b=(self.b(x),))
+
+@case()
+def several_outputs():
+    "Padding is left out of each"
+    columns = [AUROC(select=o, name=o) for o in 'ab']
+    x,y,_,loss = data('two', 65)
+    learn,expect = make('two', 65, columns, f=lambda o,y: [truth(o['a'], y), truth(o['b'][0], y)])
+    learn.model,learn.loss_func = TwoHeads(),lambda o,y: loss(o['a'], y) + loss(o['b'][0], y)
+    return flat(fit(learn)) + alone(learn),flat(expect.seen)
 
 @case()
 def training_rows():

@@ -122,6 +122,20 @@ def test_left_out(T):
     each = [AveragePrecisionLoss(T)(z[known[:,c],c], y[known[:,c],c]) for c in range(2)]
     assert_close(AveragePrecisionLoss(T, multilabel=True, ignore_index=-1)(z, y.where(known, -1)), sum(each)/2)
 
+@temperatures
+def test_weights_of_classes(T):
+    "In arrays and on tensors, of classes and of labels; a class that does not occur has none"
+    weight,z,y = torch.tensor([1., 0, 3, .5]),outputs_of(40, 4),classes_of(40, k=3)
+    each = torch.stack([ap_def(columns(z, y)[c][1], y == c, T) for c in range(3)])
+    loss = AveragePrecisionLoss(T, weight=weight)
+    assert takes_arrays(loss, z, y)
+    for f in (loss, loss._by_tensors): assert_close(f(z, y), (each*weight[:3]).sum()/4)
+    assert_close(both_ways(loss, z, y)[1], both_ways(loss._by_tensors, z, y)[1])
+    labels = classes_of(40, 4)
+    each = torch.stack([AveragePrecisionLoss(T)(z[:,c], labels[:,c]) for c in range(4)])
+    assert_close(AveragePrecisionLoss(T, multilabel=True, weight=weight)(z, labels), (each*weight).sum()/weight.sum())
+    with pytest.raises(ValueError, match='weight is for several columns'): AveragePrecisionLoss(weight=[1, 2])(z[:,0], y > 0)
+
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float16, torch.bfloat16], ids=str)
 @pytest.mark.parametrize('k', [0, 2, 5])
 def test_narrow_outputs(dtype, k):

@@ -1,7 +1,7 @@
 "`AveragePrecision` as a column of a fastai 2 Learner, alone and beside `AUROC`, with which it keeps the outputs once"
 import copy, math, pickle, warnings, numpy as np, pytest, torch
 from functools import partial
-from fastai.callback.core import Callback, CancelBatchException, CancelFitException
+from fastai.callback.core import Callback, CancelBatchException
 from fastai.callback.tracker import EarlyStoppingCallback, ReduceLROnPlateau, SaveModelCallback
 from fastai.data.core import DataLoaders
 from fastai.data.load import DataLoader

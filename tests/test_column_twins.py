@@ -308,8 +308,7 @@ def test_cancelled_batch_of_such_outputs(shape, adult_small):
     want = roc_auc_score(adult_small[1][100:][kept], raw(learn, adult_small)[kept])
     assert learn.recorder.values[-1][-1] == close(want)
 
-several = dict(tuple=(lambda z: (z.sum(), z), 'a tuple of 2', 'AUROC(select=0)'),
-    list=(lambda z: [z, z, z], 'a list of 3', 'AUROC(select=0)'),
+several = dict(tuple=(lambda z: (z.sum(), z), 'a tuple of 2', 'AUROC(select=0)'), list=(lambda z: [z, z, z], 'a list of 3', 'AUROC(select=0)'),
     mapping=(lambda z: dict(out=z, aux=z), 'a dict of 2 (out, aux)', "AUROC(select='out')"))
 
 @pytest.mark.parametrize('how', ['metrics', 'cbs'])

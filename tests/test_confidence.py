@@ -7,7 +7,8 @@ from hypothesis import given, settings, strategies as st
 from scipy.stats import rankdata
 from sklearn.exceptions import UndefinedMetricWarning
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
-from fastai_auroc.confidence import auroc_ci_and_note, check_interval, _delong_variance, _right_pairs, auroc_ci, compare_auroc
+from fastai_auroc.confidence import auroc_ci_and_note, check_interval, auroc_ci, compare_auroc
+from fastai_auroc.delong import _delong_variance, _right_pairs
 from fastai_auroc.roc import auroc_score
 from test_device import HostRead, NoWaiting
 

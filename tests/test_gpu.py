@@ -5,6 +5,7 @@ import numpy as np, pytest, torch
 from sklearn import metrics as skm
 from torch._subclasses import FakeTensorMode
 from fastai_auroc.confidence import auroc_ci
+from fastai_auroc.pr import average_precision, pr_curve
 from fastai_auroc.roc import auroc_score, roc_curve
 
 root = Path(__file__).parent.parent
@@ -40,7 +41,10 @@ def test_as_scikit_learn(dtype, seed):
     assert auroc_score(on[0], on[1]) == pytest.approx(skm.roc_auc_score(y, s), abs=1e-14)
     assert auroc_score(on[0], on[1], max_fpr=.2) == pytest.approx(skm.roc_auc_score(y, s, max_fpr=.2), abs=1e-12)
     assert auroc_score(on[0], on[1], sample_weight=on[2]) == pytest.approx(skm.roc_auc_score(y, s, sample_weight=w), abs=1e-12)
+    assert average_precision(on[0], on[1]) == pytest.approx(skm.average_precision_score(y, s), abs=1e-13)
+    assert average_precision(on[0], on[1], sample_weight=on[2]) == pytest.approx(skm.average_precision_score(y, s, sample_weight=w), abs=1e-12)
     for got,want in zip(roc_curve(on[0], on[1]), skm.roc_curve(y, s)): assert np.allclose(got, want, rtol=0, atol=1e-14)
+    for got,want in zip(pr_curve(on[0], on[1]), skm.precision_recall_curve(y, s)): assert np.allclose(got, want, rtol=0, atol=1e-14)
     pairs = (s[y == 1][:,None] > s[y == 0])*1. + (s[y == 1][:,None] == s[y == 0])*.5
     variance = pairs.mean(1).var(ddof=1)/pairs.shape[0] + pairs.mean(0).var(ddof=1)/pairs.shape[1]
     if y.sum() > 1: assert auroc_ci(on[0], on[1]).se == pytest.approx(variance**.5, rel=1e-10)
@@ -72,7 +76,7 @@ def test_fake_device_waits_for_nothing(name, monkeypatch):
     with warnings.catch_warnings(), FakeTensorMode():
         warnings.simplefilter('ignore')
         fakes = [torch.empty(x.shape, dtype=x.dtype, device='cuda') for x in inputs]
-        if name.startswith(('score', 'curve', 'interval', 'comparison', '7')):
+        if name.startswith(('score', 'curve', 'average', 'precision', 'interval', 'comparison', '7')):
             with pytest.raises(Read): f(*fakes)
         else: f(*fakes)  # a column or a metric before its result
 

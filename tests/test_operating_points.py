@@ -1,7 +1,8 @@
 "Thresholds by each rule, for either class, their tables and the report: against brute force and scikit-learn."
 import json, numpy as np, pandas as pd, pytest, torch
 from sklearn import metrics as sk
-from test_interpret import adult_rows, applied, kinds, trained  # noqa: F401, a fixture
+from test_interpret import applied, kinds
+from test_losses_training import quietly
 from test_plots import classes, noisy, tags
 from fastai_auroc.confidence import auroc_ci
 from fastai_auroc.interpret import OperatingPoint, ROCInterpretation
@@ -72,11 +73,12 @@ def test_rules(kind, which, recwarn):
             np.testing.assert_array_equal(np.asarray(numbers >= point.threshold), [o >= point.threshold for o in numbers.tolist()])
     assert not recwarn.list
 
-def test_first_class_of_a_learner(trained):  # noqa: F811
+def test_first_class_of_a_learner(adult_learner):
     "Its probability is the first column of `get_preds`; 90 % of its rows are found"
-    learn,_ = trained('adult')
+    learn = adult_learner()
+    quietly(learn, 'fit', 1)
     interp = ROCInterpretation.from_learner(learn)
-    with learn.no_bar(), learn.no_logging(): p,t = learn.get_preds()
+    p,t = quietly(learn, 'get_preds')
     point = interp.operating_point(which='<=50K', min_tpr=.9)
     over,first = (p[:,0] >= point.threshold).numpy(),(t.flatten() == 0).numpy()
     assert point.tpr == over[first].mean() >= .9 and point.fpr == over[~first].mean() and point.precision == first[over].mean()

@@ -48,7 +48,8 @@ def macro_def(cols, **kwargs):
     each = [partial_def(s, y, **kwargs) for _,s,y in cols if y.any() and not y.all()]
     return torch.stack(each).mean() if each else 0*cols[0][1].sum()
 
-kinds = dict(hinge=dict(), wide_hinge=dict(margin=3.), sigmoid=dict(surrogate='sigmoid'), cool=dict(surrogate='sigmoid', temperature=.2))
+hinges = dict(surrogate='squared_hinge')
+kinds = dict(hinge=hinges, wide_hinge=dict(margin=3., **hinges), sigmoid=dict(), cool=dict(temperature=.2))
 defined = dict(hinge=('margin', 1.), wide_hinge=('margin', 3.), sigmoid=('temperature', 1.), cool=('temperature', .2))
 rates = [dict(max_fpr=.3), dict(min_tpr=.8), dict(max_fpr=.05), dict(min_tpr=.5)]
 every_kind = pytest.mark.parametrize('kind', kinds)
@@ -143,6 +144,22 @@ def test_left_out(kind, rate):
     known = torch.rand(40, 2, generator=torch.manual_seed(4)) > .3
     each = [make(kind, rate)(z[known[:,c],c], y[known[:,c],c]) for c in range(2)]
     assert_close(make(kind, rate, multilabel=True, ignore_index=-1)(z, y.where(known, -1)), sum(each)/2)
+
+@every_kind
+@every_rate
+def test_weights_of_classes(kind, rate):
+    "In arrays and on tensors, of classes and of labels; a class that does not occur has none"
+    weight,z,y = torch.tensor([1., 0, 3, .5]),outputs_of(40, 4),classes_of(40, k=3)
+    each = torch.stack([definition(kind, rate, (y == c).long())(columns(z, y)[c][1]) for c in range(3)])
+    want = (each*weight[:3]).sum()/4
+    loss = make(kind, rate, weight=weight)
+    assert takes_arrays(loss, z, y)
+    for f in (loss, loss._by_tensors): assert_close(f(z, y), want)
+    assert_close(both_ways(loss, z, y)[1], both_ways(loss._by_tensors, z, y)[1])
+    labels = classes_of(40, 4)
+    each = torch.stack([make(kind, rate)(z[:,c], labels[:,c]) for c in range(4)])
+    assert_close(make(kind, rate, multilabel=True, weight=weight)(z, labels), (each*weight).sum()/weight.sum())
+    with pytest.raises(ValueError, match='weight is for several columns'): make(kind, rate, weight=[1, 2])(z[:,0], y > 0)
 
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float16, torch.bfloat16], ids=str)
 @every_kind
@@ -304,7 +321,7 @@ def test_batches_of_one_class(rate):
 
 wrong = [(dict(max_fpr=0), r'max_fpr must be None or in \(0, 1\], got 0'), (dict(max_fpr=30), 'got 30'), (dict(max_fpr='1'), 'max_fpr'),
     (dict(max_fpr=nan), 'got nan'), (dict(min_tpr=1.), r'min_tpr must be None or in \[0, 1\), got 1.0'), (dict(min_tpr=-.1), 'min_tpr'),
-    (dict(max_fpr=True), 'got True'), (dict(max_fpr=.3, surrogate='hinge'), "must be 'squared_hinge' or 'sigmoid', got 'hinge'"),
+    (dict(max_fpr=True), 'got True'), (dict(max_fpr=.3, surrogate='hinge'), "must be 'sigmoid' or 'squared_hinge', got 'hinge'"),
     (dict(max_fpr=.3, margin=0), 'margin must be above 0'), (dict(max_fpr=.3, temperature=-1), 'temperature must be above 0'),
     (dict(max_fpr=.3, reduction='sum'), "reduction must be 'mean' or 'none'"), (dict(), 'got max_fpr=None and min_tpr=None'),
     (dict(max_fpr=.3, min_tpr=.8), 'and not both: got max_fpr=0.3 and min_tpr=0.8'), (dict(max_fpr=.3, axis='x'), 'axis')]
@@ -323,8 +340,10 @@ def test_set_later():
     loss.min_tpr = .8
     with pytest.raises(ValueError, match='and not both: got max_fpr=0.3 and min_tpr=0.8'): loss(z, y)
     loss.max_fpr = None
+    loss.surrogate = 'squared_hinge'
+    assert loss(z, y) == PartialAUCLoss(min_tpr=.8, surrogate='squared_hinge')(z, y)
     loss.surrogate,loss.temperature = 'sigmoid',.5
-    assert loss(z, y) == PartialAUCLoss(min_tpr=.8, surrogate='sigmoid', temperature=.5)(z, y)
+    assert loss(z, y) == PartialAUCLoss(min_tpr=.8, temperature=.5)(z, y)
     with pytest.raises(TypeError, match='PartialAUCLoss is made first'): PartialAUCLoss(z, y)
 
 def test_copies():
@@ -485,7 +504,7 @@ def test_extreme_temperatures(T):
     "Which float32 does not hold"
     for k in (0, 4):
         z,y = batch_of(30, k, 2, 1.)
-        value,gradient = both_ways(PartialAUCLoss(.3, surrogate='sigmoid', temperature=T), z.float(), y)
+        value,gradient = both_ways(PartialAUCLoss(.3, temperature=T), z.float(), y)
         want = macro_def(columns(z, y), option='temperature', value=T, max_fpr=.3)
         assert_close(value.double(), want, rtol=1e-4, atol=1e-6)
         assert gradient.isfinite().all()

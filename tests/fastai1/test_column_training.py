@@ -256,7 +256,7 @@ wrong = [(dict(name='roc auc'), "name must be a word to name a column and an att
     (dict(activation=None), "activation must be one of ('auto', 'softmax', 'sigmoid', 'identity'), got None"), (dict(activation='tanh'), "'tanh'"),
     (dict(average='micro', multi_class='ovo'), "average must be one of ('macro', 'weighted') with multi_class='ovo', got 'micro'"),
     (dict(max_fpr=.1, multi_class='ovo'), "max_fpr has no meaning with multi_class='ovo'"),
-    (dict(ci=True, max_fpr=.1), 'ci=True is for the whole area: there is no interval with max_fpr')]
+    (dict(ci=1, max_fpr=.1), 'ci must be True or False, and the interval is that of 95%, got 1')]
 
 @pytest.mark.parametrize('kwargs,says', wrong, ids=lambda o: str(o) if isinstance(o, dict) else '')
 def test_wrong_options_raise_when_made(kwargs, says, adult_learner):
