@@ -7,7 +7,9 @@ from latex2mathml.converter import convert
 root = Path(__file__).resolve().parent.parent
 base = 'https://fastai-auroc.github.io/fastai_auroc/'
 fastai1 = root/'.venv-fastai1/bin/python'  # whose page has signatures where this is
-tutorials = dict(tabular='Tabular', text='Text', vision='Vision', aum_mnist='AUM on MNIST', averaging='Why not average over batches?', fastai1_to_fastai2='fastai 1 to fastai 2', kaggle='Kaggle')
+tutorials = dict(tabular='Tabular', text='Text', vision='Vision', aum_mnist='AUM on MNIST', averaging='Why not average over batches?',
+    rare_events='Rare events', threshold='Choosing a threshold', groups='Groups and fairness', intervals='Intervals for many classes and patients',
+    fastai1_to_fastai2='fastai 1 to fastai 2', kaggle='Kaggle')
 
 def _page(name):
     "Where a notebook's page is: numbers are for files, not for readers"

@@ -10,7 +10,7 @@ from typing import Any, cast, TYPE_CHECKING
 from fastai_auroc.roc import auroc_score, auc_roc_score, roc_curve, auc
 from fastai_auroc.pr import average_precision, pr_curve
 from fastai_auroc.groups import grouped_auroc, bias_auroc, power_mean
-from fastai_auroc.confidence import auroc_ci, compare_auroc
+from fastai_auroc.confidence import ap_ci, auroc_ci, compare_auroc
 from fastai_auroc.distributed import gather_rows
 from fastai_auroc.buckets import quantile_thresholds
 from fastai_auroc.streaming import StreamingAUC
@@ -23,13 +23,15 @@ from fastai_auroc.plots import plot_roc, plot_aum
 from fastai_auroc.pr_plots import plot_pr
 from fastai_auroc.interpret import ROCInterpretation
 from fastai_auroc.callbacks import ShowROCCallback
+from fastai_auroc.history import history, plot_history
 
 # What is exported beside fastai 2
 __all__ = ['AUROC', 'AveragePrecision', 'auroc_score', 'auc_roc_score', 'roc_curve', 'auc', 'average_precision', 'pr_curve',
-    'grouped_auroc', 'bias_auroc', 'power_mean', 'auroc_ci', 'compare_auroc', 'StreamingAUC', 'quantile_thresholds',
+    'grouped_auroc', 'bias_auroc', 'power_mean', 'auroc_ci', 'ap_ci', 'compare_auroc', 'StreamingAUC', 'quantile_thresholds',
     'gather_rows', 'enable_callback_fns', 'disable_callback_fns', 'aum', 'soft_auroc', 'AUMLoss', 'AUROCLoss',
     'SquaredHingeAUCLoss', 'SoftDiceLoss', 'PartialAUCLoss', 'AveragePrecisionLoss', 'MixedLoss', 'StratifiedBatchSampler',
-    'balance_batches', 'plot_roc', 'plot_pr', 'plot_aum', 'ROCInterpretation', 'ShowROCCallback']
+    'balance_batches', 'plot_roc', 'plot_pr', 'plot_aum', 'ROCInterpretation', 'ShowROCCallback',
+    'history', 'plot_history']
 
 if _fastai.startswith('1.'):
     from fastai_auroc.fastai1 import AUROC, AveragePrecision

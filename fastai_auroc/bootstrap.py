@@ -287,6 +287,7 @@ def task_statistic(
     max_fpr = None if max_fpr in (None, 1) else float(max_fpr)
     return Statistic(segments, defined, average, max_fpr, standardize, precision)
 
+# %% ../nbs/05b_bootstrap.ipynb #5b000081
 def group_statistic(
     task:Task, # Binary, with rows, on the CPU, of which none is to be left out
     draws:Draws, # Its units

@@ -398,7 +398,7 @@ def bias_auroc_and_note(
     "The value of `bias_auroc`, and a sentence to warn with"
     task = prepare_task(scores, targets, activation, None, ignore_index, pos_label)
     n = len(task.scores)
-    given = to_tensor(subgroup, 'subgroup').reshape(-1).to(task.scores.device)
+    given = send(to_tensor(subgroup, 'subgroup').reshape(-1), task.scores.device)
     _check_binary(task, 'subgroup', len(given))
     if not n: return BiasAUROC(*[math.nan]*3),'bias AUROC is NaN: there are no rows'
     columns = _one_column(task)

@@ -10,6 +10,7 @@ __all__ = ['decimate_steps', 'mean_pr_curve', 'RankedPrecision', 'draw_pr_curve'
 # %% ../nbs/22b_pr_plots.ipynb #e2c1208a
 import numpy as np, torch, warnings
 from .scores import explain_absence, undefined_category
+from .confidence import ap_ci_and_note, check_interval
 from .pr import average_precision_and_note, pr_curve
 from .thresholds import mark_points, points_to_mark
 from .plots import curves_of_models, draw_curves, RankedScores
@@ -60,7 +61,10 @@ class RankedPrecision(RankedScores):
         value,curve = _precision_and_curve(*self.column(c))
         return value,curve and decimate_steps(*curve)
 
-    def interval(self, c, level): return ()
+    def interval(self, c, level):
+        "The bootstrap interval of a column, the same each time; nothing if `level` is None or the number is undefined"
+        if level is None or np.isnan(self.of_class(c)[0]): return ()
+        return map(float, ap_ci_and_note(*self.column(c), level=level, seed=0)[0][1:3])
 
     def micro(self):
         "Average precision and curve of all columns as one"
@@ -129,6 +133,8 @@ def plot_pr(
     activation:str|None=None, # What turns scores into probabilities: 'softmax', 'sigmoid', 'identity'; None: they are
     average:str|None='all', # Of K columns: 'micro', 'macro', None (each) or 'all'; of several models 'all' is 'macro'
     names=None, # Names of the K classes, of a binary task of both
+    ci:bool=False, # Put the bootstrap interval of `ap_ci` into the legend, which takes 2,000 draws a curve
+    level:float=.95, # Its confidence level
     ignore_index:int|None=None, # Label of rows to leave out
     pos_label=None, # The positive label of a binary task, of any kind, as 'yes'; None: the larger of two numbers
     point=None, # An `OperatingPoint`, or a list of them, to mark on the curve
@@ -141,10 +147,11 @@ def plot_pr(
 
     A curve that is not defined, for want of positives or because of NaN, is left out, and the legend says so. The
     dotted line is chance, the prevalence, if all curves share it. Raises `ValueError` where `auroc_score` does."""
+    check_interval(level)
     points = points_to_mark(point)
     def rank(s): return RankedPrecision(s, targets, activation, ignore_index, pos_label=pos_label)
     averages_first = average == 'all' and not isinstance(scores, dict)
-    curves,ranked = curves_of_models(scores, rank, average, names, None, kwargs)
+    curves,ranked = curves_of_models(scores, rank, average, names, level if ci else None, kwargs)
     shares = ranked.prevalences('macro' if average == 'all' and not averages_first else average)
     def frame(ax):
         label_pr_axes(ax)

@@ -98,7 +98,8 @@ def _resample(scored, tasks, make, sampling, groups=None):
 def _layout(task, average, multi_class='ovr'):
     "How columns are laid out, and what their mean is called there; raises `ValueError` for a mean of rows"
     if average == 'samples' and task.kind == 'multilabel':
-        raise ValueError("average='samples' has no interval by drawn samples: take 'macro', 'micro', 'weighted' or None")
+        raise ValueError("average='samples' has no interval by drawn samples: take 'macro', 'micro', 'weighted' "
+            'or None')
     if task.kind == 'binary': return 'ovr','macro'
     if task.kind == 'multiclass' and multi_class == 'ovo': return 'ovo',average
     return 'micro' if average == 'micro' else 'ovr',average
@@ -124,7 +125,9 @@ def resample_auroc(
     rows = ignore_index,pos_label
     tasks = [prepare_task(s, targets, activation, None, *rows) for s in models.values()]
     if groups is not None:
-        if max_fpr not in (None, 1) or min_tpr: raise ValueError('groups have no partial area: leave max_fpr and min_tpr out')
+        if max_fpr not in (None, 1) or min_tpr:
+            raise ValueError('groups have no partial area: leave max_fpr and '
+                'min_tpr out')
         scored = [grouped_auroc_and_note(s, targets, groups, activation, group_average, *rows) for s in models.values()]
         if group_average is None: scored = [(o.auroc, note) for o,note in scored]
         codes,labels = group_codes(groups)

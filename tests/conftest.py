@@ -16,6 +16,13 @@ def one_thread():
     torch.set_num_threads(n)
 
 @pytest.fixture
+def compiler():
+    "How often a function may be compiled is counted over all tests of a process"
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+
+@pytest.fixture
 def close_figures():
     yield
     plt.close('all')

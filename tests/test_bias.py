@@ -136,6 +136,12 @@ def test_a_device_is_read_once():
             with NoWaiting() as mode, pytest.raises(HostRead, match="_to_copy from .'cuda'. to .'cpu'."): bias_auroc(rand(1000), randint(classes, 1000), randint(2, 1000) > 0, **kwargs)
             assert mode.n_ops > 40
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA device')
+def test_on_a_real_gpu():
+    rng = np.random.default_rng(0)
+    s,y,sub = rng.normal(size=500).round(1),rng.integers(0, 2, 500),rng.integers(0, 2, 500)
+    for subgroup in (sub, torch.tensor(sub).cuda()): check(s, y, sub, torch.tensor(s).cuda(), torch.tensor(y).cuda(), subgroup)
+
 def test_inputs_stay_as_they_are():
     rng = np.random.default_rng(0)
     s,y,sub = torch.rand(100),torch.randint(0, 2, (100,)),torch.rand(100) < .4

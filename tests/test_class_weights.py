@@ -230,7 +230,7 @@ def test_a_device_is_not_waited_for(name, reduction):
         assert value.device.type == 'cuda' and value.requires_grad
 
 @every_loss
-def test_compiled(name):
+def test_compiled(name, compiler):
     loss,z,y = losses[name][0](weight=[1, 2, 4]),torch.randn(9, 3),torch.arange(9) % 3
     torch.testing.assert_close(torch.compile(loss, backend='eager')(z, y), loss(z, y))
 

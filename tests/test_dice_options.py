@@ -191,7 +191,7 @@ def test_a_device_is_not_waited_for(option, reduction):
         assert value.device.type == 'cuda' and value.requires_grad
 
 @every_option
-def test_compiled(option):
+def test_compiled(option, compiler):
     z,y = batch()
     loss = SoftDiceLoss(**option)
     torch.testing.assert_close(torch.compile(loss, backend='eager', fullgraph=True)(z, y), loss(z, y))

@@ -72,10 +72,11 @@ def test_star_import_hides_two_names_of_fastai_only():
 def test_star_import_of_all():
     "The line search is for linear models, no Learner uses it"
     names = run('import fastai_auroc.all as ours; print(*sorted(ours.__all__))')
-    assert names == sorted('''AUROC AUMLoss AUROCLoss ROCInterpretation ShowROCCallback SoftDiceLoss SquaredHingeAUCLoss
-        StratifiedBatchSampler StreamingAUC auc auc_roc_score aum auroc_ci auroc_score balance_batches compare_auroc
-        disable_callback_fns enable_callback_fns gather_rows plot_aum plot_roc quantile_thresholds roc_curve
-        soft_auroc'''.split())
+    assert names == sorted('''AUROC AUMLoss AUROCLoss AveragePrecision AveragePrecisionLoss MixedLoss PartialAUCLoss ROCInterpretation
+        ShowROCCallback SoftDiceLoss SquaredHingeAUCLoss StratifiedBatchSampler StreamingAUC ap_ci auc auc_roc_score aum auroc_ci
+        auroc_score average_precision balance_batches bias_auroc compare_auroc disable_callback_fns enable_callback_fns
+        gather_rows grouped_auroc history plot_aum plot_history plot_pr plot_roc power_mean pr_curve quantile_thresholds
+        roc_curve soft_auroc'''.split())
     with_vision = run('import fastai.vision.all, fastai_auroc.all as ours; print(*sorted(ours.__all__))')
     assert with_vision == sorted([*names, 'unet_learner', 'vision_learner'])
 

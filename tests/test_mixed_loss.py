@@ -241,7 +241,7 @@ def test_a_device_is_not_waited_for(first, reduction):
             loss = mixed(z, y)
             assert loss.device.type == 'cuda' and loss.shape == ((64,) if reduction == 'none' else ()) and loss.requires_grad
 
-def test_compiled():
+def test_compiled(compiler):
     z,y = torch.randn(8, 3),torch.arange(8) % 3
     mixed = MixedLoss(nn.CrossEntropyLoss(), AUROCLoss(), SoftDiceLoss(), weights=(1, .5, 1))
     torch.testing.assert_close(torch.compile(mixed, backend='eager')(z, y), mixed(z, y))

@@ -260,3 +260,13 @@ def test_a_device_is_read_once(kwargs, k):
         if 'sample_weight' in kwargs: kwargs = {**kwargs, 'sample_weight':rand(1000)}
         with NoWaiting() as mode, pytest.raises(HostRead, match="_to_copy from .'cuda'. to .'cpu'."): auroc_score(outputs, targets, min_tpr=.8, **kwargs)
         assert mode.n_ops > 20
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA device')
+@pytest.mark.parametrize('dtype', ['uint8', 'int8', 'int64', 'float16', 'float32', 'float64'])
+def test_on_a_real_gpu(dtype):
+    rng = np.random.default_rng(0)
+    ranks,y,w = rng.integers(0, 100, 500),rng.integers(0, 2, 500),rng.random(500)
+    s = torch.tensor(ranks).to(getattr(torch, dtype)).cuda()
+    for own in (None, w):
+        got = auroc_score(s, torch.tensor(y).cuda(), min_tpr=.8, sample_weight=own).item()
+        assert got == pytest.approx(mirrored(y, ranks, .8, own), abs=1e-9)

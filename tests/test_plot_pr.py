@@ -5,6 +5,7 @@ from matplotlib.collections import LineCollection
 from scipy.special import softmax
 from sklearn import metrics as sk
 from test_plots import classes, noisy, points, tags
+from fastai_auroc.confidence import ap_ci
 from fastai_auroc.interpret import ROCInterpretation
 from fastai_auroc.plots import plot_roc
 from fastai_auroc.pr import pr_curve
@@ -168,6 +169,14 @@ def test_faults():
         for f in (plot_pr, plot_roc):
             with pytest.raises(TypeError, match='point must be an OperatingPoint or a list of them, got'): f(s, y, point=bad)
     assert not plt.get_fignums()
+
+def test_interval_in_the_legend():
+    "The seeded one of `ap_ci`; undefined curves have none"
+    s,y = noisy()
+    low,high = map(float, ap_ci(s, y, seed=0)[1:3])
+    assert texts(plot_pr(s, y, ci=True))[0] == f'{number(y, s)} ({low:.3f}–{high:.3f})'
+    assert texts(plot_pr(s, y*0, ci=True))[0] == 'AP undefined'
+    with pytest.raises(ValueError, match='level.*2'): plot_pr(s, y, level=2)
 
 # Points on the curves, and a Learner's pictures
 
