@@ -81,6 +81,7 @@ def _raise_no_numbers(a, x, name):
     missing = sum(map(_is_missing, flat))
     hint = f', {missing} of {a.size} missing' if missing else ''
     if text and name in ('targets', 'y_true') and a.ndim: hint += _text_hint(text, x, name)
+    elif text and name == 'subgroup': hint += f': compare it with a label, as in np.asarray(subgroup) == {text[-1]!r}'
     elif a.dtype.kind == 'f': hint = f": round it yourself, as in np.asarray({name}, 'float64')"
     elif a.dtype == object and flat and all(isinstance(o, int) for o in flat): hint = ' with more than 64 bits'
     got = f"{type(x).__name__} of {'strings' if text else a.dtype}"
@@ -302,7 +303,7 @@ def list_labels(
 ) -> str: # For a message
     "Some labels, whole numbers without a point and text in quotes"
     def show(o):
-        if isinstance(o, (str, bytes)): return repr(o)
+        if isinstance(o, (str, bytes)): return repr(o.item() if isinstance(o, np.generic) else o)
         return str(int(o) if isinstance(o, float) and o.is_integer() else o)
 
     return ', '.join(map(show, labels[:most])) + (f' and {len(labels)-most} more' if len(labels) > most else '')
