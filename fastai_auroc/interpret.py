@@ -14,7 +14,7 @@ from functools import partial
 from numbers import Integral
 from .scores import apply_activation, loss_activation
 from .roc import auroc_score
-from .epoch import infer_ignore_index
+from .loss_options import infer_ignore_index
 from .thresholds import find_operating_point, OperatingPoint, tabulate_thresholds, threshold_rule
 from .plots import plot_roc, RankedScores
 from .pr_plots import plot_pr
