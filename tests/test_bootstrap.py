@@ -94,6 +94,19 @@ def test_multilabel_samples(average, precision):
     want = [np.reshape(score(np.repeat(y, w, 0), np.repeat(s, w, 0), average=average), -1) for w in rows]
     np.testing.assert_allclose(found, want, atol=1e-12)
 
+@pytest.mark.parametrize('average', ['macro', 'weighted', 'micro', None])
+@pytest.mark.parametrize('options', [dict(max_fpr=.2), dict(max_fpr=.2, standardize=False), dict(min_tpr=.6), dict(min_tpr=.6, standardize=False)], ids=str)
+@pytest.mark.parametrize('make', [multiclass, multilabel])
+def test_partial_samples_of_columns(make, options, average):
+    "And the jackknife, for which one row has no weight"
+    s,y = make()
+    found = resample_auroc(dict(scores=s), y, Sampling(None, 100, 0, True), average=average, **options)
+    block = np.random.default_rng(0).integers(2**63, size=(2, 2))
+    rows = draw_weights(found.draws, 64, np.random.default_rng(block[0]))[:10,found.draws.unit]
+    def score(w): return row(auroc_score(s, y, average=average, sample_weight=w, **options))
+    np.testing.assert_allclose(found.replicates[0][:10], [score(w) for w in rows], atol=1e-12)
+    np.testing.assert_allclose(found.left_out[0][found.draws.unit[:10]], [score(w) for w in 1-np.eye(10, len(y))], atol=1e-12)
+
 @pytest.mark.parametrize('seed', range(4))
 def test_precision_samples(seed):
     s,y = binary(seed=seed, share=.1)
