@@ -236,7 +236,9 @@ def evaluate(
         times = weights.take(statistic.drawn_with, 1)
         values = np.where(times > 0, values, np.inf if statistic.average == 'min' else 0)
         p,q = (o//np.maximum(times, 1) for o in (p, q))
-    if statistic.average == 'min': return values.min(1, keepdims=True)
+    if statistic.average == 'min':
+        least = values.min(1, keepdims=True)
+        return np.where(least < np.inf, least, np.nan)
     w = times*average_weights(statistic.average, p, q)
     return (values*w).sum(1, keepdims=True)/w.sum(1, keepdims=True)
 

@@ -255,6 +255,7 @@ def _compare_samples(found, level):
     both = found._replace(**dict(zip(('values', 'replicates', 'left_out'), parts)))
     spread,note = spread_and_note(both, level)
     difference = float(both.values[0])
+    if difference == spread.se == 0: note = found.note  # models that rank alike
     z = p_value = math.nan
     if not math.isnan(spread.se):
         z = _test_difference(difference, spread.se, level)[2]
