@@ -240,7 +240,7 @@ def evaluate(
         least = values.min(1, keepdims=True)
         return np.where(least < np.inf, least, np.nan)
     w = times*average_weights(statistic.average, p, q)
-    return (values*w).sum(1, keepdims=True)/w.sum(1, keepdims=True)
+    with np.errstate(invalid='ignore'): return (values*w).sum(1, keepdims=True)/w.sum(1, keepdims=True)
 
 # %% ../nbs/05b_bootstrap.ipynb #5b000026
 def _dense_ranks(scores):
