@@ -44,7 +44,7 @@ def draw_weights(
     draws:Draws, # What to draw
     replicates:int, # How many samples
     rng:np.random.Generator, # Source of chance
-) -> np.ndarray: # How often each unit is drawn, int64, shape (replicates, m)
+) -> np.ndarray: # How often each unit is drawn, int32, shape (replicates, m)
     "Draw units with replacement within each stratum"
     m = len(draws.sizes)
     place = rng.random((replicates, m))
@@ -52,7 +52,10 @@ def draw_weights(
     drawn = place.astype(np.int64)
     drawn += draws.starts
     drawn += m*np.arange(replicates)[:,None]
-    counts = torch.bincount(torch.from_numpy(drawn.reshape(-1)), minlength=replicates*m)  # NumPy's would block other threads
+    drawn = torch.from_numpy(drawn.reshape(-1))
+    one = torch.ones(1, dtype=torch.int32, device='cpu').expand(len(drawn))
+    counts = torch.zeros(replicates*m, dtype=torch.int32, device='cpu')
+    counts.scatter_add_(0, drawn, one)  # np.bincount would keep other threads waiting
     return counts.numpy().reshape(replicates, m)
 
 # %% ../nbs/05b_bootstrap.ipynb #5b000013
@@ -189,7 +192,7 @@ def scale_area(
 
 def column_values(
     statistic:Statistic, # What to compute
-    weights:np.ndarray, # How often each unit counts, int64, shape (b, m)
+    weights:np.ndarray, # How often each unit counts, whole numbers, shape (b, m)
 ): # Values of columns, their positives and negatives, each of shape (b, S)
     "The value of each column in each replicate"
     segments = statistic.segments
@@ -226,7 +229,7 @@ def average_weights(
 # %% ../nbs/05b_bootstrap.ipynb #5b000078
 def evaluate(
     statistic:Statistic, # What to compute
-    weights:np.ndarray, # How often each unit counts, int64, shape (b, m)
+    weights:np.ndarray, # How often each unit counts, whole numbers, shape (b, m)
 ) -> np.ndarray: # Shape (b, 1), or (b, C) with `average=None`; NaN where a class is missing
     "The number of each replicate, or its numbers"
     values,p,q = column_values(statistic, weights)
