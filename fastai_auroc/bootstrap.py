@@ -52,10 +52,9 @@ def draw_weights(
     drawn = place.astype(np.int64)
     drawn += draws.starts
     drawn += m*np.arange(replicates)[:,None]
-    drawn = torch.from_numpy(drawn.reshape(-1))
-    one = torch.ones(1, dtype=torch.int32, device='cpu').expand(len(drawn))
     counts = torch.zeros(replicates*m, dtype=torch.int32, device='cpu')
-    counts.scatter_add_(0, drawn, one)  # np.bincount would keep other threads waiting
+    one = torch.ones(1, dtype=torch.int32, device='cpu').expand(len(counts))
+    counts.scatter_add_(0, torch.from_numpy(drawn.reshape(-1)), one)  # np.bincount would keep other threads waiting
     return counts.numpy().reshape(replicates, m)
 
 # %% ../nbs/05b_bootstrap.ipynb #5b000013

@@ -291,8 +291,8 @@ def compare_auroc(
     without a difference or with one in the other direction.
 
     The rows, or the clusters, must be independent of one another, and out-of-fold scores need `groups`, as in
-    `auroc_ci`. Models that rank the rows alike have the difference 0 and the p-value 1. What is undefined is NaN, with one `UndefinedMetricWarning`, as in `auroc_ci`; one comes too if
-    the difference is not 0 but its variance is.
+    `auroc_ci`. Models that rank the rows alike have the difference 0 and the p-value 1. What is undefined is NaN,
+    with one `UndefinedMetricWarning`, as in `auroc_ci`; one comes too if the difference is not 0 but its variance is.
     Raises `ValueError` where `auroc_ci` does."""
     check_interval(level, method)
     if method == 'logit': raise ValueError("method must be 'delong', 'bootstrap' or 'bca', got 'logit'")

@@ -48,6 +48,7 @@ def cluster_codes(
     if absent: raise ValueError(f'clusters must hold a label for each row, but {absent} of {n} rows have none')
     return codes
 
+# %% ../nbs/05d_resampling.ipynb #5c000169
 def _read_inputs(models, targets, sampling, groups=None):
     "The inputs, of which tensors on a device are copied to the CPU at once"
     inputs = dict(**models, targets=targets, clusters=sampling.clusters, groups=groups)
