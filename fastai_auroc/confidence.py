@@ -255,6 +255,7 @@ def _compare_samples(found, level):
     both = found._replace(**dict(zip(('values', 'replicates', 'left_out'), parts)))
     spread,note = spread_and_note(both, level)
     difference = float(both.values[0])
+    if difference == spread.se == 0: note = found.note  # models that rank alike
     z = p_value = math.nan
     if not math.isnan(spread.se):
         z = _test_difference(difference, spread.se, level)[2]
@@ -290,9 +291,8 @@ def compare_auroc(
     without a difference or with one in the other direction.
 
     The rows, or the clusters, must be independent of one another, and out-of-fold scores need `groups`, as in
-    `auroc_ci`. Models that rank the rows alike have the difference 0
-    and the p-value 1. What is undefined is NaN, with one `UndefinedMetricWarning`, as in `auroc_ci`; one comes too if
-    the difference is not 0 but its variance is.
+    `auroc_ci`. Models that rank the rows alike have the difference 0 and the p-value 1. What is undefined is NaN,
+    with one `UndefinedMetricWarning`, as in `auroc_ci`; one comes too if the difference is not 0 but its variance is.
     Raises `ValueError` where `auroc_ci` does."""
     check_interval(level, method)
     if method == 'logit': raise ValueError("method must be 'delong', 'bootstrap' or 'bca', got 'logit'")
