@@ -206,9 +206,9 @@ class ROCInterpretation:  # chkstyle: ignore
 
     def threshold_table(self,
         which=None, # Which class, as in `operating_point`
-        thresholds=None, # Which thresholds; None: those of `n`
+        thresholds=None, # Numbers or operating points, or one of them, in any order; None: those of `n`
         n:int|None=20, # How many at most, in steps of the true positive rate; None: all that are distinct
-    ): # A data frame with `threshold`, `tp`, `fp`, `fn`, `tn`, `tpr`, `fpr`, `precision`, `f1`, from the highest down
+    ): # A data frame with `threshold`, `tp`, `fp`, `fn`, `tn`, `tpr`, `fpr`, `precision`, `f1`, a row each
         """What thresholds do: numbers of rows where the probabilities, in their own dtype, are at or above them
 
         Raises `ValueError` if a class is missing, if scores are NaN, and for what is no threshold or no `n`."""
