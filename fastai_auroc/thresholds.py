@@ -230,6 +230,7 @@ def mark_points(
     for point,marker in zip(points, itertools.cycle('osD^v')):
         rates = ', '.join(f'{name} {getattr(point, rate):.3f}' for name,rate in axes.items())
         style = dict(color=rcParams['text.color'], mfc='none', mew=1.5, ms=8, ls='', zorder=4)
-        line, = ax.plot(getattr(point, x), getattr(point, y), marker=marker, **style)
-        entries.append((f'threshold {point.threshold:.3g}: {rates}', line))
+        text = f'threshold {point.threshold:.3g}: {rates}'
+        line, = ax.plot(getattr(point, x), getattr(point, y), marker=marker, label=text, **style)
+        entries.append((text, line))
     return entries
