@@ -46,6 +46,16 @@ def _epochs_of_fastai1(recorder):
     rows = [list(map(_plain_number, [a, *b, *c])) for a,b,c in zip(losses, valid, metrics)]
     return names,[_fill_row(row, names, row[0]) for row in rows]
 
+# %% ../nbs/24a_history.ipynb #e34eab04
+def _distinct(names):
+    "Names of columns, of which one that occurs again has its number; that of an interval goes with the one before it"
+    found = []
+    for i,name in enumerate(names):
+        again = names[:i].count(name)
+        if i and name == f'{names[i-1]}_ci': found.append(f'{found[-1]}_ci')
+        else: found.append(f'{name}_{again+1}' if again else name)
+    return found
+
 # %% ../nbs/24a_history.ipynb #71944d0e
 def history(
     learn, # A Learner of either generation of fastai that has been trained
@@ -61,8 +71,9 @@ def history(
     if not rows:
         raise ValueError('the Learner has no epochs to tell of: call history after fit, and before validate or '
             'get_preds, for which fastai forgets them')
+    names = _distinct(names)
     frame = pd.DataFrame(rows, columns=names, index=pd.RangeIndex(len(rows), name='epoch'))
-    for name in dict.fromkeys(names):
+    for name in names:
         if f'{name}_ci' not in names: continue
         frame[f'{name}_low'] = (frame[name] - frame[f'{name}_ci']).clip(lower=0)
         frame[f'{name}_high'] = (frame[name] + frame[f'{name}_ci']).clip(upper=1)

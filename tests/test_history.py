@@ -121,6 +121,17 @@ def test_a_metric_with_the_name_of_a_training_column():
     quietly(learn, 'fit', 3)
     assert history(learn).loc[1].isna().tolist() == [True, False, False]
 
+def test_two_columns_of_one_name():
+    "The second has a number, and each its own interval"
+    learn = learner([accuracy, accuracy], cbs=[AUROC(), AUROC(ci=True, activation='identity')])
+    quietly(learn, 'fit', 2)
+    assert list(learn.recorder.metric_names)[3:8] == ['accuracy', 'accuracy', 'auroc', 'auroc', 'auroc_ci']
+    frame = history(learn)
+    assert list(frame)[2:] == ['accuracy', 'accuracy_2', 'auroc', 'auroc_2', 'auroc_2_ci', 'auroc_2_low', 'auroc_2_high']
+    np.testing.assert_array_equal(frame.iloc[:,:-2], np.array([list(o) for o in learn.recorder.values]))
+    ax = plot_history(learn)
+    assert [o.get_label() for o in ax.lines] == ['auroc', 'auroc_2'] and len(bands(ax)) == 1
+
 # The picture
 
 def bands(ax): return [o.get_paths()[0].vertices for o in ax.collections]
