@@ -45,6 +45,11 @@ def _predicted_activation(loss_func, outputs, targets):
     x = torch.tensor([[-1., 2.]], device='cpu')
     return 'sigmoid' if callable(act) and not torch.equal(act(x), x) else 'identity'
 
+def _vocab_of(dls):
+    "The vocabulary of a Learner's data, or the codes of its masks, which fastai keeps in a transform; or None"
+    vocab = getattr(dls, 'vocab', None)
+    return getattr(getattr(dls, 'after_item', None), 'vocab', None) if vocab is None else vocab
+
 def _class_names(vocab, k):
     "Names of `k` classes from a Learner's vocabulary, of its last part, the targets', if it has several; or None"
     if vocab is None or not len(vocab): return None
@@ -131,7 +136,7 @@ class ROCInterpretation:  # chkstyle: ignore
         if ignore_index is None: ignore_index = infer_ignore_index(loss_func)
         activation = activation or _predicted_activation(loss_func, outputs, targets)
         res = cls(outputs, targets, activation, None, axis, ignore_index)
-        res.names = _class_names(getattr(learn.dls, 'vocab', None), res._ranked.num_classes)
+        res.names = _class_names(_vocab_of(learn.dls), res._ranked.num_classes)
         return res
 
     def __repr__(self):
