@@ -12,7 +12,7 @@ import numpy as np, operator, torch
 from contextlib import contextmanager
 from functools import partial
 from numbers import Integral
-from .scores import apply_activation, loss_activation
+from .scores import apply_activation, is_number, loss_activation
 from .roc import auroc_score
 from .epoch import infer_ignore_index
 from .thresholds import find_operating_point, OperatingPoint, tabulate_thresholds, threshold_rule
@@ -232,6 +232,6 @@ class ROCInterpretation:  # chkstyle: ignore
         digits:int=3, # How many digits to show
     ):
         "For each class: how many are positive, AUROC with its 95% interval, and Youden's threshold with its rates"
-        fits = isinstance(digits, Integral) and digits > 0
+        fits = is_number(digits) and isinstance(digits, Integral) and digits > 0
         if not fits: raise ValueError(f'digits must be a whole number above 0, got {digits!r}')
         print(*report_lines(self._report(), digits), sep='\n')

@@ -182,7 +182,7 @@ def tabulate_thresholds(
     import pandas as pd
     num_p,num_n = _check_both_classes(positive)
     if thresholds is None:
-        if n is not None and not (isinstance(n, Integral) and n > 0):
+        if n is not None and not (is_number(n) and isinstance(n, Integral) and n > 0):
             raise ValueError(f'n must be a whole number above 0, or None, got {n!r}')
         thresholds,tp,fp = _counts_of_steps(p, positive, n)
     else:
@@ -203,7 +203,7 @@ def threshold_text(
     below = x[x < threshold].max(initial=-np.inf)
     here = x[x >= threshold].min(initial=np.inf)
     def separates(number): return (below < number or below == -np.inf == threshold) and number <= here
-    for d in range(digits, 18):
+    for d in range(digits, max(digits+1, 18)):
         text = f'{threshold:.{d}g}'
         in_dtype = torch.tensor(float(text), dtype=p.dtype, device='cpu').item()
         if separates(float(text)) and separates(in_dtype): break

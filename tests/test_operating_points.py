@@ -238,7 +238,7 @@ def test_table_of_whole_numbers():
 def test_faulty_tables():
     s,y = noisy()
     interp = ROCInterpretation(s, y)
-    for n in (0, -1, 2.5, 'a'):
+    for n in (0, -1, 2.5, 'a', True):
         with pytest.raises(ValueError, match='n must be a whole number above 0, or None, got'): interp.threshold_table(n=n)
     for bad in ([np.nan], ['a'], [None]):
         with pytest.raises(ValueError, match='thresholds must be numbers, got'): interp.threshold_table(thresholds=bad)
@@ -277,6 +277,15 @@ def test_report_is_what_is_printed(capsys):
     assert (name, int(positive), int(rows), auroc) == ('yes', row.positive, row.rows, f'{row.auroc:.4f}')
     assert interval == f'{row.low:.4f}–{row.high:.4f}' and rates == [f'{row[o]:.4f}' for o in ('fpr', 'tpr', 'precision')]
     json.loads(interp.report().to_json())
+
+def test_digits_of_the_report(capsys):
+    "More than a float has are zeros or its binary rest; truth values are no number"
+    s,y = noisy()
+    ROCInterpretation(s, y).print_report(digits=20)
+    text = capsys.readouterr().out.split()[-4]
+    assert float(text) == ROCInterpretation(s, y).report().threshold.iloc[0] and len(text) > 18
+    for bad in (True, 0, 1.5, 'a'):
+        with pytest.raises(ValueError, match='digits must be a whole number above 0, got'): ROCInterpretation(s, y).print_report(digits=bad)
 
 def test_report_of_what_is_undefined(recwarn):
     "One class, NaN, no rows, and a perfect ranking, which has no interval"
