@@ -115,7 +115,8 @@ def _draw_iso_f1(ax, values=(.2, .4, .6, .8)):
         recall = np.linspace(f1/(2-f1), 1, 200)  # precision is 1 at the left end
         precision = f1*recall/(2*recall-f1)
         lines.append(np.stack([recall, precision], 1))
-        ax.text(1, precision[-1], f'F1 {f1:.1f}', color='grey', fontsize='x-small', ha='right', va='bottom')
+        text = dict(color='grey', fontsize='x-small', ha='right', va='top')  # below its line, which comes down to it
+        ax.text(1, precision[-1]-.005, f'F1 {f1:.1f}', **text)
     # a legend looks for its place among the lines of axes, not among those of a collection
     ax.add_collection(LineCollection(lines, colors='grey', linewidths=.8, alpha=.5, zorder=1, label='_iso_f1'))
 
