@@ -12,7 +12,8 @@ __all__ = ['group_codes', 'GroupCounts', 'count_groups', 'GroupedAUROC', 'groupe
 import collections, itertools, math, numpy as np, torch, warnings
 from typing import NamedTuple
 from torch import Tensor
-from .scores import explain_absence, is_number, list_labels, to_numpy, to_tensor, undefined_category, widen
+from .scores import explain_absence, is_number, list_labels, show_numbers, to_numpy, to_tensor
+from .scores import undefined_category, widen
 from .keys import map_blocks, pack_keys, score_array, sort_keys
 from .pairs import auroc_from_counts, order_keys, read_once, send
 from .tasks import Columns, count_nan_rows, one_vs_rest, positive_label, prepare_task, raise_invalid
@@ -364,6 +365,7 @@ class BiasAUROC(NamedTuple):
     subgroup:float # Within the subgroup
     bpsn:float # Background positives against subgroup negatives
     bnsp:float # Background negatives against subgroup positives
+    def __repr__(self): return show_numbers(self)
 
 def _cells(columns, subgroup):
     "Each row once, those of the subgroup twice, and which of the three AUROCs they count for; -1 for none"

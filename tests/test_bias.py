@@ -141,7 +141,7 @@ def test_many_classes_and_wrong_targets():
 def test_numbers_that_one_can_use():
     got = bias_auroc([.9, .8, .2, .1], [1, 0, 1, 0], [1, 1, 0, 0])
     assert json.loads(json.dumps(got._asdict())) == dict(subgroup=1, bpsn=0, bnsp=1) and round(got.bpsn, 2) == 0
-    assert pd.DataFrame([got]).dtypes.eq(float).all() and repr(got) == 'BiasAUROC(subgroup=1.0, bpsn=0.0, bnsp=1.0)'
+    assert pd.DataFrame([got]).dtypes.eq(float).all() and repr(got) == 'BiasAUROC(subgroup=1, bpsn=0, bnsp=1)'
 
 def test_a_device_is_read_once():
     with FakeTensorMode():
