@@ -11,6 +11,7 @@ __all__ = ['MetricColumn', 'AUROC', 'AveragePrecision']
 import torch
 from weakref import ref
 from fastai.callback.core import Callback
+from fastai.data.load import DataLoader
 from fastai.learner import Metric, Recorder
 from fastai.torch_core import find_bs
 from .scorers import EpochScore
@@ -62,12 +63,19 @@ def _why_others(learn, data):
     return ('these are other items than those of dls.valid, though as many: '
         'grouped_auroc takes their predictions and groups')
 
+def _told_items(dl):
+    "The numbers of the items that a loader of fastai gives; None for one that draws or groups them in its own way"
+    loader = getattr(dl, '__dict__', {}).get('dl', dl)  # that of a `DistributedDL`
+    methods = [getattr(getattr(loader, o, None), '__func__', None) for o in ('sample', 'create_batches')]
+    items = getattr(dl, '_DataLoader__idxs', None)
+    is_list = isinstance(items, list) and len(items) > 0 and items[0] is not None
+    return items if is_list and methods == [DataLoader.sample, DataLoader.create_batches] else None
+
 def _row_order(learn, per_item, shared):
     "Which items of their set the rows of an epoch are of, by its first batch with so many rows an item"
     dl = getattr(learn, 'dl', None)
-    items = getattr(dl, '_DataLoader__idxs', None)
-    if not isinstance(items, list) or not items or items[0] is None:
-        return RowOrder(unknown=f'a {type(dl).__name__} does not tell the order of its items')
+    items = _told_items(dl)
+    if items is None: return RowOrder(unknown=f'a {type(dl).__name__} does not tell the order of its items')
     why = _why_others(learn, dl.dataset)
     if why is not None: return RowOrder(unknown=why)
     if shared: items = items[:max(0, dl.n - dl.rank*(dl.n_padded//dl.world_size))]

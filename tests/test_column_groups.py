@@ -250,6 +250,26 @@ def test_rows_that_select_makes(change, adult_small):
     whole,within = last(learn, 'auroc', 'within')
     assert 0 < whole < 1 and math.isnan(within)
 
+class Backwards(DataLoader):
+    def sample(self): return iter(range(self.n-1, -1, -1))
+
+class ShortFirst(DataLoader):
+    def create_batches(self, samples): return super().create_batches(sorted(samples, key=lambda i: i % 7))
+
+@pytest.mark.parametrize('kind', [Backwards, ShortFirst, 'sample'])
+def test_loaders_that_draw_in_their_own_way(kind, adult_small):
+    "What `get_idxs` says is not what they give: NaN, not a wrong number"
+    x,y = adult_small
+    rows = list(zip(x[100:], y[100:]))
+    options = dict(sample=lambda: iter(range(199, -1, -1))) if kind == 'sample' else {}
+    valid = (DataLoader if kind == 'sample' else kind)(rows, bs=32, num_workers=0, **options)
+    learn,dls = made_by(lambda x: x, adult_small, metrics=[AUROC(), AUROC(groups=random_groups(200), name='within')])
+    learn.dls.loaders[1] = valid
+    said, = fit(learn)
+    whole,within = last(learn, 'auroc', 'within')
+    assert 'does not tell the order of its items' in str(said.message) and math.isnan(within)
+    assert whole == close(roc_auc_score(y[100:], margin_of_small(learn, x[100:])))
+
 def test_sets_without_a_length_and_one_loader(adult_small):
     "An order that cannot be told concerns groups alone"
     x,y = adult_small
