@@ -11,8 +11,7 @@ from fastai_auroc.buckets import BitBuckets
 from fastai_auroc.confidence import auroc_ci, compare_auroc
 from fastai_auroc.distributed import all_reduce_sum, gather_rows
 from fastai_auroc.epoch import EpochAUROC
-from fastai_auroc.dice import SoftDiceLoss
-from fastai_auroc.losses import AUMLoss, AUROCLoss, SquaredHingeAUCLoss
+from fastai_auroc.losses import AUMLoss, AUROCLoss, SoftDiceLoss, SquaredHingeAUCLoss
 from fastai_auroc.pr import average_precision, pr_curve
 from fastai_auroc.roc import auroc_score, roc_curve
 from fastai_auroc.streaming import StreamingAUC

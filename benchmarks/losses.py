@@ -7,9 +7,7 @@ from statistics import median
 from time import perf_counter
 import torch
 from torch.nn.functional import cross_entropy, one_hot
-from fastai_auroc.dice import SoftDiceLoss
-from fastai_auroc.losses import AUMLoss, AUROCLoss, SquaredHingeAUCLoss, aum, soft_auroc
-from fastai_auroc.top_losses import AveragePrecisionLoss, PartialAUCLoss
+from fastai_auroc.losses import AUMLoss, AUROCLoss, AveragePrecisionLoss, PartialAUCLoss, SoftDiceLoss, SquaredHingeAUCLoss, aum, soft_auroc
 from measuring import bullets, factor, machine, multiple, seconds, table, use_threads, write, written_by
 
 try: from libauc.losses import AUCMLoss, MultiLabelAUCMLoss, PairwiseAUCLoss

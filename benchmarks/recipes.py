@@ -15,8 +15,7 @@ from fastai.torch_core import set_seed
 from fastcore.foundation import L
 from scipy.stats import t as student
 from torch import nn
-from fastai_auroc.dice import SoftDiceLoss
-from fastai_auroc.losses import AUMLoss, AUROCLoss, SquaredHingeAUCLoss
+from fastai_auroc.losses import AUMLoss, AUROCLoss, SoftDiceLoss, SquaredHingeAUCLoss
 from fastai_auroc.samplers import StratifiedBatchSampler
 from fastai_auroc.roc import auroc_score
 from measuring import bullets, machine, table, use_threads, written_by

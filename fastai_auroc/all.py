@@ -7,17 +7,15 @@ except PackageNotFoundError as e: raise ImportError('fastai_auroc.all needs fast
 import sys
 from importlib import import_module as _import_module
 from typing import Any, cast, TYPE_CHECKING
-from fastai_auroc.roc import auroc_score, auc_roc_score, roc_curve, auc
+from fastai_auroc.roc import auroc_score, auc_roc_score, roc_curve, auc, bias_auroc, grouped_auroc
 from fastai_auroc.pr import average_precision, pr_curve
-from fastai_auroc.groups import grouped_auroc, bias_auroc, power_mean
+from fastai_auroc.groups import power_mean
 from fastai_auroc.confidence import ap_ci, auroc_ci, compare_auroc
 from fastai_auroc.distributed import gather_rows
 from fastai_auroc.buckets import quantile_thresholds
 from fastai_auroc.streaming import StreamingAUC
-from fastai_auroc.losses import aum, AUMLoss, AUROCLoss, soft_auroc, SquaredHingeAUCLoss
-from fastai_auroc.dice import SoftDiceLoss
-from fastai_auroc.mixed import MixedLoss
-from fastai_auroc.top_losses import AveragePrecisionLoss, PartialAUCLoss
+from fastai_auroc.losses import aum, AUMLoss, AUROCLoss, AveragePrecisionLoss, MixedLoss, PartialAUCLoss, SoftDiceLoss
+from fastai_auroc.losses import soft_auroc, SquaredHingeAUCLoss
 from fastai_auroc.samplers import StratifiedBatchSampler, balance_batches
 from fastai_auroc.plots import plot_roc, plot_aum
 from fastai_auroc.pr_plots import plot_pr

@@ -13,7 +13,7 @@ try:
     from fastai.callback.core import Callback
     from fastai_auroc.metric import AUROC
 except ImportError: Callback = object  # without fastai 2 nobody calls a ShowROCCallback
-from .epoch import infer_ignore_index
+from .loss_options import infer_ignore_index
 from .plots import draw_chance, draw_curve, draw_legend, label_roc_axes, RankedScores
 
 # %% ../nbs/24_callbacks.ipynb #f2c5a003

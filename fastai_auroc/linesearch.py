@@ -15,7 +15,8 @@ from .scores import class_rows, widen
 from .roc import auroc_score
 from .derivatives import apply_with_gradient
 from .surrogates import aum_surrogate, class_occurs
-from .losses import aum, batch_columns, check_column_average, given_columns, soft_auroc
+from .batch_loss import batch_columns
+from .losses import aum, check_column_average, given_columns, soft_auroc
 
 # %% ../nbs/21_linesearch.ipynb #f0f8742d
 def _mean_auroc(

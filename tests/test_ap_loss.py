@@ -15,7 +15,7 @@ from torch.testing import assert_close
 from fastai_auroc import smooth_ap
 from fastai_auroc.metric import AUROC
 from fastai_auroc.smooth_ap import _ap, _ap_by_pairs, _ap_torch, soft_ap_surrogate
-from fastai_auroc.top_losses import AveragePrecisionLoss
+from fastai_auroc.losses import AveragePrecisionLoss
 from test_device import NoWaiting
 from test_losses import backward_of, both_ways, classes_of, columns, outputs_of, rows_of, tasks
 from test_losses_arrays import takes_arrays

@@ -7,8 +7,8 @@ from fastai.learner import Learner
 from functools import partial
 from torch import nn
 from torch._subclasses import FakeTensorMode
-from fastai_auroc.dice import SoftDiceLoss
-from fastai_auroc.losses import AUMLoss, AUROCLoss, SquaredHingeAUCLoss, _found_in_arrays
+from fastai_auroc.batch_loss import _found_in_arrays
+from fastai_auroc.losses import AUMLoss, AUROCLoss, SoftDiceLoss, SquaredHingeAUCLoss
 from fastai_auroc.metric import AUROC
 from test_device import NoWaiting
 

@@ -7,9 +7,8 @@ from fastai.learner import Learner
 from fastai.losses import CrossEntropyLossFlat, DiceLoss
 from torch import nn
 from torch._subclasses import FakeTensorMode
-from fastai_auroc.dice import SoftDiceLoss
+from fastai_auroc.losses import MixedLoss, SoftDiceLoss
 from fastai_auroc.metric import AUROC
-from fastai_auroc.mixed import MixedLoss
 from test_device import NoWaiting
 
 pytestmark = pytest.mark.usefixtures('one_thread')

@@ -2,10 +2,10 @@
 import subprocess, sys, textwrap
 from fastai.losses import DiceLoss
 import pytest
-from fastai_auroc.dice import SoftDiceLoss
+from fastai_auroc.losses import SoftDiceLoss
 
-plain = ('scores keys pairs tasks counts roc confidence distributed buckets streaming accumulators epoch derivatives surrogates smooth '
-    'options losses dice mixed strata samplers linesearch thresholds plots pr_plots report interpret history').split()
+plain = ('scores keys pairs tasks counts roc confidence distributed buckets streaming loss_options accumulators epoch derivatives surrogates smooth '
+    'options batch_loss dice mixed top_losses losses strata samplers linesearch thresholds plots pr_plots report interpret history').split()
 others = ['fastai', 'fastcore', 'sklearn', 'scipy', 'pandas', 'matplotlib', 'IPython', 'torchvision', 'torch._dynamo']
 
 def run(code):
@@ -101,8 +101,16 @@ def test_star_import_after_disabling():
         print(len(ours.__all__) > 20, hasattr(Learner.__init__, '__wrapped__'), 'vision_learner' in dir(ours), hasattr(ours, 'nope'))"""
     assert run(code) == ['True', 'False', 'True', 'False']
 
+@pytest.mark.parametrize('room,names', [('losses', 'aum soft_auroc AUMLoss AUROCLoss SquaredHingeAUCLoss SoftDiceLoss MixedLoss PartialAUCLoss AveragePrecisionLoss'),
+    ('roc', 'auroc_score auc_roc_score roc_curve auc grouped_auroc bias_auroc')])
+def test_all_of_a_kind_come_from_one_room(room, names):
+    "Whichever room defines them, star imports bring them, too"
+    space = {}
+    exec(f'from fastai_auroc.{room} import *', space)
+    assert {*names.split()} <= {*space}
+
 def test_star_imports_of_losses_do_no_harm():
     "fastai's own dice stays what it is"
     space = {}
-    exec('from fastai.losses import *; from fastai_auroc.losses import *; from fastai_auroc.dice import *', space)
+    exec('from fastai.losses import *; from fastai_auroc.losses import *', space)
     assert space['DiceLoss'] is DiceLoss and space['SoftDiceLoss'] is SoftDiceLoss

@@ -13,8 +13,7 @@ from torch.autograd import gradcheck
 from torch.testing import assert_close
 from torch.utils._pytree import tree_flatten
 from fastai_auroc import scores, smooth
-from fastai_auroc.dice import SoftDiceLoss
-from fastai_auroc.losses import AUMLoss, AUROCLoss, SquaredHingeAUCLoss, aum, soft_auroc
+from fastai_auroc.losses import AUMLoss, AUROCLoss, SoftDiceLoss, SquaredHingeAUCLoss, aum, soft_auroc
 from fastai_auroc.derivatives import _LogOdds
 from fastai_auroc.smooth import _pairs_torch, _soft_by_pairs, _soft_on_grid
 from fastai_auroc.surrogates import _aum, _aum_torch

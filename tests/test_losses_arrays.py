@@ -8,8 +8,7 @@ from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 from fastai_auroc import losses
 from fastai_auroc.derivatives import array_log_odds, plain_array, softmax_log_odds
-from fastai_auroc.dice import SoftDiceLoss
-from fastai_auroc.losses import AUMLoss, AUROCLoss, SquaredHingeAUCLoss, aum, soft_auroc
+from fastai_auroc.losses import AUMLoss, AUROCLoss, SoftDiceLoss, SquaredHingeAUCLoss, aum, soft_auroc
 from test_losses import aum_def, both_ways, by_definition, classes_of, columns, outputs_of
 
 pytestmark = pytest.mark.usefixtures('one_thread')

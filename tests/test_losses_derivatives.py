@@ -6,8 +6,7 @@ from torch._subclasses import FakeTensorMode
 from torch.autograd import gradcheck, gradgradcheck
 from torch.func import functional_call, grad, hessian, jacfwd, jacrev, jvp, stack_module_state, vjp, vmap
 from torch.testing import assert_close
-from fastai_auroc.dice import SoftDiceLoss
-from fastai_auroc.losses import AUROCLoss, SquaredHingeAUCLoss, aum, soft_auroc
+from fastai_auroc.losses import AUROCLoss, SoftDiceLoss, SquaredHingeAUCLoss, aum, soft_auroc
 from fastai_auroc.derivatives import _LogOdds
 from fastai_auroc.smooth import _soft_product
 from fastai_auroc.surrogates import _hinge_product

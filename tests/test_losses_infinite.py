@@ -2,8 +2,7 @@
 import numpy as np, pytest, torch
 from functools import partial
 from torch.testing import assert_close
-from fastai_auroc.dice import SoftDiceLoss
-from fastai_auroc.losses import AUMLoss, AUROCLoss, SquaredHingeAUCLoss, aum, soft_auroc
+from fastai_auroc.losses import AUMLoss, AUROCLoss, SoftDiceLoss, SquaredHingeAUCLoss, aum, soft_auroc
 from fastai_auroc.derivatives import _LogOdds
 from fastai_auroc.smooth import _soft, _soft_torch
 from fastai_auroc.surrogates import _aum, _aum_torch, _hinge

@@ -3,7 +3,7 @@ from functools import partial
 import numpy as np, pytest, torch
 from scipy.special import expit
 from fastai_auroc import pairs, smooth
-from fastai_auroc.losses import batch_columns
+from fastai_auroc.batch_loss import batch_columns
 from fastai_auroc.smooth import _largest_grid, _soft_by_pairs, _soft_on_grid, _soft_torch, soft_auroc_surrogate
 from fastai_auroc.surrogates import _hinge, _hinge_by_pairs, hinge_surrogate
 

@@ -12,8 +12,7 @@ from fastai.text.learner import text_classifier_learner
 from fastai.text.models.awdlstm import AWD_LSTM, awd_lstm_clas_config
 from fastai.torch_core import noop, set_seed
 from torch import nn
-from fastai_auroc.dice import SoftDiceLoss
-from fastai_auroc.losses import AUMLoss, AUROCLoss, SquaredHingeAUCLoss
+from fastai_auroc.losses import AUMLoss, AUROCLoss, SoftDiceLoss, SquaredHingeAUCLoss
 from fastai_auroc.metric import AUROC
 
 losses = dict(aum=AUMLoss, margins=lambda **kwargs: AUMLoss(margins=True, **kwargs), dice=SoftDiceLoss, auroc=AUROCLoss, hinge=SquaredHingeAUCLoss)

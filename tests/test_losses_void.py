@@ -7,11 +7,9 @@ from fastai.learner import Learner
 from torch import nn
 from torch._subclasses import FakeTensorMode
 from torch.testing import assert_close
-from fastai_auroc.dice import SoftDiceLoss
-from fastai_auroc.losses import AUMLoss, AUROCLoss, SquaredHingeAUCLoss, aum, soft_auroc
+from fastai_auroc.losses import AUMLoss, AUROCLoss, SoftDiceLoss, SquaredHingeAUCLoss, aum, given_columns, soft_auroc
 from fastai_auroc.surrogates import _aum, _aum_torch, _hinge
 from fastai_auroc.smooth import _soft, _soft_torch
-from fastai_auroc.losses import given_columns
 from fastai_auroc.metric import AUROC
 from test_device import NoWaiting
 from test_losses import backward_of, both_ways, classes_of, outputs_of

@@ -7,8 +7,7 @@ from torch import nn
 from test_losses_training import as_dls, blobs, quietly
 from fastai_auroc.confidence import auroc_ci, compare_auroc
 from fastai_auroc.linesearch import AUMLineSearch
-from fastai_auroc.dice import SoftDiceLoss
-from fastai_auroc.losses import AUMLoss, AUROCLoss, SquaredHingeAUCLoss, aum, soft_auroc
+from fastai_auroc.losses import AUMLoss, AUROCLoss, SoftDiceLoss, SquaredHingeAUCLoss, aum, soft_auroc
 from fastai_auroc.samplers import StratifiedBatchSampler
 from fastai_auroc.metric import AUROC
 from fastai_auroc.distributed import all_reduce_sum, gather_rows

@@ -13,11 +13,10 @@ from fastai.torch_core import noop, set_seed
 from torch import nn
 from torch._subclasses import FakeTensorMode
 from torch.nn import functional as F
-from fastai_auroc.epoch import infer_ignore_index, loss_hints
-from fastai_auroc.dice import SoftDiceLoss
-from fastai_auroc.losses import AUMLoss, AUROCLoss, SquaredHingeAUCLoss
+from fastai_auroc.epoch import loss_hints
+from fastai_auroc.loss_options import infer_ignore_index
+from fastai_auroc.losses import AUMLoss, AUROCLoss, MixedLoss, SoftDiceLoss, SquaredHingeAUCLoss
 from fastai_auroc.metric import AUROC
-from fastai_auroc.mixed import MixedLoss
 from test_device import NoWaiting
 
 pytestmark = pytest.mark.usefixtures('one_thread')

@@ -13,9 +13,8 @@ from torch._subclasses import FakeTensorMode
 from torch.autograd import gradcheck, gradgradcheck
 from torch.func import grad, hessian, jacfwd, jacrev, jvp, vmap
 from torch.testing import assert_close
-from fastai_auroc.losses import AUROCLoss, SquaredHingeAUCLoss
+from fastai_auroc.losses import AUROCLoss, PartialAUCLoss, SquaredHingeAUCLoss
 from fastai_auroc.metric import AUROC
-from fastai_auroc.top_losses import PartialAUCLoss
 from fastai_auroc.top_pairs import ceil_share, partial_hinge_surrogate, partial_soft_surrogate
 from test_device import NoWaiting
 from test_losses import backward_of, both_ways, classes_of, columns, outputs_of, rows_of, tasks

@@ -17,8 +17,7 @@ program = '''
 import numpy as np, torch
 from fastai_auroc.roc import auroc_score, roc_curve, auc
 from fastai_auroc.confidence import auroc_ci, compare_auroc
-from fastai_auroc.dice import SoftDiceLoss
-from fastai_auroc.losses import aum, soft_auroc, AUMLoss, AUROCLoss, SquaredHingeAUCLoss
+from fastai_auroc.losses import AUMLoss, AUROCLoss, SoftDiceLoss, SquaredHingeAUCLoss, aum, soft_auroc
 from fastai_auroc.samplers import StratifiedBatchSampler
 from fastai_auroc.buckets import quantile_thresholds
 from fastai_auroc.streaming import StreamingAUC

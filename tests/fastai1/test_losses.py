@@ -13,9 +13,7 @@ from sklearn.metrics import confusion_matrix, roc_auc_score
 from torch import nn
 from torch.utils.data import TensorDataset
 from fastai_auroc.fastai1 import AUROC
-from fastai_auroc.dice import SoftDiceLoss
-from fastai_auroc.losses import AUMLoss, AUROCLoss, SquaredHingeAUCLoss
-from fastai_auroc.mixed import MixedLoss
+from fastai_auroc.losses import AUMLoss, AUROCLoss, MixedLoss, SoftDiceLoss, SquaredHingeAUCLoss
 from fastai_auroc.samplers import StratifiedBatchSampler
 
 losses = dict(aum=AUMLoss, margins=lambda **kwargs: AUMLoss(margins=True, **kwargs), dice=SoftDiceLoss, auroc=AUROCLoss, hinge=SquaredHingeAUCLoss)
@@ -411,8 +409,7 @@ from fastai.vision import tta
 from fastai.vision.image import Image
 from fastai.vision.transform import get_transforms
 import fastai_auroc.fastai1 as ours
-from fastai_auroc.dice import SoftDiceLoss
-from fastai_auroc.losses import AUMLoss, AUROCLoss, SquaredHingeAUCLoss
+from fastai_auroc.losses import AUMLoss, AUROCLoss, SoftDiceLoss, SquaredHingeAUCLoss
 ours = importlib.reload(importlib.reload(ours))
 look_up = basic_train._loss_func2activ
 print('\\nfound', look_up is tta._loss_func2activ, look_up.__wrapped__.__module__, hasattr(look_up.__wrapped__, '__wrapped__'))

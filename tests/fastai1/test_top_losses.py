@@ -6,7 +6,7 @@ from fastai.tabular import tabular_learner
 from fastai.train import ClassificationInterpretation
 from sklearn.metrics import average_precision_score, roc_auc_score
 from fastai_auroc.fastai1 import AUROC
-from fastai_auroc.top_losses import AveragePrecisionLoss, PartialAUCLoss
+from fastai_auroc.losses import AveragePrecisionLoss, PartialAUCLoss
 
 measures = dict(partial=(lambda: PartialAUCLoss(.3), lambda y, s: roc_auc_score(y, s, max_fpr=.3)),
     hinge=(lambda: PartialAUCLoss(min_tpr=.8, surrogate='squared_hinge'), lambda y, s: roc_auc_score(1-y, -s, max_fpr=.2)),
