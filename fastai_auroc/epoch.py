@@ -299,6 +299,7 @@ class EpochAveragePrecision(EpochColumn):  # chkstyle: ignore
     ):
         check_one_number(average, self.kind, 'average_precision')
         check_average(average)
+        check_ci(ci, average)
         self.average = average
         scorer = AveragePrecisionScorer(ignore_index, ci, average)
         self._set_options(scorer, activation, axis, ignore_index, ci, name, select)
