@@ -26,7 +26,7 @@ help:
 	@echo "make docs       build the web site into site/ (make serve-docs shows it at http://127.0.0.1:8000)"
 	@echo "make test-docs  look at the site with Chromium, which must be installed"
 	@echo "make dist       build wheel and source distribution into dist/"
-	@echo "make kaggle     put the wheel, the Adult data and the Kaggle notebook into dist/kaggle"
+	@echo "make kaggle     put the wheel, with its data, and the Kaggle notebook into dist/kaggle"
 	@echo "make clean      remove $(VENV) and whatever else was built"
 
 setup: $(READY)
@@ -114,7 +114,7 @@ dist: setup
 
 kaggle: dist
 	mkdir -p dist/kaggle
-	cp dist/*.whl data/adult.csv.gz nbs/tutorials/kaggle.ipynb dist/kaggle
+	cp dist/*.whl nbs/tutorials/kaggle.ipynb dist/kaggle
 
 clean:
 	rm -rf $(VENV) $(VENV1) .venv-peers build dist site *.egg-info _proc .pytest_cache .hypothesis models roc.png history.csv nbs/tutorials/submission.csv

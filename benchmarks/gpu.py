@@ -420,7 +420,7 @@ def part_training(device, quick):
     from fastai_auroc.metric import AUROC
     from sklearn.metrics import roc_auc_score
     set_seed(0)
-    df = pd.read_csv(root/'data/adult.csv.gz', index_col=0, skipinitialspace=True).head(2000 if quick else None)
+    df = pd.read_csv(root/'fastai_auroc/data/adult.csv.gz', index_col=0, skipinitialspace=True).head(2000 if quick else None)
     splits = RandomSplitter(seed=0)(range_of(df))
     with tempfile.TemporaryDirectory() as folder:
         dls = TabularDataLoaders.from_df(df, path=folder, procs=[Categorify, FillMissing, Normalize], cat_names=['workclass', 'education', 'marital-status', 'occupation'],

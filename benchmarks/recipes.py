@@ -20,7 +20,7 @@ from fastai_auroc.samplers import StratifiedBatchSampler
 from fastai_auroc.roc import auroc_score
 from measuring import bullets, machine, table, use_threads, written_by
 
-data = Path(__file__).resolve().parents[1]/'data'
+data = Path(__file__).resolve().parents[1]/'fastai_auroc'/'data'
 rates,epochs,warm,bs = (.002, .01),8,3,128
 
 # --- Two tasks: training rows, and two sets held out, to choose by and to report on ---

@@ -7,10 +7,11 @@ import matplotlib
 matplotlib.use('Agg')
 from fastai.tabular.all import *
 from fastai_auroc.all import *
+from fastai_auroc import datasets
 from sklearn.metrics import roc_auc_score
 
 root = Path(__file__).resolve().parent.parent
-adult = pd.read_csv(root/'data/adult.csv.gz', index_col=0, skipinitialspace=True)
+adult = datasets.adult()
 cats = ['workclass','education','marital-status','occupation','relationship','race','gender','native-country']
 conts = ['age','education-num','capital-gain','capital-loss','hours-per-week']
 

@@ -33,7 +33,9 @@ def describe(
     "What `x` is, for an error"
     several = isinstance(x, (tuple, list, Mapping))
     text = f'a {type(x).__name__} of {len(x)}' if several else f'a {type(x).__name__}'
-    return f"{text} ({', '.join(map(str, x))})" if isinstance(x, Mapping) else text
+    own = getattr(x, '_fields', ()) if several else getattr(x, '__dict__', ())
+    names = [str(o) for o in (x if isinstance(x, Mapping) else own) if not str(o).startswith('_')]
+    return f"{text} ({', '.join(names)})" if names else text
 
 def one_tensor(
     x, # What a model or a loader gives for a batch

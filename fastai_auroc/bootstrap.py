@@ -44,15 +44,18 @@ def draw_weights(
     draws:Draws, # What to draw
     replicates:int, # How many samples
     rng:np.random.Generator, # Source of chance
-) -> np.ndarray: # How often each unit is drawn, int64, shape (replicates, m)
+) -> np.ndarray: # How often each unit is drawn, int32, shape (replicates, m)
     "Draw units with replacement within each stratum"
     m = len(draws.sizes)
     place = rng.random((replicates, m))
-    place *= draws.sizes  # below the size, since the greatest number is 1 - 2**-53
+    place *= draws.sizes.astype(np.float64)  # below the size, since the greatest number is 1 - 2**-53
     drawn = place.astype(np.int64)
     drawn += draws.starts
     drawn += m*np.arange(replicates)[:,None]
-    return np.bincount(drawn.reshape(-1), minlength=replicates*m).reshape(replicates, m)
+    counts = torch.zeros(replicates*m, dtype=torch.int32, device='cpu')
+    one = torch.ones(1, dtype=torch.int32, device='cpu').expand(len(counts))
+    counts.scatter_add_(0, torch.from_numpy(drawn.reshape(-1)), one)  # np.bincount would keep other threads waiting
+    return counts.numpy().reshape(replicates, m)
 
 # %% ../nbs/05b_bootstrap.ipynb #5b000013
 class Segments(NamedTuple):
@@ -102,10 +105,11 @@ def rank_segments(
 
 # %% ../nbs/05b_bootstrap.ipynb #5b000017
 def _running_weights(weights):
-    "Sums of the first 0 to n weights of each replicate, shape (b, n+1)"
-    sums = np.empty((len(weights), weights.shape[1]+1), weights.dtype)
-    sums[:,0] = 0
-    np.cumsum(weights, 1, out=sums[:,1:])
+    "Sums of the first 0 to n weights, shape (b, n+1); each replicate goes on from the sum of those before it"
+    sums = np.zeros((len(weights), weights.shape[1]+1), np.int64)
+    sums[:,1:] = weights
+    flat = torch.from_numpy(sums.reshape(-1))
+    torch.cumsum(flat, 0, out=flat)  # NumPy's takes several times as long
     return sums
 
 def _sum_columns(x, segments): return np.add.reduceat(x, segments.pos_ends[:-1], 1)
@@ -170,7 +174,7 @@ class Statistic(NamedTuple):
     "What to compute of each replicate"
     segments:Segments
     defined:np.ndarray # Which columns of the task these are, bool, shape (C,)
-    average:str|None='macro' # 'macro', 'min' or None; weighted by 'positives', 'rows' or 'pairs'
+    average:str|None='macro' # 'macro', 'min' or None; weighted by 'positives', 'negatives', 'rows', 'pairs'
     max_fpr:float|None=None # Up to which false positive rate
     standardize:bool=True # Whether a partial area is standardised after McClish
     precision:bool=False # Average precision instead of an area under the ROC curve
@@ -187,7 +191,7 @@ def scale_area(
 
 def column_values(
     statistic:Statistic, # What to compute
-    weights:np.ndarray, # How often each unit counts, int64, shape (b, m)
+    weights:np.ndarray, # How often each unit counts, whole numbers, shape (b, m)
 ): # Values of columns, their positives and negatives, each of shape (b, S)
     "The value of each column in each replicate"
     segments = statistic.segments
@@ -217,13 +221,14 @@ def average_weights(
 ) -> np.ndarray: # In the shape of `p`
     "What a mean weights columns by"
     if average == 'positives': return p
+    if average == 'negatives': return q
     if average == 'pairs': return p*q
     return p+q if average == 'rows' else np.ones_like(p)
 
 # %% ../nbs/05b_bootstrap.ipynb #5b000078
 def evaluate(
     statistic:Statistic, # What to compute
-    weights:np.ndarray, # How often each unit counts, int64, shape (b, m)
+    weights:np.ndarray, # How often each unit counts, whole numbers, shape (b, m)
 ) -> np.ndarray: # Shape (b, 1), or (b, C) with `average=None`; NaN where a class is missing
     "The number of each replicate, or its numbers"
     values,p,q = column_values(statistic, weights)
@@ -233,9 +238,11 @@ def evaluate(
         times = weights.take(statistic.drawn_with, 1)
         values = np.where(times > 0, values, np.inf if statistic.average == 'min' else 0)
         p,q = (o//np.maximum(times, 1) for o in (p, q))
-    if statistic.average == 'min': return values.min(1, keepdims=True)
+    if statistic.average == 'min':
+        least = values.min(1, keepdims=True)
+        return np.where(least < np.inf, least, np.nan)
     w = times*average_weights(statistic.average, p, q)
-    return (values*w).sum(1, keepdims=True)/w.sum(1, keepdims=True)
+    with np.errstate(invalid='ignore'): return (values*w).sum(1, keepdims=True)/w.sum(1, keepdims=True)
 
 # %% ../nbs/05b_bootstrap.ipynb #5b000026
 def _dense_ranks(scores):
@@ -279,11 +286,12 @@ def task_statistic(
     if layout == 'ovo': ranks,column,positive,row = _one_vs_one(ranks, columns.positive.numpy())
     else: ranks,column,positive,row = _one_vs_rest(ranks, columns, defined | (layout == 'micro'))
     if layout == 'micro': column = np.zeros_like(column)
+    if average == 'weighted': average = 'rows' if layout == 'ovo' else 'positives'
     if min_tpr:
         ranks,positive = -ranks,~positive
         max_fpr = 1 - min_tpr
+        if average == 'positives': average = 'negatives'  # which were the positives
     segments = rank_segments(ranks, column, positive, draws.unit[row], int(column.max(initial=-1))+1)
-    if average == 'weighted': average = 'rows' if layout == 'ovo' else 'positives'
     max_fpr = None if max_fpr in (None, 1) else float(max_fpr)
     return Statistic(segments, defined, average, max_fpr, standardize, precision)
 

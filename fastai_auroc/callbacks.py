@@ -36,7 +36,8 @@ def _curve_of(scores, targets, ignore_index, average):
 
 def _label_of(epoch, auroc, value):
     "An entry of the legend: the column goes by its name if its number is not the area under the curve"
-    area = auroc.max_fpr is None and auroc.multi_class == 'ovr' and auroc.average in ('macro', 'micro')
+    whole = auroc.max_fpr is None and auroc.min_tpr is None and auroc.groups is None
+    area = whole and auroc.multi_class == 'ovr' and auroc.average in ('macro', 'micro')
     number = 'undefined' if np.isnan(value) else f'{value:.3f}'
     return f"epoch {epoch}: {'AUROC' if area else auroc.name} {number}"
 

@@ -38,12 +38,14 @@ def column_cuts(
 # %% ../nbs/10c_column_options.ipynb #0e580e02
 def check_ci(
     ci, # Option of a column
+    average:str='macro', # Another one
 ):
-    "Raise `ValueError` unless it is True or False"
+    "Raise `ValueError` unless it is True or False, and for an average of which there is no interval"
     if not isinstance(ci, bool):
         raise ValueError('ci must be True or False, and the interval is that of 95%, '
             f'got {ci!r}')
-
+    if ci and average == 'samples':
+        raise ValueError("average='samples' has no interval: leave ci away, or take 'macro', 'micro' or 'weighted'")
 def check_one_number(
     average, # Option of a column
     kind:str='AUROC', # What it computes
@@ -69,7 +71,7 @@ def check_number_options(
     if thresholds is not None and min_tpr is not None:
         raise ValueError('with thresholds there are only counts, so no min_tpr: '
             'leave thresholds away for it')
-    check_ci(ci)
+    check_ci(ci, average)
 
 # %% ../nbs/10c_column_options.ipynb #04b9bce8
 def check_group_options(

@@ -12,7 +12,7 @@ __all__ = ['check_interval', 'half_width', 'AUROCInterval', 'auroc_ci_and_note',
 import math, warnings
 from statistics import NormalDist
 from typing import NamedTuple
-from .scores import is_number, undefined_category
+from .scores import is_number, show_numbers, undefined_category
 from .pairs import auroc_from_counts
 from .delong import delong_components, explain_components
 from .resampling import p_value_of_replicates, resample_ap, resample_auroc
@@ -48,19 +48,13 @@ def _interval(auroc, se, level, method):
     return tuple(.5 + .5*math.tanh((logit+r)/2) for r in (-reach, reach))  # tanh, since exp would overflow
 
 # %% ../nbs/06_confidence.ipynb #fb77ec73
-def _text(x): return f'{x:.6g}' if isinstance(x, float) else f"[{', '.join(f'{o:.6g}' for o in x.tolist())}]"
-
-def _show(self):
-    "The fields of a named tuple as plain numbers"
-    return f"{type(self).__name__}({', '.join(f'{k}={_text(v)}' for k,v in self._asdict().items())})"
-
 class AUROCInterval(NamedTuple):
     "An AUROC with its confidence interval: floats; with `average=None` tensors, one number a column"
     auroc:float
     low:float # Low end of the interval
     high:float # High end of the interval
     se:float # Standard error of the AUROC
-    def __repr__(self): return _show(self)
+    def __repr__(self): return show_numbers(self)
 
 # %% ../nbs/06_confidence.ipynb #38c548ef
 def _check_delong(method, max_fpr=None, min_tpr=None, groups=None, clusters=None, **_):
@@ -157,7 +151,7 @@ class APInterval(NamedTuple):
     low:float # Low end of the interval
     high:float # High end of the interval
     se:float # Standard error of the average precision
-    def __repr__(self): return _show(self)
+    def __repr__(self): return show_numbers(self)
 
 def ap_ci_and_note(
     scores, # As for `ap_ci`, as all that follows
@@ -200,7 +194,8 @@ def ap_ci(
 ) -> APInterval: # `ap`, `low`, `high` and the standard error `se`: floats, or tensors with `average=None`
     """Average precision as in `average_precision`, with a confidence interval from drawn samples
 
-    Rows are drawn within each class, as in `auroc_ci`, so that the interval is of data with this prevalence.
+    Rows are drawn within each class, as in `auroc_ci`, so that the interval is of data with this prevalence. The rows,
+    or the clusters, must be independent of one another, and the scores those of one model, not of the folds of several.
     What is undefined is NaN, with one `UndefinedMetricWarning`. Raises `ValueError` where `average_precision` does."""
     rows = ignore_index,pos_label
     res,note = ap_ci_and_note(scores, targets, activation, level, method, *rows, average, n_boot, clusters, seed)
@@ -218,7 +213,7 @@ class AUROCComparison(NamedTuple):
     high:float # High end of the interval of the difference
     z:float # `difference` in standard errors
     p_value:float # Two-sided
-    def __repr__(self): return _show(self)
+    def __repr__(self): return show_numbers(self)
 
 def _test_difference(difference, se, level):
     "Low and high end of the interval of a difference, z and the two-sided p-value"
@@ -255,6 +250,7 @@ def _compare_samples(found, level):
     both = found._replace(**dict(zip(('values', 'replicates', 'left_out'), parts)))
     spread,note = spread_and_note(both, level)
     difference = float(both.values[0])
+    if difference == spread.se == 0: note = found.note  # models that rank alike
     z = p_value = math.nan
     if not math.isnan(spread.se):
         z = _test_difference(difference, spread.se, level)[2]
@@ -290,9 +286,8 @@ def compare_auroc(
     without a difference or with one in the other direction.
 
     The rows, or the clusters, must be independent of one another, and out-of-fold scores need `groups`, as in
-    `auroc_ci`. Models that rank the rows alike have the difference 0
-    and the p-value 1. What is undefined is NaN, with one `UndefinedMetricWarning`, as in `auroc_ci`; one comes too if
-    the difference is not 0 but its variance is.
+    `auroc_ci`. Models that rank the rows alike have the difference 0 and the p-value 1. What is undefined is NaN,
+    with one `UndefinedMetricWarning`, as in `auroc_ci`; one comes too if the difference is not 0 but its variance is.
     Raises `ValueError` where `auroc_ci` does."""
     check_interval(level, method)
     if method == 'logit': raise ValueError("method must be 'delong', 'bootstrap' or 'bca', got 'logit'")

@@ -21,7 +21,7 @@ def _read(name, source, **kwargs):
     return df
 
 def adult() -> pd.DataFrame: # 32,561 rows, 14 columns
-    """Adult census income of 1994: `income` is '>50K' for 24 % of the rows, '<50K' for the others
+    """Adult census income of 1994: `income` is '>50K' for 24 % of the rows, '<=50K' for the others
 
     Features are categories (`workclass`, `education`, `marital-status`, `occupation`, `relationship`, `race`, `gender`,
     `native-country`) and numbers (`age`, `education-num`, `hours-per-week`, `capital-gain`, `capital-loss`).

@@ -77,6 +77,12 @@ class Epoch:  # chkstyle: ignore
         self.shared += 1
         self.results = {}
 
+    def note_order(self, row_order, *args):
+        "Remember the `RowOrder` that a function gives for the first batch; where it fails, its order is unknown"
+        if self.order is not None: return
+        try: self.order = row_order(*args)
+        except Exception as e: self.order = RowOrder(unknown=error_text(e))
+
     def fail(self, e):
         "There will be no value, because of an exception"
         self.failure = error_text(e)
@@ -293,6 +299,7 @@ class EpochAveragePrecision(EpochColumn):  # chkstyle: ignore
     ):
         check_one_number(average, self.kind, 'average_precision')
         check_average(average)
+        check_ci(ci, average)
         self.average = average
         scorer = AveragePrecisionScorer(ignore_index, ci, average)
         self._set_options(scorer, activation, axis, ignore_index, ci, name, select)

@@ -16,7 +16,6 @@ from fastai.torch_core import add_metrics
 from .scores import infer_activation
 from .scorers import EpochScore
 from .accumulators import LossHints
-from .batches import first_tensor
 from .row_groups import RowOrder
 from .epoch import are_twins, caller_locals, check_attribute, check_not_language_model, EpochAUROC
 from .epoch import EpochAveragePrecision, EpochColumn, loss_hints, warn_of_namesakes
@@ -95,23 +94,34 @@ def _keeper_before(column):
     return next((o for o in once if kept(o) == kept(column)), None)
 
 # %% ../nbs/13_fastai1.ipynb #7778c0a4
-def _order_of_sampler(learn, inputs, rows):
-    "Which items of their set the rows of an epoch are of, by its first batch"
+def _why_others(data, bunch):
+    "Why the items of a set are not those that groups name, by the DataBunch of the Learner; None if they may be"
+    train,valid = (getattr(bunch, o, None) for o in ('train_ds', 'valid_ds'))
+    if data is train and data is not valid: return 'these are the items of training'
+    if data is valid or valid is None or len(data) != len(valid): return None
+    return ('these are other items than those of data.valid_ds, though as many: '
+        'grouped_auroc takes their predictions and groups')
+
+def _order_of_sampler(bunch, per_item):
+    "Which items of their set the rows of an epoch are of, by its first batch with so many rows an item"
     loader = caller_locals('validate').get('dl')
     loader = getattr(loader, 'dl', loader)  # that of PyTorch
     sampler,data = getattr(loader, 'sampler', None),getattr(loader, 'dataset', None)
-    order = type(sampler).__name__
+    batches = getattr(loader, 'batch_sampler', None)
+    own = getattr(batches, 'sampler', None) is sampler and type(batches).__name__ == 'BatchSampler'
+    order = type(sampler if own else batches).__name__
     if order not in ('SequentialSampler', 'SortSampler'): return RowOrder(unknown=f'the loader has a {order}')
-    if data is getattr(getattr(learn, 'data', None), 'train_ds', None): return RowOrder(unknown='these are the items of training')
+    why = _why_others(data, bunch)
+    if why is not None: return RowOrder(unknown=why)
     total,size = len(data),loader.batch_size or 1
     kept = total//size*size if loader.drop_last else total
-    return RowOrder(lambda: list(sampler)[:kept], total, rows/len(first_tensor(inputs)))
+    return RowOrder(lambda: list(sampler)[:kept], total, per_item)
 
 # %% ../nbs/13_fastai1.ipynb #132fa9e7
 class CallbackColumn(EpochColumn, LearnerCallback):  # chkstyle: ignore
     "A column of fastai 1's training table, as a metric or as a callback"
     _order = -11
-    _learn = None  # A weak reference to its Learner
+    _learn = _data = None  # Weak references to its Learner, and to the DataBunch of the one that calls it
     _aside = _lent = False  # Whether another one has the column; whether it has the Learner of one that stands aside
     _recorder,_columns = None,()  # Until the first epoch of a fit: the Recorder, and all columns of ours
     _open,_outer = False,()  # Whether an epoch has begun, and those that it began in
@@ -167,7 +177,9 @@ class CallbackColumn(EpochColumn, LearnerCallback):  # chkstyle: ignore
         as_metric = any(m is self for m in listify(metrics))
         _check_use(self, as_metric, caller)
         _stand_aside(self, as_metric)
-        if pbar is not None and not self._aside: _add_names(self, as_metric, self.learn or caller.get('learn'))
+        learn = self.learn or caller.get('learn', caller.get('self'))
+        self._data = weakref.ref(learn.data) if hasattr(learn, 'data') else None
+        if pbar is not None and not self._aside: _add_names(self, as_metric, learn)
 
     def on_epoch_begin(self, pbar=None, **kwargs):
         "Start an epoch; one that `validate` begins inside another puts that aside"
@@ -186,13 +198,14 @@ class CallbackColumn(EpochColumn, LearnerCallback):  # chkstyle: ignore
         self._epoch.accumulator.hints = _hints_of(getattr(self.learn, 'loss_func', None))
         self._open = True
 
-    def on_batch_end(self, last_output, last_target, train, n_epochs=None, last_input=None, **kwargs):
+    def on_batch_end(self, last_output, last_target, train, n_epochs=None, **kwargs):
         "Keep the outputs and the targets of a validation batch, on its device; `get_preds` has no `n_epochs`"
         if train or n_epochs is None or not self._open or self._reads or self._epoch.failure: return
         epoch = self._epoch
         try:
-            self.add(last_output, last_target)
-            if epoch.order is None: epoch.order = _order_of_sampler(self.learn, last_input, epoch.n)
+            outputs,targets = self.tensors(last_output, last_target)
+            self.add_tensors(outputs, targets)
+            epoch.note_order(_order_of_sampler, self._data and self._data(), epoch.n/max(1, len(outputs)))
         except Exception as e: epoch.fail(e)
 
     def on_epoch_end(self, last_metrics, **kwargs):

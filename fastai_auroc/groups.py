@@ -9,12 +9,13 @@ __all__ = ['group_codes', 'GroupCounts', 'count_groups', 'GroupedAUROC', 'groupe
            'bias_auroc_and_note', 'bias_auroc', 'power_mean']
 
 # %% ../nbs/03b_groups.ipynb #69ee53a2
-import math, numpy as np, torch, warnings
+import collections, itertools, math, numpy as np, torch, warnings
 from typing import NamedTuple
 from torch import Tensor
-from .scores import explain_absence, list_labels, to_numpy, to_tensor, undefined_category, widen
+from .scores import explain_absence, is_number, list_labels, show_numbers, to_numpy, to_tensor
+from .scores import undefined_category, widen
 from .keys import map_blocks, pack_keys, score_array, sort_keys
-from .pairs import auroc_from_counts, read_once, send
+from .pairs import auroc_from_counts, order_keys, read_once, send
 from .tasks import Columns, count_nan_rows, one_vs_rest, positive_label, prepare_task, raise_invalid
 
 # %% ../nbs/03b_groups.ipynb #3591f886
@@ -24,15 +25,19 @@ def _is_absent(label):
     try: return bool(label != label)
     except TypeError: return True  # NA has no truth value, whatever it is compared with
 
+_plain_in_python = np.number, np.bool_, np.str_, np.bytes_
+
 def _number_objects(labels):
     "Codes of hashable labels, and the distinct ones: in sorted order, or of appearance where they cannot be sorted"
-    try: found = dict.fromkeys(labels)
+    numbers = collections.defaultdict(itertools.count().__next__)  # in order of appearance
+    try: found = np.fromiter(map(numbers.__getitem__, labels), np.int64, len(labels))
     except TypeError as e: raise TypeError(f'groups must be labels such as text, numbers or tuples: {e}') from e
-    distinct = [o for o in found if not _is_absent(o)]
-    try: distinct.sort()
+    distinct = [o for o in numbers if not _is_absent(o)]
+    try: distinct = sorted(distinct)
     except TypeError: pass
-    numbers = dict.fromkeys(found, -1) | {o:i for i,o in enumerate(distinct)}
-    return np.fromiter(map(numbers.__getitem__, labels), np.int64, len(labels)),distinct
+    codes = np.full(len(numbers), -1)
+    codes[[numbers[o] for o in distinct]] = np.arange(len(distinct))
+    return codes[found],[o.item() if isinstance(o, _plain_in_python) else o for o in distinct]
 
 # %% ../nbs/03b_groups.ipynb #986a4104
 def _number_array(a):
@@ -53,9 +58,17 @@ def _number_array(a):
     return np.where(absent[codes], -1, codes),distinct[~absent]
 
 # %% ../nbs/03b_groups.ipynb #bac86ff7
+def _number_pandas(values):
+    "Codes and distinct labels of a pandas array or index of objects"
+    try: found,distinct = values.factorize()
+    except TypeError: return _number_objects(list(values))  # which says what they must be
+    codes,labels = _number_objects(list(distinct))
+    return np.append(codes, -1)[found],labels  # what is missing is -1 in `found`
+
 def _number_labels(groups):
     "Codes and distinct labels of what is no tensor"
-    values = getattr(groups, 'array', groups)  # of a pandas Series or Index
+    several = getattr(groups, 'nlevels', 1) > 1  # a MultiIndex, which has no array
+    values = groups if several else getattr(groups, 'array', groups)  # of a pandas Series or Index
     if hasattr(values, 'categories') and hasattr(values, 'codes'):
         codes,used = _number_array(np.asarray(values.codes))
         if len(used) and used[0] < 0: codes,used = codes-1,used[1:]  # the first was -1 already
@@ -66,6 +79,9 @@ def _number_labels(groups):
     if not a.ndim:
         raise TypeError('groups must be a list, an array, a tensor or a pandas Series of labels, '
             f'got {type(groups).__name__}')
+    if hasattr(values, 'factorize'):
+        rounded = a.dtype.kind == 'f' and values.dtype.kind in 'iu'  # whole numbers, of which some are missing
+        if rounded or a.dtype == object: return _number_pandas(values)
     a = a.reshape(-1)
     if a.dtype.kind not in 'biufmM': return _number_objects(a.tolist())
     codes,distinct = _number_array(a.view(np.uint8) if a.dtype == bool else a)
@@ -108,27 +124,9 @@ def _sum_stretches(values, group, size):
     return number,total[end] - total[end-number]
 
 # %% ../nbs/03b_groups.ipynb #84e234f6
-def _order(keys):
-    "The order of 64-bit keys, and the keys in it"
-    bits = keys.dtype.type(len(keys).bit_length())
-    coarse = keys >> bits
-    coarse <<= bits
-    coarse |= np.arange(len(keys), dtype=keys.dtype)
-    coarse.sort()
-    coarse &= (keys.dtype.type(1) << bits) - keys.dtype.type(1)
-    order = coarse.view(np.int64)
-    ordered = keys.take(order, mode='clip')
-    if (ordered[1:] >= ordered[:-1]).all(): return order,ordered
-    alike = (ordered[1:] >> bits) == (ordered[:-1] >> bits)
-    at = np.flatnonzero(np.append(alike, False) | np.append(False, alike))
-    right = at[ordered[at].argsort()]
-    order[at] = order[right]
-    ordered[at] = ordered[right]
-    return order,ordered
-
 def _replace_by_ranks(keys, codes):
     "Sorted keys of 64 bits as keys of 32 bits, with ranks for scores, and the codes in their order"
-    order,ordered = _order(keys)
+    order,ordered = order_keys(keys)
     ordered = ordered.view(np.int64)
     rank = np.zeros(len(order), np.int64)
     np.cumsum((ordered[1:] ^ ordered[:-1]).view(np.uint64) > 1, out=rank[1:])
@@ -367,6 +365,7 @@ class BiasAUROC(NamedTuple):
     subgroup:float # Within the subgroup
     bpsn:float # Background positives against subgroup negatives
     bnsp:float # Background negatives against subgroup positives
+    def __repr__(self): return show_numbers(self)
 
 def _cells(columns, subgroup):
     "Each row once, those of the subgroup twice, and which of the three AUROCs they count for; -1 for none"
@@ -410,7 +409,9 @@ def bias_auroc_and_note(
             'compare it with a threshold, as in subgroup >= .5')
     rows = zip(*(x.tolist() for x in counts))
     value = BiasAUROC(*(auroc_from_counts(u, p, q, isnan, None) for u,p,q,isnan in rows))
-    return value,_explain_bias(value, counts.positives, counts.negatives, int(nan), n)
+    note = _explain_bias(value, counts.positives, counts.negatives, int(nan), n)
+    absence = '' if counts.positives.any() else explain_absence(task.targets, pos_label, ignore_index)
+    return value,note and note + absence
 
 def bias_auroc(
     scores, # Scores, shape (n,), (n, 1) or (n, 2), as for `auroc_score`
@@ -432,10 +433,18 @@ def bias_auroc(
 # %% ../nbs/03b_groups.ipynb #feae70d2
 def power_mean(
     values, # Numbers that are not negative, such as one AUROC for each subgroup
-    power:float=-5., # Below 1 the low values have more weight; 1: the plain mean, 0: the geometric mean
+    power:float=-5., # Below 1 low values have more weight; 1: plain mean, 0: geometric mean, -inf and inf: the extremes
 ) -> float: # NaN if a value is
     "Generalised mean: the mean of a power of the values, brought back to their scale"
     x = to_tensor(values, 'values').double().cpu().reshape(-1)
     if not len(x): raise ValueError('power_mean needs values, got none')
+    if not is_number(power) or power != power: raise ValueError(f'power must be a number, got {power!r}')
+    below = int((x < 0).sum())
+    if below: raise ValueError(f'power_mean needs values that are not negative, but {below} of {len(x)} are')
     if power == 0: return x.log().mean().exp().item()
-    return (x**power).mean().pow(1/power).item()
+    most = x.max() if power > 0 else x.min()
+    if most == 0 or most.isinf() or math.isinf(power): return most.item()
+    # Powers of quotients by the value that counts most do not overflow, and expm1 keeps those near 1 apart
+    power = float(power)
+    mean = (power*(x.log()-most.log())).expm1().mean()
+    return (most*(mean.log1p()/power).exp()).item()

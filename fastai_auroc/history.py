@@ -8,36 +8,55 @@ Docs: https://fastai-auroc.github.io/fastai_auroc/history.html.md"""
 __all__ = ['history', 'plot_history']
 
 # %% ../nbs/24a_history.ipynb #e2dfdc25
-import itertools, math
+import itertools, math, numpy as np
 from .plots import axes_or_new
 
 # %% ../nbs/24a_history.ipynb #1de0d8ed
-def _epochs_of_fastai2(recorder):
-    "Names of the columns, and a list of values for each epoch"
-    names = list(recorder.metric_names)[1:]
-    return names[:-1] if recorder.add_time else names,[list(o) for o in recorder.values]
-
-def _epochs_of_fastai1(recorder):
-    "Names of the columns, and a list of values for each epoch"
-    names = list(recorder.names)[1:]
-    ends = itertools.accumulate(recorder.nb_batches)  # of the epochs, in batches
-    train = [[recorder.losses[end-1]] for end in ends]
-    valid = [[o] for o in recorder.val_losses] or [[]]*len(train)
-    metrics = [list(o) for o in recorder.metrics] or [[]]*len(train)
-    return names[:-1] if recorder.add_time else names,[a+b+c for a,b,c in zip(train, valid, metrics)]
-
-# %% ../nbs/24a_history.ipynb #71944d0e
 def _plain_number(x):
     "A tensor or an array of one number as a number, anything else as it is"
     return x.item() if hasattr(x, 'item') and math.prod(x.shape) == 1 else x
 
-def _fill_row(row, names):
-    "Values of an epoch, NaN for those of a part that was cancelled"
+def _fill_row(row, names, train_loss):
+    "Values of an epoch, NaN for those of a part that was cancelled; what begins with the training loss has been trained"
     lack = [math.nan]*(len(names)-len(row))
-    train = sum(o.startswith('train_') for o in names)
-    without_training = row and len(lack) == train
-    return [*lack, *row] if without_training else [*row, *lack]
+    trained = not row or np.array_equal(row[0], train_loss, equal_nan=True)
+    return [*row, *lack] if trained else [*lack, *row]
 
+def _epochs_of_fastai2(recorder):
+    "Names of the columns, and a list of values for each epoch"
+    names = list(recorder.metric_names)[1:]
+    if recorder.add_time: names = names[:-1]
+    losses = [_plain_number(recorder.losses[end-1]) for end in recorder.iters]
+    rows = [list(map(_plain_number, o)) for o in recorder.values]
+    return names,[_fill_row(row, names, loss) for row,loss in zip(rows, losses)]
+
+# %% ../nbs/24a_history.ipynb #4e49a760
+def _of_each_epoch(values, n):
+    "Values of `n` epochs; nothing for each if only some have been validated, as nobody knows which"
+    return values if len(values) == n else [[]]*n
+
+def _epochs_of_fastai1(recorder):
+    "Names of the columns, and a list of values for each epoch"
+    names = list(recorder.names)[1:]
+    if recorder.add_time: names = names[:-1]
+    ends = itertools.accumulate(recorder.nb_batches)  # of the epochs, in batches
+    losses = [_plain_number(recorder.losses[end-1]) for end in ends]
+    valid = _of_each_epoch([[o] for o in recorder.val_losses], len(losses))
+    metrics = _of_each_epoch([list(o) for o in recorder.metrics], len(losses))
+    rows = [list(map(_plain_number, [a, *b, *c])) for a,b,c in zip(losses, valid, metrics)]
+    return names,[_fill_row(row, names, row[0]) for row in rows]
+
+# %% ../nbs/24a_history.ipynb #e34eab04
+def _distinct(names):
+    "Names of columns, of which one that occurs again has its number; that of an interval goes with the one before it"
+    found = []
+    for i,name in enumerate(names):
+        again = names[:i].count(name)
+        if i and name == f'{names[i-1]}_ci': found.append(f'{found[-1]}_ci')
+        else: found.append(f'{name}_{again+1}' if again else name)
+    return found
+
+# %% ../nbs/24a_history.ipynb #71944d0e
 def history(
     learn, # A Learner of either generation of fastai that has been trained
 ): # A data frame, a row for each epoch of the last fit, a column for each of fastai's
@@ -52,9 +71,9 @@ def history(
     if not rows:
         raise ValueError('the Learner has no epochs to tell of: call history after fit, and before validate or '
             'get_preds, for which fastai forgets them')
-    rows = [_fill_row(list(map(_plain_number, row)), names) for row in rows]
+    names = _distinct(names)
     frame = pd.DataFrame(rows, columns=names, index=pd.RangeIndex(len(rows), name='epoch'))
-    for name in dict.fromkeys(names):
+    for name in names:
         if f'{name}_ci' not in names: continue
         frame[f'{name}_low'] = (frame[name] - frame[f'{name}_ci']).clip(lower=0)
         frame[f'{name}_high'] = (frame[name] + frame[f'{name}_ci']).clip(upper=1)
@@ -92,6 +111,6 @@ def plot_history(
         if len(frame) == 1: ax.vlines(frame.index, *ends, color=line.get_color(), alpha=.4)  # a band has no width
         else: ax.fill_between(frame.index, *ends, color=line.get_color(), alpha=.2, lw=0)
     ax.set(xlabel='epoch', ylabel=columns[0] if len(columns) == 1 else 'value')
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     if len(columns) > 1: ax.legend(fontsize='small')
     return ax

@@ -12,7 +12,7 @@ import numpy as np, operator, torch
 from contextlib import contextmanager
 from functools import partial
 from numbers import Integral
-from .scores import apply_activation, loss_activation
+from .scores import apply_activation, is_number, loss_activation
 from .roc import auroc_score
 from .loss_options import infer_ignore_index
 from .thresholds import find_operating_point, OperatingPoint, tabulate_thresholds, threshold_rule
@@ -44,6 +44,11 @@ def _predicted_activation(loss_func, outputs, targets):
     act = getattr(loss_func, 'activation', None)
     x = torch.tensor([[-1., 2.]], device='cpu')
     return 'sigmoid' if callable(act) and not torch.equal(act(x), x) else 'identity'
+
+def _vocab_of(dls):
+    "The vocabulary of a Learner's data, or the codes of its masks, which fastai keeps in a transform; or None"
+    vocab = getattr(dls, 'vocab', None)
+    return getattr(getattr(dls, 'after_item', None), 'vocab', None) if vocab is None else vocab
 
 def _class_names(vocab, k):
     "Names of `k` classes from a Learner's vocabulary, of its last part, the targets', if it has several; or None"
@@ -131,7 +136,7 @@ class ROCInterpretation:  # chkstyle: ignore
         if ignore_index is None: ignore_index = infer_ignore_index(loss_func)
         activation = activation or _predicted_activation(loss_func, outputs, targets)
         res = cls(outputs, targets, activation, None, axis, ignore_index)
-        res.names = _class_names(getattr(learn.dls, 'vocab', None), res._ranked.num_classes)
+        res.names = _class_names(_vocab_of(learn.dls), res._ranked.num_classes)
         return res
 
     def __repr__(self):
@@ -206,9 +211,9 @@ class ROCInterpretation:  # chkstyle: ignore
 
     def threshold_table(self,
         which=None, # Which class, as in `operating_point`
-        thresholds=None, # Which thresholds; None: those of `n`
+        thresholds=None, # Numbers or operating points, or one of them, in any order; None: those of `n`
         n:int|None=20, # How many at most, in steps of the true positive rate; None: all that are distinct
-    ): # A data frame with `threshold`, `tp`, `fp`, `fn`, `tn`, `tpr`, `fpr`, `precision`, `f1`, from the highest down
+    ): # A data frame with `threshold`, `tp`, `fp`, `fn`, `tn`, `tpr`, `fpr`, `precision`, `f1`, a row each
         """What thresholds do: numbers of rows where the probabilities, in their own dtype, are at or above them
 
         Raises `ValueError` if a class is missing, if scores are NaN, and for what is no threshold or no `n`."""
@@ -227,6 +232,6 @@ class ROCInterpretation:  # chkstyle: ignore
         digits:int=3, # How many digits to show
     ):
         "For each class: how many are positive, AUROC with its 95% interval, and Youden's threshold with its rates"
-        fits = isinstance(digits, Integral) and digits > 0
+        fits = is_number(digits) and isinstance(digits, Integral) and digits > 0
         if not fits: raise ValueError(f'digits must be a whole number above 0, got {digits!r}')
         print(*report_lines(self._report(), digits), sep='\n')

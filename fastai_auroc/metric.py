@@ -11,6 +11,7 @@ __all__ = ['MetricColumn', 'AUROC', 'AveragePrecision']
 import torch
 from weakref import ref
 from fastai.callback.core import Callback
+from fastai.data.load import DataLoader
 from fastai.learner import Metric, Recorder
 from fastai.torch_core import find_bs
 from .scorers import EpochScore
@@ -53,20 +54,33 @@ def _own_rows(learn, column):
     return [_without_padding(o, learn.dl, items) for o in column.tensors(learn.pred, learn.y)]
 
 # %% ../nbs/12_metric.ipynb #d5d83e58
-def _row_order(learn, rows, shared):
-    "Which items of their set the rows of an epoch are of, by its first batch"
-    dl = getattr(learn, 'dl', None)
-    data = getattr(dl, 'dataset', None)
+def _why_others(learn, data):
+    "Why the items of `data` are not those that groups name; None if they may be"
+    sets = [getattr(o, 'dataset', None) for o in getattr(getattr(learn, 'dls', None), 'loaders', ())]
+    train,valid = [*sets, None, None][:2]
+    if learn.training or (data is train and data is not valid): return 'these are the items of training'
+    if data is valid or valid is None or len(data) != len(valid): return None
+    return ('these are other items than those of dls.valid, though as many: '
+        'grouped_auroc takes their predictions and groups')
+
+def _told_items(dl):
+    "The numbers of the items that a loader of fastai gives; None for one that draws or groups them in its own way"
+    loader = getattr(dl, '__dict__', {}).get('dl', dl)  # that of a `DistributedDL`
+    methods = [getattr(getattr(loader, o, None), '__func__', None) for o in ('sample', 'create_batches')]
     items = getattr(dl, '_DataLoader__idxs', None)
-    if not isinstance(items, list) or not items or items[0] is None:
-        return RowOrder(unknown=f'a {type(dl).__name__} does not tell the order of its items')
-    loaders = [getattr(getattr(learn, 'dls', None), o, None) for o in ('train', 'valid')]
-    of_training,of_validation = (data is getattr(o, 'dataset', None) for o in loaders)
-    if learn.training or (of_training and not of_validation): return RowOrder(unknown='these are the items of training')
-    batch = find_bs(learn.xb)
-    if shared: items,batch = items[:max(0, dl.n - dl.rank*(dl.n_padded//dl.world_size))],_own_items(dl, batch)
+    is_list = isinstance(items, list) and len(items) > 0 and items[0] is not None
+    return items if is_list and methods == [DataLoader.sample, DataLoader.create_batches] else None
+
+def _row_order(learn, per_item, shared):
+    "Which items of their set the rows of an epoch are of, by its first batch with so many rows an item"
+    dl = getattr(learn, 'dl', None)
+    items = _told_items(dl)
+    if items is None: return RowOrder(unknown=f'a {type(dl).__name__} does not tell the order of its items')
+    why = _why_others(learn, dl.dataset)
+    if why is not None: return RowOrder(unknown=why)
+    if shared: items = items[:max(0, dl.n - dl.rank*(dl.n_padded//dl.world_size))]
     if dl.drop_last: items = items[:len(items)//dl.bs*dl.bs]
-    return RowOrder(items, len(data), rows/batch if batch else 1)
+    return RowOrder(items, len(dl.dataset), per_item)
 
 # %% ../nbs/12_metric.ipynb #5abc7e34
 def _begin(column, learn):
@@ -218,7 +232,7 @@ class MetricColumn(EpochColumn, Metric, Callback):  # chkstyle: ignore
             if epoch.is_shared and not self._seen: raise RuntimeError('the outputs of a batch cannot be told from those before')
             pred,y = _own_rows(learn, self) if shared else self.tensors(learn.pred, learn.y)
             if not shared or len(y): self.add_tensors(pred, y)
-            if epoch.order is None: epoch.order = _row_order(learn, epoch.n, shared)
+            epoch.note_order(_row_order, learn, epoch.n/max(1, len(pred)), shared)
         except Exception as e: epoch.fail(e)
 
     def _begin(self, learn):

@@ -251,6 +251,11 @@ def axes_or_new(
     hint = ': pass one of its axes' if hasattr(ax, 'axes') else ''
     raise TypeError(f'ax must be matplotlib axes, got {type(ax).__name__}{hint}')
 
+def _drawn_before(ax):
+    "Pairs of a name and a line of `ax`; matplotlib calls lines without a name `_child0` and so on"
+    named = [(o.get_label(), o) for o in ax.lines]
+    return [(name, o) for name,o in named if name not in ('_', '_chance') and not name.startswith('_child')]
+
 def draw_curves(
     ax, # Axes, or None for new ones
     figsize, # Width and height of a new figure, or None
@@ -263,10 +268,12 @@ def draw_curves(
     "Draw curves and legend"
     is_new = ax is None
     ax = axes_or_new(ax, figsize or (5, 5))
+    before = _drawn_before(ax)
     lines = [draw(ax, o.curve, **dict(label=o.label or '_') | o.style) for o in curves]
     named = [(o.label, line) for o,line in zip(curves, lines) if o.label]
     if averages_first: named = named[-2:] + named[:-2]  # drawn last, above the classes
     named += frame(ax)  # after the curves, since scikit-learn names the axes
+    named = before + [o for o in named if o not in before]
     beside = is_new and (len(named) > 5 or max((len(text) for text,_ in named), default=0) > 44)
     legend = draw_legend(ax, named, beside, loc)
     if beside and figsize is None:

@@ -107,16 +107,18 @@ def _draw_prevalence(ax, share):
     return text,drawn[0] if drawn else ax.axhline(share, color='grey', lw=1, ls=':', zorder=1, label=text)
 
 def _draw_iso_f1(ax, values=(.2, .4, .6, .8)):
-    "Lines of equal F1, each with its value at the right end"
+    "Lines of equal F1, each with its value at the right end, if they are not there"
     from matplotlib.collections import LineCollection
+    if '_iso_f1' in [o.get_label() for o in ax.collections]: return
     lines = []
     for f1 in values:
         recall = np.linspace(f1/(2-f1), 1, 200)  # precision is 1 at the left end
         precision = f1*recall/(2*recall-f1)
         lines.append(np.stack([recall, precision], 1))
-        ax.text(1, precision[-1], f'F1 {f1:.1f}', color='grey', fontsize='x-small', ha='right', va='bottom')
+        text = dict(color='grey', fontsize='x-small', ha='right', va='top')  # below its line, which comes down to it
+        ax.text(1, precision[-1]-.005, f'F1 {f1:.1f}', **text)
     # a legend looks for its place among the lines of axes, not among those of a collection
-    ax.add_collection(LineCollection(lines, colors='grey', linewidths=.8, alpha=.5, zorder=1))
+    ax.add_collection(LineCollection(lines, colors='grey', linewidths=.8, alpha=.5, zorder=1, label='_iso_f1'))
 
 def label_pr_axes(
     ax, # Axes

@@ -65,10 +65,11 @@ def tabulate_report(
     import pandas as pd
     names = [o.name for o in rows]
     values = pd.DataFrame([o[1:7] for o in rows], names, ReportRow._fields[1:7])
+    if rows[-1].rows is None: values = values.astype(dict(positive='Int64', rows='Int64'))  # the macro average has none
     points = pd.DataFrame([o.point or [np.nan]*4 for o in rows], names, OperatingPoint._fields)
     thresholds = [o.point.threshold if o.point else np.nan for o in rows]
-    whole = int in map(type, thresholds)  # which a column of floats would round
-    points['threshold'] = pd.Series(thresholds, names, dtype=object if whole else None)
+    mixed = {int, float} == {*map(type, thresholds)}  # whole numbers, which a column of floats would round
+    points['threshold'] = pd.Series(thresholds, names, dtype=object if mixed else None)
     return pd.concat([values, points], axis=1)
 
 # %% ../nbs/22c_report.ipynb #6eefb406

@@ -14,7 +14,7 @@ from numbers import Integral
 from statistics import NormalDist
 from typing import NamedTuple
 from torch import Tensor
-from .scores import equals, to_numpy
+from .scores import equals, to_numpy, to_tensor
 from .pairs import read_once
 from .tasks import prepare_task
 from .roc import auroc_and_note
@@ -32,7 +32,7 @@ def check_bootstrap(
     if not (isinstance(n_boot, Integral) and n_boot >= 100) or isinstance(n_boot, bool):
         raise ValueError(f'n_boot must be a whole number of at least 100, such as 2000, got {n_boot!r}')
     if seed is None or isinstance(seed, np.random.Generator): return
-    if not (isinstance(seed, Integral) and seed >= 0):
+    if not (isinstance(seed, Integral) and seed >= 0) or isinstance(seed, bool):
         raise ValueError(f'seed must be a whole number from 0 on, a np.random.Generator or None, got {seed!r}')
 
 # %% ../nbs/05d_resampling.ipynb #5c000010
@@ -41,11 +41,21 @@ def cluster_codes(
     n:int, # How many rows there are
 ) -> Tensor: # Whole numbers from 0 on, int64, shape (n,)
     "Number the clusters; raises `ValueError` where a row has none"
-    codes,_ = group_codes(clusters)
+    try: codes,_ = group_codes(clusters)
+    except TypeError as e: raise TypeError(str(e).replace('groups', 'clusters', 1)) from e
     if len(codes) != n: raise ValueError(f'clusters must hold one label for each of {n} rows, got {len(codes)}')
     absent = int((codes < 0).sum())
     if absent: raise ValueError(f'clusters must hold a label for each row, but {absent} of {n} rows have none')
     return codes
+
+# %% ../nbs/05d_resampling.ipynb #5c000169
+def _read_inputs(models, targets, sampling, groups=None):
+    "The inputs, of which tensors on a device are copied to the CPU at once"
+    inputs = dict(**models, targets=targets, clusters=sampling.clusters, groups=groups)
+    on_device = {k:to_tensor(x, k) for k,x in inputs.items() if isinstance(x, Tensor) and x.device.type != 'cpu'}
+    inputs.update(zip(on_device, read_once(*on_device.values())))
+    *scores,targets,clusters,groups = inputs.values()
+    return dict(zip(models, scores)),targets,sampling._replace(clusters=clusters),groups
 
 def _rows_cpu(tasks, clusters, groups):
     "Tasks on the CPU, clusters and groups, without rows to leave out"
@@ -83,10 +93,11 @@ class Resampled(NamedTuple):
     draws:Draws|None # None where there is nothing to draw
     note:str|None # Why a score is undefined, in a sentence
 
-def _resample(scored, tasks, make, sampling, groups=None):
+def _resample(models, scored, tasks, make, sampling, groups=None):
     "`Resampled` of values with their notes; `make` turns a task, its draws and groups into a statistic"
     values = [o for o,_ in scored]
-    note = next((o for _,o in scored if o), None)
+    notes = [o and o.replace('NaN scores', f'NaN {name}') for (_,o),name in zip(scored, models)]
+    note = '; '.join(dict.fromkeys(filter(None, notes))) or None
     tasks,clusters,groups = _rows_cpu(tasks, sampling.clusters, groups)
     if any(o.isnan().all() for o in values): return Resampled(values, [], None, None, note)
     draws = plan_draws(_strata(tasks[0], groups), clusters)
@@ -122,6 +133,7 @@ def resample_auroc(
 ) -> Resampled:
     "AUROC of drawn samples, the same ones for each model; raises `ValueError` where `auroc_score` does"
     check_bootstrap(sampling.n_boot, sampling.seed)
+    models,targets,sampling,groups = _read_inputs(models, targets, sampling, groups)
     rows = ignore_index,pos_label
     tasks = [prepare_task(s, targets, activation, None, *rows) for s in models.values()]
     if groups is not None:
@@ -132,12 +144,12 @@ def resample_auroc(
         if group_average is None: scored = [(o.auroc, note) for o,note in scored]
         codes,labels = group_codes(groups)
         def make(task, draws, codes): return group_statistic(task, draws, codes, len(labels), group_average)
-        return _resample(scored, tasks, make, sampling, codes)
+        return _resample(models, scored, tasks, make, sampling, codes)
     options = average,multi_class,max_fpr,None,*rows,min_tpr,standardize
     scored = [auroc_and_note(s, targets, activation, *options) for s in models.values()]
     layout,average = _layout(tasks[0], average, multi_class)
     partial = max_fpr,min_tpr,standardize
-    return _resample(scored, tasks, lambda t, d, _: task_statistic(t, d, layout, average, *partial), sampling)
+    return _resample(models, scored, tasks, lambda t, d, _: task_statistic(t, d, layout, average, *partial), sampling)
 
 # %% ../nbs/05d_resampling.ipynb #5c000165
 def resample_ap(
@@ -151,11 +163,13 @@ def resample_ap(
 ) -> Resampled:
     "Average precision of drawn samples; raises `ValueError` where `average_precision` does"
     check_bootstrap(sampling.n_boot, sampling.seed)
+    models,targets,sampling,_ = _read_inputs(models, targets, sampling)
     rows = ignore_index,pos_label
     tasks = [prepare_task(s, targets, activation, None, *rows) for s in models.values()]
     scored = [average_precision_and_note(s, targets, activation, average, None, *rows) for s in models.values()]
     layout,average = _layout(tasks[0], average)
-    return _resample(scored, tasks, lambda t, d, _: task_statistic(t, d, layout, average, precision=True), sampling)
+    def make(task, draws, _): return task_statistic(task, draws, layout, average, precision=True)
+    return _resample(models, scored, tasks, make, sampling)
 
 # %% ../nbs/05d_resampling.ipynb #5c000138
 def acceleration(

@@ -46,8 +46,11 @@ def add_interval(
 ) -> EpochScore: # NaN for the half width, with a sentence, where there is none
     "The score with half the width of its interval"
     try: half,why = half_width_and_note(*args)
-    except Exception as e: return EpochScore(float(value), note=note or error_text(e))
-    return EpochScore(float(value), float(half), note=note or why)
+    except Exception as e: half,why = math.nan,error_text(e)
+    value,half = float(value),float(half)
+    without = math.isnan(half) and not math.isnan(value)
+    both = '; '.join(filter(None, (note, why)))
+    return EpochScore(value, half, note=both or None if without else note or why)
 
 # %% ../nbs/09a_scorers.ipynb #5a9c3e18
 class AUROCScorer:

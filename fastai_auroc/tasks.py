@@ -42,9 +42,9 @@ def check_options(
 ):
     "Raise `ValueError` for an option that `auroc_score` does not know, or for two that do not go together"
     if multi_class not in ('ovr', 'ovo'): raise ValueError(f"multi_class must be 'ovr' or 'ovo', got {multi_class!r}")
-    if max_fpr is not None and not (is_number(max_fpr) and 0 < max_fpr <= 1):
+    if max_fpr is not None and not (is_number(max_fpr) and 0 < max_fpr <= 1 and float(max_fpr)):
         raise ValueError(f'max_fpr must be None or in (0, 1], got {max_fpr!r}')
-    if min_tpr is not None and not (is_number(min_tpr) and 0 <= float(min_tpr) < 1):
+    if min_tpr is not None and not (is_number(min_tpr) and 0 <= min_tpr < 1 and float(min_tpr) < 1):
         raise ValueError(f'min_tpr must be None or in [0, 1), got {min_tpr!r}')
     if max_fpr is not None and min_tpr is not None:
         raise ValueError('max_fpr and min_tpr bound two different areas: choose one of them, '

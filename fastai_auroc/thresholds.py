@@ -10,15 +10,16 @@ __all__ = ['ThresholdRule', 'threshold_rule', 'OperatingPoint', 'find_operating_
 
 # %% ../nbs/21a_thresholds.ipynb #1d9ed36d
 import itertools, math, numpy as np, torch
+from fractions import Fraction
 from numbers import Integral, Real
 from typing import NamedTuple
-from .scores import is_number, to_numpy
+from .scores import is_number, show_numbers, to_numpy
 
 # %% ../nbs/21a_thresholds.ipynb #aabf8032
 def _thresholds_between(values, dtype):
     "Numbers of `dtype` halfway between descending `values` and the next of them; the upper one where none is between"
     if not dtype.is_floating_point:
-        here = values.astype(object)  # Python's whole numbers, whose differences do not overflow
+        here = (values+0).astype(object)  # Python's whole numbers, whose differences do not overflow
         return np.append(here[:-1] - (here[:-1]-here[1:])//2, here[-1:])
     here = values.astype(np.float64) + 0.  # minus zero becomes zero
     below = here[1:]
@@ -48,6 +49,13 @@ class ThresholdRule(NamedTuple):
     name:str='youden' # 'max_fpr', 'min_tpr', 'min_precision', 'cost_ratio', 'f1' or 'youden'
     limit:float=math.nan # The rate to keep to, or the ratio of costs
 
+def _saved_cost(tp, fp, p, n, ratio):
+    "What true positives save less what false positives cost: whole numbers if they are exact, so that ties are ties"
+    exact = Fraction(ratio).limit_denominator(10**6) if math.isfinite(ratio) else Fraction(0)
+    fits = exact.numerator*p + exact.denominator*n < 2**62  # int64
+    if float(exact) == ratio and fits: return exact.numerator*tp - exact.denominator*fp
+    return tp - fp/ratio if ratio > 1 else ratio*tp - fp  # numbers that stay finite
+
 def _gain(tp, fp, p, n, rule):
     "What is greatest at the best threshold, from true and false positives of `p` positives and `n` negatives"
     limit = rule.limit
@@ -56,7 +64,7 @@ def _gain(tp, fp, p, n, rule):
     if rule.name == 'min_precision': return np.where(_precision(tp, fp) >= limit, tp, -1)
     if rule.name == 'f1': return _f1(tp, fp, p)
     if rule.name == 'youden': return tp*n - fp*p  # tpr - fpr, in whole numbers
-    return tp - fp/limit if limit > 1 else limit*tp - fp  # least cost, from numbers that stay finite
+    return _saved_cost(tp, fp, p, n, limit)
 
 # %% ../nbs/21a_thresholds.ipynb #f31c17fe
 def threshold_rule(
@@ -91,6 +99,7 @@ class OperatingPoint(NamedTuple):
     fpr:float # Share of the negatives that are at or above it
     tpr:float # Share of the positives that are
     precision:float # Share of positives among what is at or above it; NaN if nothing is
+    def __repr__(self): return show_numbers(self)
 
 def _check_both_classes(positive):
     "How many are positive and negative; raises `ValueError` if a class is missing"
@@ -150,24 +159,34 @@ def _counts_of_steps(p, positive, n):
     i = np.unique(tp.searchsorted(steps))
     return thresholds[i].tolist(),tp[i],fp[i]
 
+# %% ../nbs/21a_thresholds.ipynb #24c6ddd1
+def _given_thresholds(thresholds):
+    "Numbers or operating points, or one of them, as a list of numbers"
+    if isinstance(thresholds, OperatingPoint): thresholds = [thresholds]
+    if hasattr(thresholds, 'tolist'): thresholds = thresholds.tolist()  # of an array, a tensor or a series
+    if isinstance(thresholds, Real): thresholds = [thresholds]
+    found = [o.threshold if isinstance(o, OperatingPoint) else o for o in thresholds]
+    found = [o.item() if hasattr(o, 'item') else o for o in found]
+    for t in found:
+        if not isinstance(t, Real) or math.isnan(t): raise ValueError(f'thresholds must be numbers, got {t!r}')
+    return found
+
 # %% ../nbs/21a_thresholds.ipynb #4697fffa
 def tabulate_thresholds(
     p:torch.Tensor, # Numbers to be compared with a threshold, as for `find_operating_point`
     positive:torch.Tensor, # Which of them are positive, bool, shape (n,)
-    thresholds=None, # Which thresholds; None: those of `n`
+    thresholds=None, # Numbers or operating points, or one of them, in any order; None: those of `n`
     n:int|None=20, # How many at most; None: all that are distinct
 ): # A data frame with `threshold`, `tp`, `fp`, `fn`, `tn`, `tpr`, `fpr`, `precision`, `f1`, a row each
     "What thresholds do; raises `ValueError` if a class is missing, and for what is no threshold or no `n`"
     import pandas as pd
     num_p,num_n = _check_both_classes(positive)
     if thresholds is None:
-        if n is not None and not (isinstance(n, Integral) and n > 0):
+        if n is not None and not (is_number(n) and isinstance(n, Integral) and n > 0):
             raise ValueError(f'n must be a whole number above 0, or None, got {n!r}')
         thresholds,tp,fp = _counts_of_steps(p, positive, n)
     else:
-        thresholds = np.asarray(thresholds).tolist()
-        for t in thresholds:
-            if not isinstance(t, Real) or math.isnan(t): raise ValueError(f'thresholds must be numbers, got {t!r}')
+        thresholds = _given_thresholds(thresholds)
         tp,fp = _counts_at(p, positive, thresholds)
     table = dict(threshold=thresholds, tp=tp, fp=fp, fn=num_p-tp, tn=num_n-fp, tpr=tp/num_p, fpr=fp/num_n)
     return pd.DataFrame(table | dict(precision=_precision(tp, fp), f1=_f1(tp, fp, num_p)))
@@ -184,7 +203,7 @@ def threshold_text(
     below = x[x < threshold].max(initial=-np.inf)
     here = x[x >= threshold].min(initial=np.inf)
     def separates(number): return (below < number or below == -np.inf == threshold) and number <= here
-    for d in range(digits, 18):
+    for d in range(digits, max(digits+1, 18)):
         text = f'{threshold:.{d}g}'
         in_dtype = torch.tensor(float(text), dtype=p.dtype, device='cpu').item()
         if separates(float(text)) and separates(in_dtype): break
@@ -211,6 +230,7 @@ def mark_points(
     for point,marker in zip(points, itertools.cycle('osD^v')):
         rates = ', '.join(f'{name} {getattr(point, rate):.3f}' for name,rate in axes.items())
         style = dict(color=rcParams['text.color'], mfc='none', mew=1.5, ms=8, ls='', zorder=4)
-        line, = ax.plot(getattr(point, x), getattr(point, y), marker=marker, **style)
-        entries.append((f'threshold {point.threshold:.3g}: {rates}', line))
+        text = f'threshold {point.threshold:.3g}: {rates}'
+        line, = ax.plot(getattr(point, x), getattr(point, y), marker=marker, label=text, **style)
+        entries.append((text, line))
     return entries

@@ -143,7 +143,7 @@ def subgroup():
 @functools.cache
 def adult():
     "Adult, 703 rows: inputs, a frame; its two classes take turns while both last"
-    df = pd.read_csv(Path(__file__).parent.parent/'data'/'adult.csv.gz', index_col=0, skipinitialspace=True, nrows=5000).sample(703, random_state=0)
+    df = pd.read_csv(Path(__file__).parent.parent/'fastai_auroc'/'data'/'adult.csv.gz', index_col=0, skipinitialspace=True, nrows=5000).sample(703, random_state=0)
     df = df.iloc[np.argsort(df.groupby('income').cumcount().to_numpy(), kind='stable')]
     x = df[['age', 'education-num', 'hours-per-week']].to_numpy()
     return torch.tensor((x-x.mean(0))/x.std(0), dtype=torch.float32),df.assign(y=(df.income == '>50K').astype(int))

@@ -3,7 +3,7 @@ from pathlib import Path
 import pandas as pd, pytest, torch
 from sklearn.metrics import roc_auc_score
 
-data = Path(__file__).parent.parent/'data'
+data = Path(__file__).parent.parent/'fastai_auroc'/'data'
 
 @pytest.fixture(scope='session')
 def adult():

@@ -1,5 +1,7 @@
 "A subgroup against its background: the three AUROCs of Borkan et al. (2019), the competition's score, and power means."
 import json, math
+from decimal import Decimal, localcontext, MAX_EMAX, MIN_EMIN
+from fractions import Fraction
 import numpy as np, pandas as pd, pytest, torch
 from hypothesis import given, settings, strategies as st
 from sklearn.exceptions import UndefinedMetricWarning
@@ -121,6 +123,17 @@ def test_no_rows():
 def test_what_is_no_subgroup(subgroup, error, says):
     with pytest.raises(error, match=says): bias_auroc([.1, .9, .2, .8], [0, 1, 0, 1], subgroup)
 
+@pytest.mark.parametrize('subgroup', [['a', 'b', 'a', 'b'], np.array(['a', 'b', 'a', 'b']), pd.Series(['a', 'b', 'a', 'b'])], ids=range(3))
+def test_names_of_subgroups(subgroup):
+    "The error says how to compare them, and so it works"
+    with pytest.raises(TypeError, match=r"of strings: compare it with a label, as in np.asarray\(subgroup\) == 'b'$"): bias_auroc([.1, .9, .2, .8], [0, 1, 0, 1], subgroup)
+    check(np.array([.1, .9, .2, .8]), np.array([0, 1, 0, 1]), np.array([0, 1, 0, 1]), subgroup=np.asarray(subgroup) == 'b')
+
+def test_a_positive_label_that_is_none(path):
+    got,note = bias_auroc_and_note([.1, .2, .3], ['no', 'yes', 'no'], [1, 0, 0], pos_label='ja')
+    assert all(map(math.isnan, got)) and note == ('bias AUROC is NaN for subgroup, bpsn, bnsp: no positive in the subgroup; no positive in the background, '
+        "since pos_label='ja' is none of the labels 'no', 'yes'")
+
 def test_many_classes_and_wrong_targets():
     with pytest.raises(ValueError, match='AUROC by subgroup is for binary tasks'): bias_auroc(np.eye(3), [0, 1, 2], [0, 1, 1])
     with pytest.raises(ValueError, match='1 of 4 rows have others: got 0, 1, 7'): bias_auroc([.1, .9, .2, .8], [0, 1, 1, 7], [0, 1, 0, 1])
@@ -128,7 +141,7 @@ def test_many_classes_and_wrong_targets():
 def test_numbers_that_one_can_use():
     got = bias_auroc([.9, .8, .2, .1], [1, 0, 1, 0], [1, 1, 0, 0])
     assert json.loads(json.dumps(got._asdict())) == dict(subgroup=1, bpsn=0, bnsp=1) and round(got.bpsn, 2) == 0
-    assert pd.DataFrame([got]).dtypes.eq(float).all() and repr(got) == 'BiasAUROC(subgroup=1.0, bpsn=0.0, bnsp=1.0)'
+    assert pd.DataFrame([got]).dtypes.eq(float).all() and repr(got) == 'BiasAUROC(subgroup=1, bpsn=0, bnsp=1)'
 
 def test_a_device_is_read_once():
     with FakeTensorMode():
@@ -167,6 +180,30 @@ def test_special_power_means():
     assert math.isnan(power_mean([nan, .5])) and power_mean(torch.tensor([.5, .5])) == pytest.approx(.5)
     assert power_mean(pd.Series([.5, .5])) == pytest.approx(.5)
     with pytest.raises(ValueError, match='power_mean needs values, got none'): power_mean([])
+
+def exact_mean(values, power):
+    with localcontext() as context:
+        context.prec,context.Emax,context.Emin = 60,MAX_EMAX,MIN_EMIN
+        return float((sum(Decimal(o)**Decimal(power) for o in values)/len(values))**(1/Decimal(power)))
+
+@pytest.mark.parametrize('power', [-1e9, -2000, -5, -1e-6, -1e-12, 1e-12, .3, 2, 900, 1e9])
+def test_power_means_of_any_size(power):
+    "Powers would overflow, vanish, or all be near 1"
+    for values in ([.8, .9], [.1, .9, .9], [1e-200, 3e-200], [1e200, 2e200], [1e-310, 1], [.7]*3):
+        assert power_mean(values, power) == pytest.approx(exact_mean(values, power), rel=1e-12, abs=0)
+
+def test_the_ends_of_power_means():
+    assert power_mean([.3, .9, .4], -inf) == .3 and power_mean([.3, .9, .4], inf) == .9
+    assert power_mean([0, .5], 2) == pytest.approx(.125**.5) and power_mean([0, 0], 2) == 0 and power_mean([inf, 1], -1) == 2
+    assert power_mean([.2, .4], Fraction(1, 2)) == pytest.approx(power_mean([.2, .4], .5)) and math.isnan(power_mean([nan, .5], inf))
+
+@pytest.mark.parametrize('power', ['-5', None, nan, True, [1]])
+def test_what_is_no_power(power):
+    with pytest.raises(ValueError, match=r'power must be a number, got '): power_mean([.5, .6], power)
+
+def test_power_means_of_negative_values():
+    for power in (-5, 0, 2):
+        with pytest.raises(ValueError, match='power_mean needs values that are not negative, but 1 of 2 are'): power_mean([-.1, .5], power)
 
 # -- the competition --
 

@@ -4,6 +4,7 @@ import numpy as np, pandas as pd, pytest, torch
 from scipy import stats
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.metrics import average_precision_score, roc_auc_score
+from fastai_auroc import resampling
 from fastai_auroc.bootstrap import draw_weights, evaluate, plan_draws, task_statistic
 from fastai_auroc.confidence import ap_ci, ap_ci_and_note, auroc_ci, auroc_ci_and_note, compare_auroc
 from fastai_auroc.groups import grouped_auroc
@@ -93,6 +94,19 @@ def test_multilabel_samples(average, precision):
     score = average_precision_score if precision else roc_auc_score
     want = [np.reshape(score(np.repeat(y, w, 0), np.repeat(s, w, 0), average=average), -1) for w in rows]
     np.testing.assert_allclose(found, want, atol=1e-12)
+
+@pytest.mark.parametrize('average', ['macro', 'weighted', 'micro', None])
+@pytest.mark.parametrize('options', [dict(max_fpr=.2), dict(max_fpr=.2, standardize=False), dict(min_tpr=.6), dict(min_tpr=.6, standardize=False)], ids=str)
+@pytest.mark.parametrize('make', [multiclass, multilabel])
+def test_partial_samples_of_columns(make, options, average):
+    "And the jackknife, for which one row has no weight"
+    s,y = make()
+    found = resample_auroc(dict(scores=s), y, Sampling(None, 100, 0, True), average=average, **options)
+    block = np.random.default_rng(0).integers(2**63, size=(2, 2))
+    rows = draw_weights(found.draws, 64, np.random.default_rng(block[0]))[:10,found.draws.unit]
+    def score(w): return row(auroc_score(s, y, average=average, sample_weight=w, **options))
+    np.testing.assert_allclose(found.replicates[0][:10], [score(w) for w in rows], atol=1e-12)
+    np.testing.assert_allclose(found.left_out[0][found.draws.unit[:10]], [score(w) for w in 1-np.eye(10, len(y))], atol=1e-12)
 
 @pytest.mark.parametrize('seed', range(4))
 def test_precision_samples(seed):
@@ -246,6 +260,16 @@ def test_bca_is_scipys(seed):
     res = auroc_ci(s, y, method='bootstrap', n_boot=1000, seed=0)
     assert [res.low, res.high] == pytest.approx(list(plain.confidence_interval), abs=1e-12)
 
+@pytest.mark.parametrize('seed', range(3))
+def test_bca_of_average_precision_is_scipys(seed):
+    s,y = binary(40, seed, ties=seed > 0)
+    def precision(a, b, axis=-1): return average_precision_score(np.repeat([1, 0], [len(a), len(b)]), np.r_[a, b])
+    values = resample_ap(dict(scores=s), y, Sampling(None, 1000, 0)).replicates[0][:,0]
+    drawn = stats._resampling.BootstrapResult(None, values, None)
+    want = stats.bootstrap((s[y == 1], s[y == 0]), precision, n_resamples=0, bootstrap_result=drawn, method='BCa', vectorized=False)
+    res = ap_ci(s, y, n_boot=1000, seed=0)
+    assert [res.low, res.high] == pytest.approx(list(want.confidence_interval), abs=1e-12)
+
 def test_acceleration_of_one_stratum():
     "The textbook formula: sum of cubes over six times the sum of squares to the power of 1.5"
     x = np.random.default_rng(0).exponential(size=30)
@@ -278,9 +302,14 @@ def test_paired_difference_is_delongs():
 
 def test_same_ranks_differ_by_nothing():
     s,y = binary(ties=False)
-    with pytest.warns(UndefinedMetricWarning, match='single point 0'):
-        res = compare_auroc(s, np.exp(s), y, method='bootstrap', n_boot=100, seed=0)
-    assert (res.difference, res.se, res.low, res.high, res.p_value) == (0, 0, 0, 0, 1)
+    for method in ('bootstrap', 'bca'):   # without a warning, as from DeLong's test
+        res = compare_auroc(s, np.exp(s), y, method=method, n_boot=100, seed=0)
+        assert res == compare_auroc(s, np.exp(s), y) and res[2:] == (0, 0, 0, 0, 0, 1)
+    p,t = multiclass()
+    t = np.where(t == 3, 0, t)
+    assert said(compare_auroc, p, p, t, method='bootstrap', n_boot=100)[1].startswith('AUROC leaves columns out of the macro average')
+    res,message = said(compare_auroc, [1,2,3,4], [4,3,2,1], [0,0,1,1], method='bootstrap', n_boot=100)
+    assert res.z == math.inf and 'single point 1' in message
 
 def test_p_value(): assert p_value_of_replicates(np.r_[np.ones(97), -1, np.nan, 0]) == pytest.approx(2*3/100)
 
@@ -307,6 +336,16 @@ def test_users_are_weighted_by_how_often_they_are_drawn():
     each = grouped_auroc(s, y, users, average=None).auroc.numpy()
     res = auroc_ci(s, y, method='bootstrap', groups=users, clusters=users, n_boot=5000, seed=0)
     assert res.auroc == pytest.approx(each.mean()) and res.se == pytest.approx(each.std()/6**.5, rel=.05)
+
+@pytest.mark.parametrize('average', ['macro', 'weighted', 'pairs', 'min'])
+def test_samples_without_a_user_to_judge(average):
+    "Six users, of whom one has clicks and other rows: a sample without him has no number, the others have his"
+    users = np.arange(60)//10
+    y = np.where(users == 0, np.arange(60) % 2, users % 2)
+    s = np.random.default_rng(0).normal(size=60)
+    found = resample_auroc(dict(scores=s), y, Sampling(users, 200, 0, True), groups=users, group_average=average)
+    for values in found.replicates[0][:,0],found.left_out[0][:,0]:
+        assert np.isnan(values).any() and (np.isnan(values) | (abs(values - roc_auc_score(y[:10], s[:10])) < 1e-12)).all()
 
 # Options and inputs
 
@@ -377,6 +416,12 @@ def test_undefined(s, y, words):
         res,message = said(compare_auroc, s, s, y, method=method)
         assert message.startswith(words) and all(map(math.isnan, res[3:]))
 
+@pytest.mark.parametrize('a,b,words', [([nan,2,3,4], [1,2,3,4], 'rows have NaN scores_a'), ([1,2,3,4], [1,nan,nan,4], 'rows have NaN scores_b')])
+@pytest.mark.parametrize('kwargs', [{}, dict(groups=[0,0,0,0]), dict(max_fpr=.5)], ids=str)
+def test_undefined_model(a, b, words, kwargs):
+    res,message = said(compare_auroc, a, b, [0,1,0,1], method='bootstrap', **kwargs)
+    assert words in message and message.count('NaN scores') == 1 and math.isnan(res.auroc_a) != math.isnan(res.auroc_b) and all(map(math.isnan, res[2:]))
+
 def test_single_point():
     res,message = said(auroc_ci, [1,2,3,4], [0,0,1,1], method='bca')
     assert res == (1, 1, 1, 0) and message == 'AUROC interval is the single point 1: all samples agree, which is no certainty'
@@ -410,13 +455,14 @@ def test_errors():
     p,t = multiclass()
     for n_boot in (99, 100., '200', True, nan, None):
         with pytest.raises(ValueError, match='n_boot must be a whole number of at least 100'): auroc_ci(s, y, method='bootstrap', n_boot=n_boot)
-    for seed in (-1, 1.5, 'a'):
+    for seed in (-1, 1.5, 'a', True):
         with pytest.raises(ValueError, match='seed must be a whole number'): ap_ci(s, y, seed=seed)
     for kwargs,given in ((dict(max_fpr=.1), 'max_fpr'), (dict(min_tpr=.8), 'min_tpr'), (dict(clusters=y), 'clusters'), (dict(groups=y, max_fpr=.1), 'max_fpr and groups')):
         for method in ('delong', 'logit', 'wald'):
             with pytest.raises(ValueError, match=f"got {given}: pass method='bootstrap'"): auroc_ci(s, y, method=method, **kwargs)
         with pytest.raises(ValueError, match=f"got {given}: pass method='bootstrap'"): compare_auroc(s, s, y, **kwargs)
     with pytest.raises(ValueError, match="method='bootstrap' has averages"): auroc_ci(p, t)
+    with pytest.raises(TypeError, match='clusters must be a list, an array'): auroc_ci(s, y, method='bootstrap', clusters='abc')
     with pytest.raises(ValueError, match='clusters must hold one label for each of 80 rows, got 3'): auroc_ci(s, y, method='bootstrap', clusters=[1,2,3])
     with pytest.raises(ValueError, match='1 of 80 rows have none'): auroc_ci(s, y, method='bootstrap', clusters=[None]+list(y[1:]))
     with pytest.raises(ValueError, match='no partial area'): auroc_ci(s, y, method='bootstrap', groups=y, max_fpr=.1)
@@ -481,3 +527,34 @@ def test_coverage_clusters(method):
     truth = normal.cdf(1.2/2**.5)
     assert .92 <= held(lambda i: auroc_ci(draw(i), y, method=method, clusters=patient, n_boot=1000, seed=i), truth) <= .975
     assert held(lambda i: auroc_ci(draw(i), y, method=method, n_boot=300, seed=i), truth, 200) < .8
+
+# On a device
+
+class OnDevice(torch.Tensor):
+    "Says that it is on a device, and cannot be computed with, only copied"
+    @property
+    def device(self): return torch.device('cuda')
+    @classmethod
+    def __torch_function__(cls, func, types, args=(), kwargs=None):
+        if func is torch.Tensor.device.__get__: return torch.device('cuda')
+        raise AssertionError(f'{func} of a tensor on a device')
+
+@pytest.mark.parametrize('kwargs', [{}, dict(clusters=True), dict(groups=True), dict(max_fpr=.2)], ids=str)
+@pytest.mark.parametrize('f', [auroc_ci, compare_auroc, ap_ci])
+def test_reads_once(f, kwargs, monkeypatch):
+    "All inputs in one copy; the rest happens on the CPU"
+    if f is ap_ci and set(kwargs) - {'clusters'}: return
+    s,y = map(torch.from_numpy, binary())
+    def inputs(send):
+        rows = {k:send(torch.arange(80) % 3) for k,v in kwargs.items() if v is True}
+        return [send(s)]*(1 + (f is compare_auroc)) + [send(y)],kwargs | rows
+    copies = []
+    def read(*tensors):
+        if any(type(o) is OnDevice for o in tensors): copies.append(len(tensors))
+        return [o.as_subclass(torch.Tensor) if type(o) is OnDevice else o for o in tensors]
+    monkeypatch.setattr(resampling, 'read_once', read)
+    monkeypatch.setattr(resampling, 'to_tensor', lambda x, name: x)
+    given,options = inputs(lambda x: x)
+    want = f(*given, method='bootstrap', n_boot=100, seed=0, **options)
+    given,options = inputs(lambda x: x.as_subclass(OnDevice))
+    assert f(*given, method='bootstrap', n_boot=100, seed=0, **options) == want and copies == [len(given) + len(options) - ('max_fpr' in options)]

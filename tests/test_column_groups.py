@@ -87,7 +87,7 @@ def test_another_length(n, adult_learner):
     assert math.isnan(got[0]) and got[1] == close(roc_auc_score(y, s))
 
 def test_other_sets(adult_learner, adult):
-    "Of another length NaN; the set of training too, whatever its length; a set of the same length has these groups"
+    "NaN, whatever their length: nobody knows which groups their items are in"
     g = random_groups(300)
     learn = adult_learner(metrics=AUROC(groups=g))
     fit(learn)
@@ -102,7 +102,9 @@ def test_other_sets(adult_learner, adult):
     assert math.isnan(value) and 'groups has 300 labels, but the validation set has 250 items' in said
     assert math.isnan(validate(ds_idx=0)[0])
     value,said = validate(dl=same)
-    assert value == close(by_group(g, *margin_of(learn, dl=same)[::-1]))
+    assert math.isnan(value) and 'these are other items than those of dls.valid, though as many' in said
+    value,said = validate(dl=learn.dls.valid.new(get_idxs=lambda: list(range(300))[::-1]))
+    assert value == close(by_group(g, *margin_of(learn)[::-1])) and not said
     s,y = margin_of(learn)
     assert validate()[0] == close(by_group(g, y, s))
 
@@ -203,6 +205,86 @@ def test_loader_that_does_not_tell(adult_small):
         metrics=AUROC(groups=random_groups(200)))
     said, = fit(learn)
     assert 'does not tell the order of its items' in str(said.message) and math.isnan(last(learn, 'auroc')[0])
+
+class Held:
+    "Inputs in an object"
+    def __init__(self, x): self.x = x
+
+inputs = dict(object=Held, number_first=lambda x: dict(temperature=torch.tensor(1.), x=x), text_first=lambda x: dict(kind='age', x=x), tensor=lambda x: x)
+
+def made_by(wrap, data, loaders=2, **kwargs):
+    "A Learner whose model takes what `wrap` makes of a batch of inputs"
+    class Takes(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body = nn.Linear(3, 2)
+        def forward(self, x): return self.body(x['x'] if isinstance(x, dict) else getattr(x, 'x', x))
+    def create(rows):
+        x,y = zip(*rows)
+        return wrap(torch.stack(x)),torch.stack(y)
+    rows = list(zip(*data))
+    dls = [DataLoader(o, bs=32, num_workers=0, create_batch=create, n_inp=1) for o in (rows[:100], rows[100:])]
+    return Learner(DataLoaders(*dls[:loaders]), Takes(), loss_func=CrossEntropyLossFlat(), **kwargs),dls
+
+def margin_of_small(learn, x):
+    with torch.no_grad(): z = learn.model.body(x).double()
+    return (z[:,1] - z[:,0]).numpy()
+
+@pytest.mark.parametrize('wrap', inputs.values(), ids=inputs)
+def test_inputs_of_any_kind(wrap, adult_small):
+    "How many items a batch has is told by the outputs"
+    x,y = adult_small
+    learn,_ = made_by(wrap, adult_small, metrics=[AUROC(), AUROC(groups=random_groups(200), name='within')])
+    assert not fit(learn)
+    s,y = margin_of_small(learn, x[100:]),y[100:].numpy()
+    assert last(learn, 'auroc', 'within') == close([roc_auc_score(y, s), by_group(random_groups(200), y, s)])
+
+changes = dict(two_together=lambda o,y: (torch.cat([o, o]), torch.cat([y, y])), half=lambda o,y: (o[::2], y[::2]), more=lambda o,y: (torch.cat([o, o[::2]]), torch.cat([y, y[::2]])))
+
+@pytest.mark.parametrize('change', changes.values(), ids=changes)
+def test_rows_that_select_makes(change, adult_small):
+    "Two heads one after the other are not two rows of each item"
+    learn,_ = made_by(lambda x: x, adult_small, metrics=[AUROC(select=change), AUROC(groups=random_groups(200), select=change, name='within')])
+    said, = fit(learn)
+    assert 'so their groups are unknown' in str(said.message)
+    whole,within = last(learn, 'auroc', 'within')
+    assert 0 < whole < 1 and math.isnan(within)
+
+class Backwards(DataLoader):
+    def sample(self): return iter(range(self.n-1, -1, -1))
+
+class ShortFirst(DataLoader):
+    def create_batches(self, samples): return super().create_batches(sorted(samples, key=lambda i: i % 7))
+
+@pytest.mark.parametrize('kind', [Backwards, ShortFirst, 'sample'])
+def test_loaders_that_draw_in_their_own_way(kind, adult_small):
+    "What `get_idxs` says is not what they give: NaN, not a wrong number"
+    x,y = adult_small
+    rows = list(zip(x[100:], y[100:]))
+    options = dict(sample=lambda: iter(range(199, -1, -1))) if kind == 'sample' else {}
+    valid = (DataLoader if kind == 'sample' else kind)(rows, bs=32, num_workers=0, **options)
+    learn,dls = made_by(lambda x: x, adult_small, metrics=[AUROC(), AUROC(groups=random_groups(200), name='within')])
+    learn.dls.loaders[1] = valid
+    said, = fit(learn)
+    whole,within = last(learn, 'auroc', 'within')
+    assert 'does not tell the order of its items' in str(said.message) and math.isnan(within)
+    assert whole == close(roc_auc_score(y[100:], margin_of_small(learn, x[100:])))
+
+def test_sets_without_a_length_and_one_loader(adult_small):
+    "An order that cannot be told concerns groups alone"
+    x,y = adult_small
+    class Endless:
+        def __init__(self, start): self.start = start
+        def __getitem__(self, i): return x[self.start+i],y[self.start+i]
+    learn,dls = made_by(lambda x: x, adult_small, loaders=1, metrics=[AUROC(), AUROC(groups=random_groups(200), name='within')])
+    endless = DataLoader(Endless(100), bs=32, num_workers=0, n=200, get_idxs=lambda: list(range(200)))
+    whole = roc_auc_score(y[100:], margin_of_small(learn, x[100:]))
+    with warnings.catch_warnings(), learn.no_bar(), learn.no_logging():
+        warnings.simplefilter('ignore')
+        got = learn.validate(dl=endless)[-2:]
+        assert got[0] == close(whole) and math.isnan(got[1])
+        got = learn.validate(dl=dls[1])[-2:]
+    assert list(got) == close([whole, by_group(random_groups(200), y[100:].numpy(), margin_of_small(learn, x[100:]))])
 
 def test_read_in_the_middle(adult_learner):
     g,wrong = random_groups(300, 2),[]

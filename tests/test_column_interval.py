@@ -10,6 +10,8 @@ from torch import nn
 from torch.nn import functional as F
 from fastai_auroc.all import AUROC, auroc_score
 from fastai_auroc.metric import AveragePrecision
+from fastai_auroc.confidence import auroc_ci
+from fastai_auroc.scorers import add_interval
 
 @pytest.mark.parametrize('spelling', [dict(cbs=AUROC(ci=True)), dict(callback_fns=partial(AUROC, ci=True)), 'fit'], ids=['cbs', 'callback_fns', 'fit'])
 def test_column(adult_learner, spelling):
@@ -104,3 +106,36 @@ def test_interval_of_average_precision(average, adult_learner):
     s,y = (outputs[:,1].double() - outputs[:,0].double()).numpy(),targets.flatten().numpy()
     assert seen[1] == pytest.approx([average_precision_score(y, s), sampled_half_width(average_precision_score, y, s)], rel=.2)
     with pytest.raises(ValueError, match=r'AveragePrecision\(ci=True\) has two columns'): adult_learner(metrics=AveragePrecision(ci=True)).fit(1)
+
+def several_classes(k, **kwargs):
+    "A Learner of `k` classes, and raw outputs and targets of its validation set"
+    rng = torch.Generator().manual_seed(3)
+    x = torch.randn(160, 4, generator=rng)
+    y = torch.randint(0, k, (160,), generator=rng)
+    loaders = [DataLoader(list(zip(x[i], y[i])), bs=32, num_workers=0) for i in (slice(60), slice(60, None))]
+    learn = Learner(DataLoaders(*loaders), nn.Linear(4, k), loss_func=CrossEntropyLossFlat(), cbs=kwargs.pop('cbs'))
+    return learn,x[60:],y[60:]
+
+stated = [dict(), dict(average='weighted'), dict(average='micro'), dict(multi_class='ovo')]
+
+@pytest.mark.parametrize('options', stated, ids=str)
+def test_the_stated_samples(options):
+    "The interval is that of 1,000 samples from seed 0, which anybody can draw again"
+    learn,x,y = several_classes(3, cbs=AUROC(ci=True, **options))
+    with learn.no_bar(), learn.no_logging(): learn.fit(1)
+    value,half = learn.recorder.values[-1][-2:]
+    with torch.no_grad(): z = learn.model(x)
+    want = auroc_ci(z, y, activation='softmax', method='bootstrap', n_boot=1000, seed=0, **options)
+    assert (value, half) == pytest.approx((want.auroc, (want.high-want.low)/2), abs=1e-12)
+
+@pytest.mark.parametrize('column', [AUROC, AveragePrecision])
+def test_an_average_without_an_interval(column):
+    with pytest.raises(ValueError, match="average='samples' has no interval"): column(average='samples', ci=True)
+
+def test_both_notes():
+    "Where the interval is missing, its reason stands beside what is said of the number"
+    def fails(): raise ValueError('there are too few rows')
+    res = add_interval(.5, 'a class is left out', fails)
+    assert (res.value, res.note) == (.5, 'a class is left out; there are too few rows') and np.isnan(res.half_width)
+    assert add_interval(float('nan'), 'one class', fails).note == 'one class'
+    assert add_interval(.5, None, lambda: (.1, None)).note is None and add_interval(.5, 'left out', lambda: (.1, 'too')).note == 'left out'

@@ -123,6 +123,14 @@ def test_what_chooses_nothing(options, text, adult_small):
     got = last(learn, 'auroc', 'right')
     assert math.isnan(got[0]) and got[1] == close(roc_auc_score(targets_of(adult_small)[0], margins(learn, adult_small)[0]))
 
+there_is = dict(mapping='a dict of 2 (a, b)', named='a Pair of 2 (a, b)', object='a SimpleNamespace (a, b)', model_output='a ModelOutput of 2 (a, b)', list='a list of 2')
+
+@pytest.mark.parametrize('shape', there_is)
+def test_what_there_is_is_told(shape, adult_small):
+    learn = make(adult_small, shape, False, metrics=AUROC(select='c'))
+    said, = fit(learn, 2)
+    assert str(said.message) == f"auroc: AUROC is NaN: select='c' chooses no part of the outputs, got {there_is[shape]}"
+
 def test_one_output_needs_no_choice(adult_learner):
     learn = adult_learner(metrics=AUROC(select=0))
     said, = fit(learn)

@@ -880,7 +880,7 @@ for metric in AUROC(),Naive():
 @pytest.mark.skipif(sys.platform != 'linux', reason='elsewhere tensors of workers are shared without file handles')
 def test_workers_do_not_exhaust_file_handles(tmp_path):
     "1,100 batches of two worker processes with 400 file handles: enough for AUROC, too few for a metric that keeps views of them"
-    data = Path(__file__).parent.parent/'data'/'adult.csv.gz'
+    data = Path(__file__).parent.parent/'fastai_auroc'/'data'/'adult.csv.gz'
     run = subprocess.run([sys.executable, '-W', 'ignore', '-c', _workers, data], cwd=tmp_path, capture_output=True, text=True, timeout=240)
     assert run.stdout.count('\n') == 1, run.stderr  # The naive metric came to no value
     value,want = map(float, run.stdout.split())

@@ -8,7 +8,7 @@ from fastai.data.load import DataLoader
 from fastai.learner import Learner
 from fastai.losses import CrossEntropyLossFlat
 from sklearn.metrics import roc_auc_score
-from fastai_auroc import accumulators, epoch
+from fastai_auroc import accumulators, epoch, scorers
 from fastai_auroc.all import AUROC
 from test_column_thresholds import leading
 
@@ -143,12 +143,12 @@ def test_no_room_for_a_short_while(no_room, adult_learner, column, monkeypatch):
 @pytest.mark.parametrize('times', [1, 3])
 def test_no_room_to_score(times, adult_learner, column, monkeypatch):
     "In the scoring itself, in one or in each of three epochs"
-    real,calls = accumulators.auroc_and_note,[]
+    real,calls = scorers.auroc_and_note,[]
     def auroc_and_note(scores, *args, **kwargs):
         calls.append(scores)
         if len(calls) % 2 and len(calls) < 2*times: raise full()
         return real(scores, *args, **kwargs)
-    monkeypatch.setattr(accumulators, 'auroc_and_note', auroc_and_note)
+    monkeypatch.setattr(scorers, 'auroc_and_note', auroc_and_note)
     learn = adult_learner(metrics=None, cbs=AUROC)
     is_told(trained(learn, 3, cbs=(seen := Seen())))
     assert column(learn, 'auroc') == close(seen.values) and len(calls) == 3 + times

@@ -1,7 +1,7 @@
 "The general way, which devices take, on the CPU: against scikit-learn and all pairs, with every dtype, ties, infinities, and NaN in rows that are left out."
 import math, numpy as np, pytest, torch
 from sklearn import metrics as skm
-from fastai_auroc import confidence, counts, roc
+from fastai_auroc import counts, delong, pr, roc
 from fastai_auroc.confidence import auroc_ci
 from fastai_auroc.roc import auroc_score, roc_curve
 
@@ -9,7 +9,8 @@ from fastai_auroc.roc import auroc_score, roc_curve
 def general_way(monkeypatch):
     "The fast ways find nothing to do"
     def nothing(*args, **kwargs): return None
-    for room,name in ((counts, '_count_cpu'), (roc, 'task_points_cpu'), (confidence, '_components_cpu')): monkeypatch.setattr(room, name, nothing)
+    for room,name in ((counts, '_count_cpu'), (roc, 'task_points_cpu'), (delong, '_components_cpu'),
+        (pr, '_precisions_cpu'), (pr, 'task_points_cpu')): monkeypatch.setattr(room, name, nothing)
 
 dtypes = torch.float32,torch.float64,torch.float16,torch.bfloat16,torch.int64,torch.int32,torch.uint8,torch.bool
 finite = dict(posinf=1e6, neginf=-1e6)

@@ -207,6 +207,38 @@ def test_categories_keep_their_order():
 def test_labels_without_an_order_come_as_they_appear():
     codes,labels = group_codes(['b', 1, ('x',), 'b', 1])
     assert codes.tolist() == [0, 1, 2, 0, 1] and labels == ['b', 1, ('x',)]
+    codes,labels = group_codes(['c', 'b', 'a', 1, 'c'])   # a sort in place would have begun before it failed
+    assert codes.tolist() == [0, 1, 2, 3, 0] and labels == ['c', 'b', 'a', 1]
+
+def test_scalars_of_numpy_in_a_list():
+    "Their labels are Python's, and a warning shows them as such"
+    for scalars,what in ((np.array(strings), str), (np.array([o.encode() for o in strings]), bytes), (plain, int), (plain.astype('f4'), float), (plain == 1, bool)):
+        codes,labels = group_codes(list(scalars))
+        assert {type(o) for o in labels} == {what} and [labels[c] for c in codes] == scalars.tolist()
+    _,note = grouped_auroc_and_note([.1, .2, .3], [0, 1, 0], list(np.array(['a', 'a', 'b'])))
+    assert note == "grouped AUROC leaves 1 of 2 groups out of the macro average: no positive in group 'b'"
+
+@pytest.mark.parametrize('dtype', ['Int64', 'UInt64'])
+def test_large_numbers_beside_missing_ones(dtype):
+    "A float would not tell them apart"
+    ids = [2**60+1, None, 2**60, 2**60+1, 2**60+2]
+    codes,labels = group_codes(pd.Series(ids, dtype=dtype, index=[4, 4, 1, 0, 7]))
+    assert codes.tolist() == [1, -1, 0, 1, 2] and labels == [2**60, 2**60+1, 2**60+2] and {type(o) for o in labels} == {int}
+
+def test_an_index_of_several_levels():
+    "Its rows are tuples, as they are to groupby"
+    index = pd.MultiIndex.from_arrays([['b', 'a', 'b', 'b'], [1, 2, 1, 0]], names=['clinic', 'year'])
+    codes,labels = group_codes(index)
+    assert codes.tolist() == [2, 0, 2, 1] and labels == [('a', 2), ('b', 0), ('b', 1)]
+
+def test_objects_of_pandas_are_numbered_as_those_of_a_list():
+    rng = np.random.default_rng(0)
+    for values in (['x', 'y', None, 'z'], [('u', 1), ('u', 2), nan], [1, 'a', None], [datetime.date(2020, 1, 1), None], [2**70, 1, None], [Fraction(1, 3), .5, nan]):
+        drawn = [values[i] for i in rng.integers(0, len(values), 50)]
+        codes,labels = group_codes(pd.Series(drawn, dtype=object, index=rng.integers(0, 9, 50)))
+        want,names = group_codes(drawn)
+        assert torch.equal(codes, want) and labels == names
+    with pytest.raises(TypeError, match="groups must be labels such as text, numbers or tuples: unhashable type: 'list'"): group_codes(pd.Series([[1], [2]]))
 
 absent = dict(none=['a', None, 'b', 'a', None], nan=['a', nan, 'b', 'a', float('nan')], mixed=np.array(['a', nan, 'b', 'a', np.float32(nan)], object),
     series=pd.Series(['a', None, 'b', 'a', nan]), category=pd.Categorical(['a', None, 'b', 'a', None]),

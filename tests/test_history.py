@@ -94,6 +94,44 @@ def test_cancelled_parts_are_missing(train):
     missing = ['train_loss'] if train else ['valid_loss', 'auroc']
     assert frame.loc[1].isna().tolist() == [o in missing for o in frame] and not frame.loc[[0, 2]].isna().any().any()
 
+@pytest.mark.parametrize('train', [False, True])
+def test_cancelled_parts_of_equal_length(train):
+    "With metrics of the training set, too, or without any, both parts of an epoch have as many values"
+    for metrics in ([accuracy], []):
+        learn = learner(metrics, cbs=Cancel(train))
+        learn.remove_cb(Recorder)
+        learn.add_cb(Recorder(train_metrics=True))
+        quietly(learn, 'fit', 3)
+        frame = history(learn)
+        assert frame.loc[1].isna().tolist() == [o.startswith('train_' if train else 'valid_') for o in frame]
+        assert not frame.loc[[0, 2]].isna().any().any()
+
+def test_metrics_that_are_not_computed():
+    "A Recorder without those of the validation set names them all the same"
+    learn = learner([AUROC()])
+    learn.remove_cb(Recorder)
+    learn.add_cb(Recorder(valid_metrics=False))
+    quietly(learn, 'fit', 2)
+    frame = history(learn)
+    assert frame.train_loss.tolist() == [o[0] for o in learn.recorder.values] and frame.auroc.isna().all()
+
+def test_a_metric_with_the_name_of_a_training_column():
+    def train_share(preds, targets): return preds.mean()
+    learn = learner([train_share], cbs=Cancel(True))
+    quietly(learn, 'fit', 3)
+    assert history(learn).loc[1].isna().tolist() == [True, False, False]
+
+def test_two_columns_of_one_name():
+    "The second has a number, and each its own interval"
+    learn = learner([accuracy, accuracy], cbs=[AUROC(), AUROC(ci=True, activation='identity')])
+    quietly(learn, 'fit', 2)
+    assert list(learn.recorder.metric_names)[3:8] == ['accuracy', 'accuracy', 'auroc', 'auroc', 'auroc_ci']
+    frame = history(learn)
+    assert list(frame)[2:] == ['accuracy', 'accuracy_2', 'auroc', 'auroc_2', 'auroc_2_ci', 'auroc_2_low', 'auroc_2_high']
+    np.testing.assert_array_equal(frame.iloc[:,:-2], np.array([list(o) for o in learn.recorder.values]))
+    ax = plot_history(learn)
+    assert [o.get_label() for o in ax.lines] == ['auroc', 'auroc_2'] and len(bands(ax)) == 1
+
 # The picture
 
 def bands(ax): return [o.get_paths()[0].vertices for o in ax.collections]
@@ -118,6 +156,12 @@ def test_picture_of_chosen_columns():
     assert plot_history(learn, 'accuracy').lines[0].get_ydata().tolist() == history(learn).accuracy.tolist()
     with pytest.raises(ValueError, match=r"columns must be some of \['train_loss'.*got 'f1'"): plot_history(learn, ['f1'])
     with pytest.raises(TypeError, match='ax must be matplotlib axes, got Figure'): plot_history(learn, ax=plt.Figure())
+
+def test_picture_of_one_epoch():
+    learn = learner()
+    quietly(learn, 'fit', 1)
+    ax = plot_history(learn)
+    assert [o for o in ax.get_xticks() if ax.get_xlim()[0] <= o <= ax.get_xlim()[1]] == [0]
 
 def test_picture_of_other_names():
     "A column is found by its interval; without one it is to be named"

@@ -92,6 +92,19 @@ def test_names_of_a_learner(adult, tmp_path):
     best = interp.operating_point(which='Husband')
     assert best.tpr-best.fpr == pytest.approx((tpr-fpr).max())
 
+def test_names_of_masks():
+    "The codes of a MaskBlock name the classes of pixels"
+    from fastai.vision.all import DataBlock, ImageBlock, IndexSplitter, MaskBlock, PILImage, PILMask
+    rng = np.random.default_rng(0)
+    def image(i): return PILImage.create(rng.integers(0, 256, (8, 8, 3)).astype(np.uint8))
+    def mask(i): return PILMask.create(rng.integers(0, 3, (8, 8)).astype(np.uint8))
+    for codes in (['sky', 'tree', 'road'], None):
+        block = DataBlock((ImageBlock, MaskBlock(codes=codes)), get_x=image, get_y=mask, splitter=IndexSplitter(range(4)))
+        learn = Learner(block.dataloaders(list(range(8)), bs=2), nn.Conv2d(3, 3, 1), CrossEntropyLossFlat(axis=1))
+        interp = ROCInterpretation.from_learner(learn)
+        assert interp.names == codes
+    with pytest.raises(ValueError, match='below 3'): interp.operating_point(which='tree')
+
 def every_point(s, y):
     "Rates of each threshold, by brute force"
     over = s >= np.append(np.unique(s), np.inf)[:,None]

@@ -1,5 +1,6 @@
 "Thresholds by each rule, for either class, their tables and the report: against brute force and scikit-learn."
-import json, numpy as np, pandas as pd, pytest, torch
+import json, math, numpy as np, pandas as pd, pytest, torch
+from fractions import Fraction
 from sklearn import metrics as sk
 from test_interpret import applied, kinds
 from test_losses_training import quietly
@@ -111,6 +112,31 @@ def test_best_precision_is_named():
 def test_faulty_rules(rule, says):
     with pytest.raises(ValueError, match=says): ROCInterpretation(*noisy()).operating_point(**rule)
 
+@pytest.mark.parametrize('ratio', [1/3, .1, .3, 1.5, 3, 7, 10])
+def test_equal_costs(ratio):
+    "Of thresholds of equal cost the highest, though products and quotients of floats would round them apart"
+    rng = np.random.default_rng(3)
+    exact = Fraction(ratio).limit_denominator(100)
+    for size in rng.integers(4, 60, 60):
+        x,y = rng.normal(size=size).round(1),rng.integers(0, 2, size)
+        y[:2] = 0,1
+        points = all_points(x, y)
+        tp,fp = max(points, key=lambda o: exact*o[1] - o[2])[1:]  # the first of equal ones
+        point = ROCInterpretation(x, y).operating_point(cost_ratio=ratio)
+        assert (point.tpr, point.fpr) == (tp/y.sum(), fp/(1-y).sum())
+
+@pytest.mark.parametrize('ratio', [1e-300, 1e-9, math.pi, 1e9, 1e300])
+def test_any_ratio_of_costs(ratio):
+    x,y = noisy(200)
+    point = ROCInterpretation(x, y).operating_point(cost_ratio=ratio)
+    best = max(Fraction(ratio)*o[1] - o[2] for o in all_points(x, y))
+    assert Fraction(ratio)*round(point.tpr*y.sum()) - round(point.fpr*(1-y).sum()) == best
+
+def test_an_operating_point_prints_six_digits():
+    point = OperatingPoint(1/3, 2/3, 1., math.nan)
+    assert repr(point) == 'OperatingPoint(threshold=0.333333, fpr=0.666667, tpr=1, precision=nan)' and point.threshold == 1/3
+    assert repr(OperatingPoint(2**53+1, 0., 1., 1.)).startswith('OperatingPoint(threshold=9007199254740993, ')
+
 def test_an_operating_point_is_plain_numbers():
     "Of four fields, which `json` takes, as whole numbers are whole"
     for s in (noisy()[0], noisy()[0].astype(np.float32), (noisy()[0]*10).astype(np.int64)):
@@ -180,6 +206,26 @@ def test_table_of_a_point():
     row = interp.threshold_table('b', [point.threshold]).iloc[0]
     assert tuple(row[o] for o in point._fields) == point and row.tp/(row.tp+row.fn) == point.tpr
 
+    chosen = [point, .5, interp.operating_point(which='b')]
+    table = interp.threshold_table('b', [point.threshold, .5, chosen[2].threshold])
+    pd.testing.assert_frame_equal(interp.threshold_table('b', chosen), table)
+    pd.testing.assert_frame_equal(interp.threshold_table('b', iter(chosen)), table)
+    pd.testing.assert_frame_equal(interp.threshold_table('b', point), table[:1])
+
+def test_table_of_one_threshold():
+    "A number stands for a list of it, of whatever kind"
+    x,y = noisy()
+    interp = ROCInterpretation(x, y)
+    for one in (.5, np.float64(.5), np.array(.5), torch.tensor(.5), {.5}, pd.Series([.5])): check_table(interp.threshold_table(thresholds=one), x, y)
+
+def test_thresholds_of_truth_values():
+    "Whole numbers, which the report and the table show as such"
+    x,y = noisy()
+    interp = ROCInterpretation(x > .3, y)
+    table = interp.threshold_table()
+    assert table.threshold.tolist() == [1, 0] and table.threshold.dtype == interp.report().threshold.dtype == np.int64
+    check_table(table, x > .3, y)
+
 def test_table_of_whole_numbers():
     x,y = np.array([1, 2, 2, 2**53+1, 2**53]),np.array([0, 1, 0, 1, 0])
     interp = ROCInterpretation(x, y, 'identity')
@@ -192,7 +238,7 @@ def test_table_of_whole_numbers():
 def test_faulty_tables():
     s,y = noisy()
     interp = ROCInterpretation(s, y)
-    for n in (0, -1, 2.5, 'a'):
+    for n in (0, -1, 2.5, 'a', True):
         with pytest.raises(ValueError, match='n must be a whole number above 0, or None, got'): interp.threshold_table(n=n)
     for bad in ([np.nan], ['a'], [None]):
         with pytest.raises(ValueError, match='thresholds must be numbers, got'): interp.threshold_table(thresholds=bad)
@@ -220,6 +266,7 @@ def test_report_in_numbers(make):
     last = report.loc['macro average']
     assert last.auroc == pytest.approx(sk.roc_auc_score(onehot, p, average='macro')) and last.ap == pytest.approx(sk.average_precision_score(onehot, p))
     assert last.drop(['auroc', 'ap']).isna().all()
+    assert {str(report[o].dtype) for o in ('positive', 'rows')} == {'Int64'} and json.loads(report.to_json())['rows']['macro average'] is None
 
 def test_report_is_what_is_printed(capsys):
     s,y = noisy()
@@ -230,6 +277,15 @@ def test_report_is_what_is_printed(capsys):
     assert (name, int(positive), int(rows), auroc) == ('yes', row.positive, row.rows, f'{row.auroc:.4f}')
     assert interval == f'{row.low:.4f}–{row.high:.4f}' and rates == [f'{row[o]:.4f}' for o in ('fpr', 'tpr', 'precision')]
     json.loads(interp.report().to_json())
+
+def test_digits_of_the_report(capsys):
+    "More than a float has are zeros or its binary rest; truth values are no number"
+    s,y = noisy()
+    ROCInterpretation(s, y).print_report(digits=20)
+    text = capsys.readouterr().out.split()[-4]
+    assert float(text) == ROCInterpretation(s, y).report().threshold.iloc[0] and len(text) > 18
+    for bad in (True, 0, 1.5, 'a'):
+        with pytest.raises(ValueError, match='digits must be a whole number above 0, got'): ROCInterpretation(s, y).print_report(digits=bad)
 
 def test_report_of_what_is_undefined(recwarn):
     "One class, NaN, no rows, and a perfect ranking, which has no interval"

@@ -1,5 +1,6 @@
 "Areas above a true positive rate, standardised and raw: against scikit-learn on the mirrored data, and against trapezoids of its curve cut by hand."
 import itertools
+from fractions import Fraction
 import numpy as np, pytest, torch
 from hypothesis import given, settings, strategies as st
 from sklearn.exceptions import UndefinedMetricWarning
@@ -241,6 +242,14 @@ def test_positive_label_of_text():
     s = np.array([.1, .4, .35, .8, .2, .3])
     names = ['yes' if o else 'no' for o in y]
     assert auroc_score(s, names, pos_label='yes', min_tpr=.5).item() == pytest.approx(mirrored(y, s, .5), abs=1e-12)
+
+def test_bounds_in_fractions():
+    "Of any size; one that is 0 or 1 as a float is none"
+    y,s = np.array([0, 1, 0, 1, 1, 0]),np.array([.1, .4, .35, .8, .2, .3])
+    for name in ('max_fpr', 'min_tpr'): assert auroc_score(s, y, **{name:Fraction(1, 4)}) == auroc_score(s, y, **{name:.25})
+    assert auroc_score(s, y, min_tpr=Fraction(1, 10**400)) == auroc_score(s, y)
+    for kwargs in (dict(max_fpr=Fraction(1, 10**400)), dict(max_fpr=10**400), dict(min_tpr=1 - Fraction(1, 10**20)), dict(min_tpr=10**400)):
+        with pytest.raises(ValueError, match=rf'{list(kwargs)[0]} must be None or in '): auroc_score(s, y, **kwargs)
 
 @pytest.mark.parametrize('kwargs,says', [*((dict(min_tpr=o), r'min_tpr must be None or in \[0, 1\), got ') for o in (1, 1., -.1, nan, inf, '.8', True)),
     (dict(min_tpr=.8, max_fpr=.1), r'choose one of them, got max_fpr=0.1 and min_tpr=0.8'), (dict(min_tpr=0, max_fpr=1), 'choose one'),

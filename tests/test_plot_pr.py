@@ -143,6 +143,8 @@ def test_lines_of_equal_f1(tmp_path):
         np.testing.assert_allclose(2*recall*precision/(recall+precision), f1)
         assert recall.max() == 1 and precision.max() == pytest.approx(1)
     ax.figure.savefig(tmp_path/'iso.png')
+    plot_pr(*noisy(), iso_f1=True, ax=ax)
+    assert len(ax.texts) == 4 and [o for o in ax.collections if isinstance(o, LineCollection)] == [lines]
     assert not plot_pr(*noisy()).collections
 
 def test_axes_and_style():
@@ -152,9 +154,24 @@ def test_axes_and_style():
     line, = curves(right)
     assert (line.get_color(), line.get_linewidth()) == ('tomato', 3) and {o.get_color() for o in right.lines if is_chance(o)} == {'grey'}
     plot_pr(-s, y, ax=right, label='mine')
-    assert len(curves(right)) == 2 and len(chances(right)) == 1 and texts(right)[0].startswith('mine: AP')
+    assert len(curves(right)) == 2 and len(chances(right)) == 1
+    assert texts(right) == [number(y, s), f'prevalence {y.mean():.3f}', f'mine: {number(y, -s)}']
     with plt.style.context('dark_background'): ax = plot_pr(*classes())
     assert {o.get_color() for o in curves(ax) if o.get_label().startswith('m')} == {'white'}
+
+@pytest.mark.parametrize('f', [plot_pr, plot_roc])
+def test_curves_on_the_same_axes(f):
+    "Those drawn before stay in the legend, with their points and whatever their names are"
+    s,y = noisy()
+    point = ROCInterpretation(s, y).operating_point()
+    ax = f(s, y, label='_first', point=point)
+    ax.plot([0, 1], [1, 0], label='$mine')
+    ax.plot([0, 1], [.5, .5])
+    before = texts(ax)
+    f(dict(second=-s), y, ax=ax)
+    found = texts(ax)
+    assert found[:len(before)] == before and before[0].startswith('_first: A') and before[-1].startswith('threshold')
+    assert found[len(before)] == r'\$mine' and found[len(before)+1].startswith('second: A') and len(found) == len(before)+2
 
 def test_faults():
     s,y = noisy()

@@ -6,7 +6,7 @@ from hypothesis import given, settings, strategies as st
 from sklearn.exceptions import UndefinedMetricWarning
 from torch._subclasses import FakeTensorMode
 from test_device import HostRead, NoWaiting, rand, randint
-from test_roc import averages, binary, close, data, every, finite, multiclass, multilabel
+from test_roc import binary, close, data, every, finite, multiclass, multilabel
 from fastai_auroc import counts, pr
 from fastai_auroc.pr import average_precision, average_precision_and_note, pr_curve
 
@@ -270,8 +270,7 @@ def test_ignored_rows_and_entries(average, void, way):
         if average is None: close(got, each)
         if average == 'macro': close(got, np.mean(each))
         if average == 'micro': close(got, skm.average_precision_score(y[~void_entries], s[~void_entries]))
-        if average == 'samples':
-            close(got, np.mean([skm.average_precision_score(b[~v], a[~v]) for a,b,v in zip(s, y, void_entries)]))
+        if average == 'samples': close(got, np.mean([skm.average_precision_score(b[~v], a[~v]) for a,b,v in zip(s, y, void_entries)]))
 
 def test_further_axes(way):
     "Segmentation: a score for each pixel"
@@ -431,8 +430,9 @@ def test_views_and_gradients(way):
 
 # -- on a device --
 
-device_tasks = dict(binary=lambda: (rand(1000), randint(2, 1000)), two=lambda: (rand(1000, 2), randint(2, 1000)), half=lambda: (rand(1000).half(), randint(2, 1000)),
-    classes=lambda: (rand(1000, 5), randint(5, 1000)), labels=lambda: (rand(1000, 5), randint(2, 1000, 5)), integers=lambda: (randint(9, 1000), randint(2, 1000)))
+device_tasks = dict(binary=lambda: (rand(1000), randint(2, 1000)), two=lambda: (rand(1000, 2), randint(2, 1000)),
+    half=lambda: (rand(1000).half(), randint(2, 1000)), classes=lambda: (rand(1000, 5), randint(5, 1000)),
+    labels=lambda: (rand(1000, 5), randint(2, 1000, 5)), integers=lambda: (randint(9, 1000), randint(2, 1000)))
 
 @pytest.mark.parametrize('kwargs', [{}, dict(average=None), dict(average='micro'), dict(average='samples'), dict(weighted=True), dict(ignore_index=1)])
 @pytest.mark.parametrize('task', device_tasks)

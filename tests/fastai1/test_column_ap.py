@@ -9,6 +9,7 @@ from fastai.metrics import accuracy
 from fastai.text import AWD_LSTM, TextClasDataBunch, Tokenizer, awd_lstm_clas_config, text_classifier_learner
 from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import nn
+from torch.utils.data import DataLoader
 from fastai_auroc.fastai1 import AUROC, AveragePrecision
 
 close = partial(pytest.approx, rel=0, abs=1e-12, nan_ok=True)
@@ -154,6 +155,63 @@ def test_shuffled_items(adult_learner):
     learn.data.valid_dl = learn.data.valid_dl.new(shuffle=True)
     said, = fit(learn)
     assert 'the loader has a RandomSampler' in str(said.message) and math.isnan(last(learn.recorder, 'auroc')[0])
+
+def validate(learn, *args):
+    "Values of the metrics, and the warnings of ours"
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter('always')
+        values = learn.validate(*args)[1:]
+    return [float(o) for o in values],' '.join(str(o.message) for o in said if o.filename == 'fastai_auroc')
+
+def test_batches_of_a_sampler(adult_learner):
+    "Its order is not that of the loader's own sampler, which nobody asks: NaN, not a wrong number"
+    learn = adult_learner(metrics=[AUROC(groups=groups), AUROC(name='all')])
+    backwards = [list(range(i, max(-1, i-50), -1)) for i in range(299, -1, -50)]
+    learn.data.valid_dl.dl = DataLoader(learn.data.valid_ds, batch_sampler=backwards, collate_fn=learn.data.valid_dl.dl.collate_fn)
+    said, = fit(learn)
+    recorder = learn.recorder
+    assert 'the loader has a list' in str(said.message) and math.isnan(last(recorder, 'auroc')[0])
+    assert not math.isnan(last(recorder, 'all')[0])
+
+def bunch_of(x, y, k=100, **kwargs):
+    "The first `k` rows for training"
+    return DataBunch(*(DataLoader(torch.utils.data.TensorDataset(x[i], y[i]), 32) for i in (slice(k), slice(k, None))), **kwargs)
+
+def test_other_sets(adult_small):
+    "NaN, whatever their length: nobody knows which groups their items are in"
+    x,y = adult_small
+    own = groups[:150]
+    learn = Learner(bunch_of(x, y, 150), nn.Linear(3, 2), loss_func=nn.CrossEntropyLoss(), silent=True, metrics=[AUROC(groups=own)])
+    fit(learn)
+    for dl,text in ((learn.data.train_dl, 'these are the items of training'), (bunch_of(x, y, 150).valid_dl, 'these are other items than those of data.valid_ds'),
+                    (bunch_of(x, y).valid_dl, 'groups has 150 labels, but the validation set has 200 items')):
+        (value,),said = validate(learn, dl)
+        assert math.isnan(value) and text in said
+    (value,),said = validate(learn)
+    s,y = margin_of(learn)
+    assert value == close(by_group(own, y, s)) and not said
+
+def test_inputs_of_any_kind(adult_small):
+    "How many items a batch has is told by the outputs"
+    x,y = adult_small
+    class Held:
+        def __init__(self, x): self.x = x
+        def to(self, *args, **kwargs): return self
+        cpu = to
+    class Takes(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body = nn.Linear(3, 2)
+        def forward(self, held): return self.body(held.x)
+    def collate(rows):
+        x,y = zip(*rows)
+        return Held(torch.stack(x)),torch.stack(y)
+    learn = Learner(bunch_of(x, y, collate_fn=collate), Takes(), loss_func=nn.CrossEntropyLoss(), silent=True,
+        metrics=[AUROC(), AUROC(groups=groups[:200], name='within')])
+    assert not fit(learn)
+    with torch.no_grad(): z = learn.model.body(x[100:]).double()
+    s,y = (z[:,1] - z[:,0]).numpy(),y[100:].numpy()
+    assert last(learn.recorder, 'auroc', 'within') == close([roc_auc_score(y, s), by_group(groups[:200], y, s)])
 
 def test_texts_sorted_by_length(sms, tmp_path):
     df = sms.sample(250, random_state=0)

@@ -649,7 +649,7 @@ def test_interval_numbers(n, kind, dtype):
     scores,s,y,_ = scores_of(n, dtype, kind)
     auroc,se = delong(s, y)
     reach = norm.ppf(.95)*se
-    assert [o.item() for o in auroc_ci(scores, y, level=.9)] == pytest.approx([auroc, auroc-reach, auroc+reach, se], rel=1e-9)
+    assert list(auroc_ci(scores, y, level=.9)) == pytest.approx([auroc, auroc-reach, auroc+reach, se], rel=1e-9)
 
 def columns_of(k=5, n=400):
     "Logits, class numbers that depend on them, and labels for each column, of which every row has some"

@@ -42,3 +42,11 @@ def test_without_metrics_or_validation(adult_learner):
     learn.fit(2)
     frame = history(learn)
     assert frame.train_loss.notna().all() and len(frame) == 2 and ('valid_loss' not in frame or frame.valid_loss.isna().all())
+
+def test_epochs_without_validation(adult_learner):
+    "Which of them were validated fastai does not keep"
+    learn = adult_learner(metrics=accuracy)
+    learn.fit(3)
+    del learn.recorder.val_losses[1], learn.recorder.metrics[1]
+    frame = history(learn)
+    assert len(frame) == 3 and frame.train_loss.notna().all() and frame[['valid_loss', 'accuracy']].isna().all().all()
