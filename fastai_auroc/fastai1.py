@@ -205,7 +205,7 @@ class CallbackColumn(EpochColumn, LearnerCallback):  # chkstyle: ignore
         try:
             outputs,targets = self.tensors(last_output, last_target)
             self.add_tensors(outputs, targets)
-            epoch.note_order(_order_of_sampler, self._data and self._data(), epoch.n/max(1, len(outputs)))
+            if epoch.order is None: epoch.note_order(_order_of_sampler, self._data and self._data(), epoch.n/max(1, len(outputs)))
         except Exception as e: epoch.fail(e)
 
     def on_epoch_end(self, last_metrics, **kwargs):

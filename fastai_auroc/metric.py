@@ -232,7 +232,7 @@ class MetricColumn(EpochColumn, Metric, Callback):  # chkstyle: ignore
             if epoch.is_shared and not self._seen: raise RuntimeError('the outputs of a batch cannot be told from those before')
             pred,y = _own_rows(learn, self) if shared else self.tensors(learn.pred, learn.y)
             if not shared or len(y): self.add_tensors(pred, y)
-            epoch.note_order(_row_order, learn, epoch.n/max(1, len(pred)), shared)
+            if epoch.order is None: epoch.note_order(_row_order, learn, epoch.n/max(1, len(pred)), shared)
         except Exception as e: epoch.fail(e)
 
     def _begin(self, learn):
