@@ -194,7 +194,8 @@ def ap_ci(
 ) -> APInterval: # `ap`, `low`, `high` and the standard error `se`: floats, or tensors with `average=None`
     """Average precision as in `average_precision`, with a confidence interval from drawn samples
 
-    Rows are drawn within each class, as in `auroc_ci`, so that the interval is of data with this prevalence.
+    Rows are drawn within each class, as in `auroc_ci`, so that the interval is of data with this prevalence. The rows,
+    or the clusters, must be independent of one another, and the scores those of one model, not of the folds of several.
     What is undefined is NaN, with one `UndefinedMetricWarning`. Raises `ValueError` where `average_precision` does."""
     rows = ignore_index,pos_label
     res,note = ap_ci_and_note(scores, targets, activation, level, method, *rows, average, n_boot, clusters, seed)

@@ -10,6 +10,7 @@ __all__ = ['MixedLoss']
 # %% ../nbs/17f_mixed.ipynb #239e37b2
 import inspect, numpy as np, torch
 from collections.abc import Callable
+from functools import partial
 from math import isfinite
 from torch import nn, Tensor
 from .scores import is_number
@@ -25,8 +26,9 @@ def _check_losses(losses):
     "Raise `TypeError` for what are no losses"
     if not losses: raise TypeError('MixedLoss needs losses to add: MixedLoss(CrossEntropyLossFlat(), AUROCLoss())')
     for o in losses:
-        if isinstance(o, type): raise TypeError(
-            f'MixedLoss takes losses, not classes: write {o.__name__}(), got the class {o.__name__}')
+        made = o.func if isinstance(o, partial) else o
+        if isinstance(made, type): raise TypeError(
+            f'MixedLoss takes losses, not classes: write {made.__name__}(), got the class {made.__name__}')
         if isinstance(o, Tensor):
             raise TypeError('MixedLoss is made first and called then: MixedLoss(CrossEntropyLossFlat(), AUROCLoss())'
                 '(outputs, targets)')
@@ -34,11 +36,14 @@ def _check_losses(losses):
             raise TypeError('MixedLoss takes losses one by one, and numbers as weights=, as in '
                 f'MixedLoss(CrossEntropyLossFlat(), AUROCLoss(), weights=(1, .5)), got {o!r}')
 
+# %% ../nbs/17f_mixed.ipynb #1f9429bc
+def _as_numbers(x): return x.tolist() if isinstance(x, np.ndarray) or isinstance(x, Tensor) and not x.requires_grad else x
+
 def _checked_weights(weights, n):
     "One float for each of `n` losses; raises `ValueError` for what is none"
     if weights is None: return (1.,)*n
-    constant = isinstance(weights, np.ndarray) or isinstance(weights, Tensor) and not weights.requires_grad
-    listed = weights.tolist() if constant else weights
+    listed = _as_numbers(weights)
+    if isinstance(listed, (tuple, list)): listed = [o if isinstance(o, list) else _as_numbers(o) for o in listed]
     numbers = isinstance(listed, (tuple, list)) and len(listed) == n and all(is_number(o) for o in listed)
     if numbers and all(o >= 0 and isfinite(o) for o in listed) and any(listed): return tuple(map(float, listed))
     raise ValueError(f'weights must hold one number for each of {n} losses, finite, none below 0 and not all 0, '

@@ -59,5 +59,8 @@ class CheckedModule(nn.Module):
     def extra_repr(self):
         "The options, for `repr`"
         options = {k:v for k,v in vars(self).items() if k in self._options}
-        options |= {k:v.tolist() for k,v in self.named_buffers()}
-        return ', '.join(f'{k}={v!r}' for k,v in options.items() if k != 'ignore_index' or v is not None)
+        options |= {k:v if v.is_meta else v.tolist() for k,v in self.named_buffers()}
+        unused = self._unused()
+        return ', '.join(f'{k}={v!r}' for k,v in options.items() if k not in unused)
+
+    def _unused(self): return [] if getattr(self, 'ignore_index', None) is not None else ['ignore_index']

@@ -55,6 +55,11 @@ class PartialAUCLoss(BatchLoss):
         self.temperature = temperature
         self.margin = margin
 
+    def _unused(self):
+        chosen = _surrogates[self.surrogate][0]
+        rates = [o for o in ('max_fpr', 'min_tpr') if getattr(self, o) is None]
+        return [*super()._unused(), *rates, *(o for o,_ in _surrogates.values() if o != chosen)]
+
     def _surrogate(self):
         _check_one_rate(self.max_fpr, self.min_tpr)
         option,surrogate = _surrogates[self.surrogate]

@@ -249,3 +249,5 @@ def test_a_learner(name):
 def test_dice_keeps_its_errors():
     with pytest.raises(ValueError, match='one number for each column, and a binary task has one: there are 1 columns, got 2'):
         SoftDiceLoss(weight=[1, 2])(torch.randn(6, 2), torch.arange(6) % 2)
+
+def test_weights_without_numbers_have_a_repr(): assert 'meta' in repr(AUROCLoss(weight=[1, 2, 3]).to('meta'))

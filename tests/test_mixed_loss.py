@@ -327,3 +327,14 @@ def test_mixup():
     learn = Learner(as_dls(x, y, bs=64), nn.Linear(1, 2), loss_func=MixedLoss(CrossEntropyLossFlat(), AUROCLoss()), metrics=AUROC(), cbs=MixUp())
     quietly(learn, 'fit', 10, lr=.3)
     assert learn.loss_func.reduction == 'mean' and learn.recorder.values[-1][-1] > .7
+
+@pytest.mark.parametrize('weights', [[torch.tensor(1.), torch.tensor(.5)], (torch.tensor(1), np.float32(.5)), torch.tensor([1, .5]).half()])
+def test_tensors_as_weights(weights): assert MixedLoss(nn.CrossEntropyLoss(), AUROCLoss(), weights=weights).weights == (1., .5)
+
+def test_learned_weights_are_no_numbers():
+    with pytest.raises(ValueError, match='one number for each of 2 losses'):
+        MixedLoss(nn.CrossEntropyLoss(), AUROCLoss(), weights=[torch.ones((), requires_grad=True), 1])
+
+def test_partial_of_a_class():
+    with pytest.raises(TypeError, match=re.escape('write CrossEntropyLoss(), got the class CrossEntropyLoss')):
+        MixedLoss(partial(nn.CrossEntropyLoss, label_smoothing=.1), AUROCLoss())

@@ -556,3 +556,10 @@ def test_small_models(k):
     with torch.autocast('cpu', dtype=torch.bfloat16): loss = learn.loss_func(learn.model(x), y)
     loss.backward()
     assert loss.dtype == torch.float32 and learn.model.weight.grad.isfinite().all()
+
+def test_repr_names_the_options_that_act():
+    loss = PartialAUCLoss(.3)
+    assert repr(loss) == "PartialAUCLoss(axis=1, multilabel=False, reduction='mean', max_fpr=0.3, surrogate='sigmoid', temperature=1.0)"
+    loss.surrogate,loss.max_fpr,loss.min_tpr,loss.ignore_index = 'squared_hinge',None,.8,255
+    assert repr(loss) == ("PartialAUCLoss(axis=1, multilabel=False, reduction='mean', ignore_index=255, min_tpr=0.8, surrogate='squared_hinge', "
+        'margin=1.0)')
