@@ -63,8 +63,8 @@ def why_other_items(
     "Why groups of the validation set are not those of the items at hand"
     if data is train and data is not valid: return 'these are the items of training'
     if data is valid or valid is None or len(data) != len(valid): return None
-    return (f'these are other items than those of {name}, though as many: '
-        'grouped_auroc takes their predictions and groups')
+    text = f'these are other items than those of {name}, though as many'
+    return f'{text}: grouped_auroc takes their predictions and groups'
 
 # %% ../nbs/10b_row_groups.ipynb #fc1e0146
 def codes_of_rows(
