@@ -78,8 +78,7 @@ class Epoch:  # chkstyle: ignore
         self.results = {}
 
     def note_order(self, row_order, *args):
-        "Remember the `RowOrder` that a function gives for the first batch; where it fails, its order is unknown"
-        if self.order is not None: return
+        "Remember the `RowOrder` that a function gives for the first batch; where it fails, the order is unknown"
         try: self.order = row_order(*args)
         except Exception as e: self.order = RowOrder(unknown=error_text(e))
 

@@ -16,7 +16,7 @@ from fastai.torch_core import add_metrics
 from .scores import infer_activation
 from .scorers import EpochScore
 from .accumulators import LossHints
-from .row_groups import RowOrder
+from .row_groups import RowOrder, why_other_items
 from .epoch import are_twins, caller_locals, check_attribute, check_not_language_model, EpochAUROC
 from .epoch import EpochAveragePrecision, EpochColumn, loss_hints, warn_of_namesakes
 
@@ -94,14 +94,6 @@ def _keeper_before(column):
     return next((o for o in once if kept(o) == kept(column)), None)
 
 # %% ../nbs/13_fastai1.ipynb #7778c0a4
-def _why_others(data, bunch):
-    "Why the items of a set are not those that groups name, by the DataBunch of the Learner; None if they may be"
-    train,valid = (getattr(bunch, o, None) for o in ('train_ds', 'valid_ds'))
-    if data is train and data is not valid: return 'these are the items of training'
-    if data is valid or valid is None or len(data) != len(valid): return None
-    return ('these are other items than those of data.valid_ds, though as many: '
-        'grouped_auroc takes their predictions and groups')
-
 def _order_of_sampler(bunch, per_item):
     "Which items of their set the rows of an epoch are of, by its first batch with so many rows an item"
     loader = caller_locals('validate').get('dl')
@@ -111,7 +103,8 @@ def _order_of_sampler(bunch, per_item):
     own = getattr(batches, 'sampler', None) is sampler and type(batches).__name__ == 'BatchSampler'
     order = type(sampler if own else batches).__name__
     if order not in ('SequentialSampler', 'SortSampler'): return RowOrder(unknown=f'the loader has a {order}')
-    why = _why_others(data, bunch)
+    sets = (getattr(bunch, o, None) for o in ('train_ds', 'valid_ds'))
+    why = why_other_items(data, *sets, 'data.valid_ds')
     if why is not None: return RowOrder(unknown=why)
     total,size = len(data),loader.batch_size or 1
     kept = total//size*size if loader.drop_last else total
@@ -205,7 +198,7 @@ class CallbackColumn(EpochColumn, LearnerCallback):  # chkstyle: ignore
         try:
             outputs,targets = self.tensors(last_output, last_target)
             self.add_tensors(outputs, targets)
-            epoch.note_order(_order_of_sampler, self._data and self._data(), epoch.n/max(1, len(outputs)))
+            if epoch.order is None: epoch.note_order(_order_of_sampler, self._data and self._data(), epoch.n/max(1, len(outputs)))
         except Exception as e: epoch.fail(e)
 
     def on_epoch_end(self, last_metrics, **kwargs):

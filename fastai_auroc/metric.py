@@ -16,7 +16,7 @@ from fastai.learner import Metric, Recorder
 from fastai.torch_core import find_bs
 from .scorers import EpochScore
 from .batches import first_tensor
-from .row_groups import RowOrder
+from .row_groups import RowOrder, why_other_items
 from .epoch import are_twins, caller_locals, check_attribute, check_not_language_model, EpochAUROC
 from .epoch import EpochAveragePrecision, EpochColumn, loss_hints, warn_of_namesakes
 
@@ -54,15 +54,6 @@ def _own_rows(learn, column):
     return [_without_padding(o, learn.dl, items) for o in column.tensors(learn.pred, learn.y)]
 
 # %% ../nbs/12_metric.ipynb #d5d83e58
-def _why_others(learn, data):
-    "Why the items of `data` are not those that groups name; None if they may be"
-    sets = [getattr(o, 'dataset', None) for o in getattr(getattr(learn, 'dls', None), 'loaders', ())]
-    train,valid = [*sets, None, None][:2]
-    if learn.training or (data is train and data is not valid): return 'these are the items of training'
-    if data is valid or valid is None or len(data) != len(valid): return None
-    return ('these are other items than those of dls.valid, though as many: '
-        'grouped_auroc takes their predictions and groups')
-
 def _told_items(dl):
     "The numbers of the items that a loader of fastai gives; None for one that draws or groups them in its own way"
     loader = getattr(dl, '__dict__', {}).get('dl', dl)  # that of a `DistributedDL`
@@ -76,7 +67,8 @@ def _row_order(learn, per_item, shared):
     dl = getattr(learn, 'dl', None)
     items = _told_items(dl)
     if items is None: return RowOrder(unknown=f'a {type(dl).__name__} does not tell the order of its items')
-    why = _why_others(learn, dl.dataset)
+    sets = [getattr(o, 'dataset', None) for o in getattr(getattr(learn, 'dls', None), 'loaders', ())]
+    why = 'these are the items of training' if learn.training else why_other_items(dl.dataset, *[*sets, None, None][:2], 'dls.valid')
     if why is not None: return RowOrder(unknown=why)
     if shared: items = items[:max(0, dl.n - dl.rank*(dl.n_padded//dl.world_size))]
     if dl.drop_last: items = items[:len(items)//dl.bs*dl.bs]
@@ -232,7 +224,7 @@ class MetricColumn(EpochColumn, Metric, Callback):  # chkstyle: ignore
             if epoch.is_shared and not self._seen: raise RuntimeError('the outputs of a batch cannot be told from those before')
             pred,y = _own_rows(learn, self) if shared else self.tensors(learn.pred, learn.y)
             if not shared or len(y): self.add_tensors(pred, y)
-            epoch.note_order(_row_order, learn, epoch.n/max(1, len(pred)), shared)
+            if epoch.order is None: epoch.note_order(_row_order, learn, epoch.n/max(1, len(pred)), shared)
         except Exception as e: epoch.fail(e)
 
     def _begin(self, learn):

@@ -239,7 +239,8 @@ def test_inputs_of_any_kind(wrap, adult_small):
     s,y = margin_of_small(learn, x[100:]),y[100:].numpy()
     assert last(learn, 'auroc', 'within') == close([roc_auc_score(y, s), by_group(random_groups(200), y, s)])
 
-changes = dict(two_together=lambda o,y: (torch.cat([o, o]), torch.cat([y, y])), half=lambda o,y: (o[::2], y[::2]), more=lambda o,y: (torch.cat([o, o[::2]]), torch.cat([y, y[::2]])))
+changes = dict(two_together=lambda o,y: (torch.cat([o, o]), torch.cat([y, y])), half=lambda o,y: (o[::2], y[::2]),
+    more=lambda o,y: (torch.cat([o, o[::2]]), torch.cat([y, y[::2]])))
 
 @pytest.mark.parametrize('change', changes.values(), ids=changes)
 def test_rows_that_select_makes(change, adult_small):

@@ -183,8 +183,9 @@ def test_other_sets(adult_small):
     own = groups[:150]
     learn = Learner(bunch_of(x, y, 150), nn.Linear(3, 2), loss_func=nn.CrossEntropyLoss(), silent=True, metrics=[AUROC(groups=own)])
     fit(learn)
-    for dl,text in ((learn.data.train_dl, 'these are the items of training'), (bunch_of(x, y, 150).valid_dl, 'these are other items than those of data.valid_ds'),
-                    (bunch_of(x, y).valid_dl, 'groups has 150 labels, but the validation set has 200 items')):
+    texts = 'these are the items of training', 'these are other items than those of data.valid_ds', 'groups has 150 labels, but the validation set has 200 items'
+    loaders = learn.data.train_dl,bunch_of(x, y, 150).valid_dl,bunch_of(x, y).valid_dl
+    for dl,text in zip(loaders, texts):
         (value,),said = validate(learn, dl)
         assert math.isnan(value) and text in said
     (value,),said = validate(learn)
