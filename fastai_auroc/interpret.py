@@ -37,7 +37,7 @@ def _reversed(scores):
 # %% ../nbs/23_interpret.ipynb #2f832cdd
 def _predicted_activation(loss_func, outputs, targets):
     "'softmax', 'sigmoid' or, if `get_preds` leaves outputs as they are, 'identity'"
-    if targets.ndim == 2 and targets.shape[1] == 1: targets = targets[:,0]
+    outputs,targets = (o[:,0] if o.ndim == 2 and o.shape[1] == 1 else o for o in (outputs, targets))
     kind = loss_activation(loss_func) or ('softmax' if targets.ndim < outputs.ndim else 'identity')
     if kind == 'softmax': return kind
     while isinstance(loss_func, partial): loss_func = loss_func.func

@@ -137,6 +137,24 @@ def curve(o, t, kwargs): return roc_curve(o, t, **kwargs)
 def interval(o, t, kwargs): return auroc_ci(o, t, **kwargs),auroc_ci(o, t, method='logit', **kwargs)
 @call(**{k:o for k,o in (binary | undefined).items() if not o[2]})
 def comparison(o, t, kwargs): return compare_auroc(o, o.flip(0) if isinstance(o, torch.Tensor) else o[::-1], t)
+@call(**binary, **undefined, **many, weighted=more['weighted'], samples=more['samples'])
+def precision(o, t, kwargs): return average_precision(o, t, **kwargs)
+@call(**{k:o for k,o in pictures.items() if k != 'nan' and not k.endswith('macro')})
+def precision_curve(o, t, kwargs): return pr_curve(o, t, **kwargs)
+@call(above=task(s, y, min_tpr=.8), raw=task(s, y, min_tpr=.8, standardize=False), classes=task(p, classes, min_tpr=.8))
+def partial_areas(o, t, kwargs): return auroc_score(o, t, **kwargs)
+@call(**{k:o for k,o in binary.items() if k not in ('half', 'bfloat')})
+def groups(o, t, kwargs):
+    which = np.arange(n) % 3
+    mean = grouped_auroc(o, t, which, average='pairs', **kwargs)
+    each = grouped_auroc(o, t, which, average=None, **kwargs)
+    biases = bias_auroc(o, t, which == 1, **kwargs)
+    return mean,each,biases,power_mean(biases)
+@call(array=task(s, y), tensors=task(torch.tensor(s), torch.tensor(y)), classes=task(p, classes))
+def sampled(o, t, kwargs):
+    options = dict(n_boot=100, seed=1)
+    both = compare_auroc(o, o*o, t, method='bootstrap', **options) if o.ndim == 1 else None
+    return auroc_ci(o, t, method='bootstrap', **options),auroc_ci(o, t, method='bca', **options),ap_ci(o, t, **options),both
 @call(list=([0., .5, 1.], [0., 1., 1.]), ints=([0, 1, 2], [0, 1, 1]), half=(torch.arange(3).half(), [0, 1, 1]))
 def trapezoids(x, heights): return auc(x, heights)
 
@@ -163,9 +181,10 @@ def quantiles(x): return quantile_thresholds(x, 20)
 @call('gather_rows', some=(torch.tensor(s), None))
 def alone(*tensors): return gather_rows(*tensors),all_reduce_sum(*tensors)
 
-kinds = AUMLoss, SoftDiceLoss, AUROCLoss, SquaredHingeAUCLoss
+kinds = AUMLoss, SoftDiceLoss, AUROCLoss, SquaredHingeAUCLoss, AveragePrecisionLoss
 losses = dict(aum=lambda **_: aum, soft_auroc=lambda **_: soft_auroc, AUMLoss_macro=partial(AUMLoss, average='macro'))
 losses |= {o.__name__:o for o in kinds} | {f'{o.__name__}_rows':partial(o, reduction='none') for o in kinds}
+losses |= dict(PartialAUCLoss=partial(PartialAUCLoss, max_fpr=.3), MixedLoss=lambda **o: MixedLoss(AUROCLoss(**o), AUMLoss(**o)))
 batches = dict(classes=(z, classes), two=(z[:,:2], y), one=(s, y), labels=(z, tags))
 batches['many_rows'] = np.tile(s, 40),np.tile(y, 40)
 
@@ -200,6 +219,8 @@ def drawn(ax):
 
 @call(**pictures)
 def plot(o, t, kwargs): return drawn(plot_roc(o, t, **kwargs))
+@call(**{k:o for k,o in pictures.items() if k != 'nan'})
+def plot_of_precision(o, t, kwargs): return drawn(plot_pr(o, t, **kwargs))
 @call(**{k:o for k,o in binary.items() if k != 'ignored'}, huge=task(np.sign(s)*1e308, y))
 def plot_of_aum(o, t, kwargs): return drawn(plot_aum(o, t, **kwargs))
 @call('ROCInterpretation', **binary, **{f'columns of {k}':o for k,o in columns.items()},
@@ -244,7 +265,7 @@ def test_functions(name, place, capsys):
 
 def test_all_functions_are_called():
     "Those of a star import are above or below"
-    below = {'AUROC', 'ShowROCCallback', 'AUMLineSearch', 'balance_batches', 'auc_roc_score'}
+    below = {'AUROC', 'AveragePrecision', 'history', 'plot_history', 'ShowROCCallback', 'AUMLineSearch', 'balance_batches', 'auc_roc_score'}
     below |= {'enable_callback_fns', 'disable_callback_fns', 'unet_learner', 'vision_learner'}
     mine = {*losses, *(name for called,f,_ in calls.values() for name in (called, *f.__code__.co_names))}
     assert set(everything.__all__) <= mine | below

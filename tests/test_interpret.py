@@ -397,7 +397,13 @@ def test_priceless_positives(cost, recwarn):
     check_applied(point, s, y)
     assert point.tpr == 1 and point.fpr == (s[y == 0] >= s[y == 1].min()).mean() and not recwarn.list
 
-@pytest.mark.parametrize('model,loss,act', [(nn.Sequential(nn.Linear(1, 1), nn.Sigmoid()), nn.BCELoss(), noop), (nn.Linear(1, 1), nn.BCEWithLogitsLoss(), noop),
+def steady(sign):
+    "A model whose outputs rise with its input, or fall"
+    model = nn.Linear(1, 1)
+    nn.init.constant_(model.weight, sign)
+    return model
+
+@pytest.mark.parametrize('model,loss,act', [(nn.Sequential(nn.Linear(1, 1), nn.Sigmoid()), nn.BCELoss(), noop), (steady(1), nn.BCEWithLogitsLoss(), noop), (steady(-1), nn.BCEWithLogitsLoss(), noop),
     (nn.Linear(1, 2), nn.CrossEntropyLoss(), lambda x: x.softmax(1)[:,1]),
     (nn.Sequential(nn.Linear(1, 2), nn.LogSoftmax(1)), nn.NLLLoss(), lambda x: x.exp()[:,1])])
 def test_losses_without_activation(model, loss, act):
