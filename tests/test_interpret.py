@@ -403,7 +403,8 @@ def steady(sign):
     nn.init.constant_(model.weight, sign)
     return model
 
-@pytest.mark.parametrize('model,loss,act', [(nn.Sequential(nn.Linear(1, 1), nn.Sigmoid()), nn.BCELoss(), noop), (steady(1), nn.BCEWithLogitsLoss(), noop), (steady(-1), nn.BCEWithLogitsLoss(), noop),
+@pytest.mark.parametrize('model,loss,act', [(nn.Sequential(nn.Linear(1, 1), nn.Sigmoid()), nn.BCELoss(), noop),
+    (steady(1), nn.BCEWithLogitsLoss(), noop), (steady(-1), nn.BCEWithLogitsLoss(), noop),
     (nn.Linear(1, 2), nn.CrossEntropyLoss(), lambda x: x.softmax(1)[:,1]),
     (nn.Sequential(nn.Linear(1, 2), nn.LogSoftmax(1)), nn.NLLLoss(), lambda x: x.exp()[:,1])])
 def test_losses_without_activation(model, loss, act):
