@@ -13,7 +13,7 @@ from .scores import explain_absence, undefined_category
 from .confidence import ap_ci_and_note, check_interval
 from .pr import average_precision_and_note, pr_curve
 from .thresholds import mark_points, points_to_mark
-from .plots import curves_of_models, draw_curves, RankedScores
+from .plots import curves_of_models, draw_curves, draw_display, RankedScores, square_axes
 
 # %% ../nbs/22b_pr_plots.ipynb #4f01949b
 def decimate_steps(
@@ -91,13 +91,9 @@ def draw_pr_curve(
     curve, # Recall and precision, or None
     **kwargs, # For matplotlib's line
 ): # The line
-    "Add a curve to `ax`; for one that is not defined a line without points, for the legend"
+    "Add a precision-recall curve to `ax`, as `draw_display` does"
     from sklearn.metrics import PrecisionRecallDisplay
-    if curve is None: return ax.plot([], [], **kwargs)[0]
-    # without a name scikit-learn looks for a legend
-    PrecisionRecallDisplay(recall=curve[0], precision=curve[1]).plot(ax=ax, name='curve')
-    ax.lines[-1].set(**kwargs)
-    return ax.lines[-1]
+    return draw_display(ax, curve, lambda recall, precision: PrecisionRecallDisplay(precision, recall), **kwargs)
 
 # %% ../nbs/22b_pr_plots.ipynb #88a6e829
 def _draw_prevalence(ax, share):
@@ -124,8 +120,7 @@ def label_pr_axes(
     ax, # Axes
 ):
     "Square axes of precision and recall"
-    ax.set(xlabel='recall', ylabel='precision', aspect='equal')
-    ax.set(xlim=(-.01, 1.01), ylim=(-.01, 1.01))
+    square_axes(ax, 'recall', 'precision')
 
 # %% ../nbs/22b_pr_plots.ipynb #bea11f75
 def plot_pr(

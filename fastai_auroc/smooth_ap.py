@@ -15,7 +15,7 @@ from .scores import upcast, widest_float
 from .pairs import pair_tiles
 from .derivatives import Surrogate
 from .surrogates import clip_infinite, column_arrays, join_classes
-from .smooth import fits_float32, judge_pairs
+from .smooth import clip_saturated, fits_float32, judge_pairs, of_counted_rows, saturation
 
 # %% ../nbs/17c_smooth_ap.ipynb #096750ed
 class _Shares(NamedTuple):
@@ -56,19 +56,12 @@ def _ap_by_pairs(s, positive, T, rows=False):
     return float(own[0].mean()),gradient,join_classes(positive, own[0], parts)*(.5/len(x)) if rows else None
 
 # %% ../nbs/17c_smooth_ap.ipynb #fc302d81
-_saturation = 60  # Margins, in units of T, beyond which the sigmoid is as good as 0 or 1
-
 def _ap_cpu(s, positive, T, rows, counts=None):
     "As `_ap_by_pairs` of any column; arrays"
-    if counts is not None:
-        counted = _ap_cpu(s[counts], positive[counts], T, rows)
-        of_rows = np.zeros((2, len(s)))
-        for o,x in zip(of_rows, counted[1:]):
-            if x is not None: o[counts] = x
-        return counted[0],*of_rows
+    if counts is not None: return of_counted_rows(_ap_cpu, s, positive, T, rows, counts)
     if not 0 < np.count_nonzero(positive) < len(s): return 0.,*np.zeros((2, len(s)))
     if not fits_float32(T): s = s.astype(np.float64)
-    if not np.isfinite(s).all(): s = clip_infinite(torch.from_numpy(s.astype(np.float64)), _saturation*T).numpy()
+    if not np.isfinite(s).all(): s = clip_saturated(s, T)
     return _ap_by_pairs(s, positive, T, rows)
 
 def _ap_binary(s, positive, T):
@@ -135,7 +128,7 @@ def _ready(columns, positive, negative, T):
     "Finite scores, and masks for negatives and positives to multiply pairs by, shape (C, 1, n)"
     if negative is None: negative = ~positive
     s = columns if fits_float32(T) else upcast(columns)
-    s = clip_infinite(s.masked_fill(~(positive | negative), 0), _saturation*T)
+    s = clip_infinite(s.masked_fill(~(positive | negative), 0), saturation*T)
     return s,[o.to(s.dtype)[:,None] for o in (negative, positive)]
 
 def _ap_torch(columns, positive, negative=None, T=1.):

@@ -1,5 +1,5 @@
 "`AveragePrecision` as a column of a fastai 2 Learner, alone and beside `AUROC`, with which it keeps the outputs once"
-import copy, math, pickle, warnings, numpy as np, pytest, torch
+import copy, math, pickle, numpy as np, pytest, torch
 from functools import partial
 from fastai.callback.core import Callback, CancelBatchException
 from fastai.callback.tracker import EarlyStoppingCallback, ReduceLROnPlateau, SaveModelCallback
@@ -10,6 +10,7 @@ from fastai.losses import BCEWithLogitsLossFlat, CrossEntropyLossFlat
 from fastai.tabular.all import accuracy
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.metrics import average_precision_score, roc_auc_score
+from test_column_twins import fit
 from torch import nn
 from fastai_auroc.all import AUROC, enable_callback_fns
 from fastai_auroc.metric import AveragePrecision
@@ -18,13 +19,6 @@ close = partial(pytest.approx, rel=0, abs=1e-12, nan_ok=True)
 
 @pytest.fixture(autouse=True)
 def _callback_fns(): enable_callback_fns()
-
-def fit(learn, n=1, **kwargs):
-    "Train quietly; gives the warnings of ours"
-    with warnings.catch_warnings(record=True) as said, learn.no_bar(), learn.no_logging():
-        warnings.simplefilter('always')
-        learn.fit(n, **kwargs)
-    return [o for o in said if o.filename == 'fastai_auroc']
 
 def outputs_of(learn, **kwargs):
     "Raw outputs and targets of the validation set"

@@ -9,18 +9,12 @@ from fastai.losses import CrossEntropyLossFlat
 from fastai.text.all import AWD_LSTM, TextDataLoaders, awd_lstm_clas_config, text_classifier_learner
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.metrics import roc_auc_score
+from test_column_twins import fit
 from torch import nn
 from fastai_auroc.all import AUROC
 from fastai_auroc.metric import AveragePrecision
 
 close = partial(pytest.approx, rel=0, abs=1e-12, nan_ok=True)
-
-def fit(learn, n=1, **kwargs):
-    "Train quietly; gives the warnings of ours"
-    with warnings.catch_warnings(record=True) as said, learn.no_bar(), learn.no_logging():
-        warnings.simplefilter('always')
-        learn.fit(n, **kwargs)
-    return [o for o in said if o.filename == 'fastai_auroc']
 
 def margin_of(learn, **kwargs):
     "Margins and targets of the validation set, in its order"

@@ -1,5 +1,5 @@
 "`select=`: models with several outputs, one column a head; by an index, a key, an attribute's name or a function"
-import copy, math, pickle, warnings, numpy as np, pytest, torch
+import copy, math, pickle, numpy as np, pytest, torch
 from collections import OrderedDict, namedtuple
 from functools import partial
 from types import SimpleNamespace
@@ -8,6 +8,7 @@ from fastai.data.core import DataLoaders
 from fastai.data.load import DataLoader
 from fastai.learner import Learner
 from sklearn.metrics import average_precision_score, roc_auc_score
+from test_column_twins import fit
 from torch import nn
 from torch.nn import functional as F
 from fastai_auroc.all import AUROC
@@ -49,12 +50,6 @@ def make(data, shape='tuple', several_targets=True, **kwargs):
     dls = DataLoaders(*loaders)
     dls.n_inp = 1
     return Learner(dls, TwoHeads(shape), loss_func=partial(cross_entropies, shape=shape), **kwargs)
-
-def fit(learn, n=1, **kwargs):
-    with warnings.catch_warnings(record=True) as said, learn.no_bar(), learn.no_logging():
-        warnings.simplefilter('always')
-        learn.fit(n, **kwargs)
-    return [o for o in said if o.filename == 'fastai_auroc']
 
 def margins(learn, data):
     "Margins of both heads, of the validation set"
