@@ -1,8 +1,5 @@
 "AveragePrecisionLoss against its definition: values, gradients, second derivatives, devices, and real Learners."
 import copy, itertools, pickle, tracemalloc, warnings, numpy as np, pytest, torch, torch.autograd.functional as AF
-from fastai.data.core import DataLoaders
-from fastai.data.load import DataLoader
-from fastai.learner import Learner, load_learner
 from fastai.tabular.all import tabular_learner
 from fastai.torch_core import TensorBase, noop, set_seed
 from hypothesis import given, settings, strategies as st
@@ -20,7 +17,7 @@ from test_device import NoWaiting
 from test_losses import backward_of, both_ways, classes_of, columns, outputs_of, rows_of, tasks
 from test_losses_arrays import takes_arrays
 from test_losses_options import says
-from test_partial_loss import away_from_ties, batch_of, every_task, rare_rows, shapes  # chkstyle: ignore
+from test_partial_loss import away_from_ties, batch_of, check_predictions, check_small_model, every_task, rare_rows, shapes  # chkstyle: ignore
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 
@@ -381,26 +378,11 @@ def test_learner(rare_rows, tmp_path):
         with learn.no_bar(), learn.no_logging(): raw,y = learn.get_preds(act=noop)
         return average_precision_score(y, raw[:,1].double() - raw[:,0].double())
     before = precision()
-    with learn.no_bar(), learn.no_logging():
-        learn.fit(3, lr=.01)
-        p,y,decoded,rows = learn.get_preds(with_loss=True, with_decoded=True)
-        raw,_ = learn.get_preds(act=noop)
+    with learn.no_bar(), learn.no_logging(): learn.fit(3, lr=.01)
     assert before < .05 and precision() > .08
-    assert p.equal(raw.softmax(1)) and decoded.equal(p.argmax(1)) and rows.shape == (5000,) and rows.isfinite().all()
-    each = [learn.loss_func(raw[i:i+1000], y[i:i+1000]).item() for i in range(0, 5000, 1000)]
-    assert [o.mean().item() for o in rows.split(1000)] == pytest.approx(each, rel=1e-4, abs=1e-6)
-    learn.export(tmp_path/'learner.pkl')
-    assert repr(load_learner(tmp_path/'learner.pkl').loss_func) == repr(learn.loss_func)
+    check_predictions(learn, tmp_path)
 
 @pytest.mark.parametrize('k', [1, 2, 3])
 def test_small_models(k):
     "One output, two and three; autocast in bfloat16"
-    y = torch.randint(0, max(2, k), (96,))
-    x = y.float()[:,None] + .7*torch.randn(96, 1)
-    dls = DataLoaders(*[DataLoader(list(zip(x, y)), bs=32, shuffle=o) for o in (True, False)])
-    learn = Learner(dls, nn.Linear(1, k), loss_func=AveragePrecisionLoss(), metrics=AUROC())
-    with learn.no_bar(), learn.no_logging(): learn.fit(5, lr=.1)
-    assert learn.recorder.values[-1][-1] > .6
-    with torch.autocast('cpu', dtype=torch.bfloat16): loss = learn.loss_func(learn.model(x), y)
-    loss.backward()
-    assert loss.dtype == torch.float32 and learn.model.weight.grad.isfinite().all()
+    check_small_model(k, AveragePrecisionLoss())

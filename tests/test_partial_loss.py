@@ -526,6 +526,29 @@ def partial_area(learn, **rate):
     if 'max_fpr' in rate: return roc_auc_score(targets, margin, max_fpr=rate['max_fpr'])
     return roc_auc_score(1-targets, -margin, max_fpr=1-rate['min_tpr'])
 
+def check_predictions(learn, tmp_path):
+    "What fastai asks of a trained loss: probabilities, decisions, losses of rows, an export"
+    with learn.no_bar(), learn.no_logging():
+        p,y,decoded,rows = learn.get_preds(with_loss=True, with_decoded=True)
+        raw,_ = learn.get_preds(act=noop)
+    assert p.equal(raw.softmax(1)) and decoded.equal(p.argmax(1)) and rows.shape == (5000,) and rows.isfinite().all()
+    each = [learn.loss_func(raw[i:i+1000], y[i:i+1000]).item() for i in range(0, 5000, 1000)]
+    assert [o.mean().item() for o in rows.split(1000)] == pytest.approx(each, rel=1e-4, abs=1e-6)
+    learn.export(tmp_path/'learner.pkl')
+    assert repr(load_learner(tmp_path/'learner.pkl').loss_func) == repr(learn.loss_func)
+
+def check_small_model(k, loss):
+    "`k` outputs learn; autocast in bfloat16"
+    y = torch.randint(0, max(2, k), (96,))
+    x = y.float()[:,None] + .7*torch.randn(96, 1)
+    dls = DataLoaders(*[DataLoader(list(zip(x, y)), bs=32, shuffle=o) for o in (True, False)])
+    learn = Learner(dls, nn.Linear(1, k), loss_func=loss, metrics=AUROC())
+    with learn.no_bar(), learn.no_logging(): learn.fit(5, lr=.1)
+    assert learn.recorder.values[-1][-1] > .6
+    with torch.autocast('cpu', dtype=torch.bfloat16): value = learn.loss_func(learn.model(x), y)
+    value.backward()
+    assert value.dtype == torch.float32 and learn.model.weight.grad.isfinite().all()
+
 @pytest.mark.parametrize('rate', rates[:2], ids=str)
 @pytest.mark.parametrize('kind', ['hinge', 'sigmoid'])
 def test_learner(kind, rate, rare_rows, tmp_path):
@@ -533,29 +556,14 @@ def test_learner(kind, rate, rare_rows, tmp_path):
     set_seed(0)
     learn = tabular_learner(rare_rows, layers=[30], loss_func=make(kind, rate), metrics=AUROC())
     before = partial_area(learn, **rate)
-    with learn.no_bar(), learn.no_logging():
-        learn.fit(3, lr=.01)
-        p,y,decoded,rows = learn.get_preds(with_loss=True, with_decoded=True)
-        raw,_ = learn.get_preds(act=noop)
+    with learn.no_bar(), learn.no_logging(): learn.fit(3, lr=.01)
     assert partial_area(learn, **rate) > max(before, .5) + .1
-    assert p.equal(raw.softmax(1)) and decoded.equal(p.argmax(1)) and rows.shape == (5000,) and rows.isfinite().all()
-    each = [learn.loss_func(raw[i:i+1000], y[i:i+1000]).item() for i in range(0, 5000, 1000)]
-    assert [o.mean().item() for o in rows.split(1000)] == pytest.approx(each, rel=1e-4, abs=1e-6)
-    learn.export(tmp_path/'learner.pkl')
-    assert repr(load_learner(tmp_path/'learner.pkl').loss_func) == repr(learn.loss_func)
+    check_predictions(learn, tmp_path)
 
 @pytest.mark.parametrize('k', [1, 2, 3])
 def test_small_models(k):
     "One output, two and three; autocast in bfloat16"
-    y = torch.randint(0, max(2, k), (96,))
-    x = y.float()[:,None] + .7*torch.randn(96, 1)
-    dls = DataLoaders(*[DataLoader(list(zip(x, y)), bs=32, shuffle=o) for o in (True, False)])
-    learn = Learner(dls, nn.Linear(1, k), loss_func=PartialAUCLoss(.3), metrics=AUROC())
-    with learn.no_bar(), learn.no_logging(): learn.fit(5, lr=.1)
-    assert learn.recorder.values[-1][-1] > .6
-    with torch.autocast('cpu', dtype=torch.bfloat16): loss = learn.loss_func(learn.model(x), y)
-    loss.backward()
-    assert loss.dtype == torch.float32 and learn.model.weight.grad.isfinite().all()
+    check_small_model(k, PartialAUCLoss(.3))
 
 def test_repr_names_the_options_that_act():
     loss = PartialAUCLoss(.3)
