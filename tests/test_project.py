@@ -2,6 +2,7 @@
 import importlib.util, json, os, shutil, subprocess, sys
 from pathlib import Path
 import pytest
+from fresh import run_fresh
 
 root = Path(__file__).parent.parent
 notebooks = sorted((root/'nbs').rglob('*.ipynb'))
@@ -44,8 +45,16 @@ def test_readme_is_the_index():
 
 of_fastai2 = [p for p in notebooks if p.stem != '13_fastai1']  # which runs in fastai 1's environment
 
+def _run_notebook(path):
+    "What the command nbdev-test does"
+    from nbdev.test import nbdev_test
+    os.chdir(root)
+    nbdev_test(str(path))
+
 @pytest.mark.parametrize('path', of_fastai2, ids=lambda p: p.stem)
-def test_notebook_runs(path): assert 'Success' in _nbdev('nbdev-test', root, str(path))
+def test_notebook_runs(path):
+    exitcode,printed = run_fresh(_run_notebook, path)
+    assert exitcode == 0 and 'Success' in printed, printed
 
 def test_outputs_hold_no_paths():
     "Saved outputs name no folder of the machine that made them"
