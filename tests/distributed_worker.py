@@ -7,6 +7,7 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 import numpy as np, pandas as pd, torch, torch.distributed as dist
+import torch._dynamo  # or each forked process imports it for its first optimizer, two seconds
 from fastai import distributed as fastai_distributed
 from fastai.callback.core import Callback
 from fastai.callback.tracker import SaveModelCallback

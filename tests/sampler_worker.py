@@ -1,9 +1,11 @@
-"""A process of test_sampler_processes.py: the rows that it reads in each case and epoch, as JSON
+"""The processes of test_sampler_processes.py: the rows that each reads in each case and epoch, as JSON
 
-`torchrun sampler_worker.py FOLDER` writes FOLDER/RANK.json."""
-import json, os, sys
+`sampler_worker.py FOLDER 2` forks a world of 2 processes, which write FOLDER/RANK.json and FOLDER/codes.json, how they ended."""
+import json, os, signal, sys
+from datetime import timedelta
 from pathlib import Path
 import numpy as np, torch, torch.distributed as dist
+import torch._dynamo  # or each forked process imports it for its first optimizer, two seconds
 from accelerate import Accelerator, DataLoaderConfiguration
 from fastai import distributed as fastai_distributed
 from fastai.callback.core import Callback
@@ -11,15 +13,14 @@ from fastai.data.core import DataLoaders, TfmdDL
 from fastai.learner import Learner
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
-from worlds import broadcast_on_cpu
+from worlds import broadcast_on_cpu, fork_world
 from fastai_auroc.samplers import StratifiedBatchSampler, balance_batches
 
 n,bs,epochs = 221,12,5  # 18 batches and a rest
 labels = (np.random.default_rng(0).permutation(n) < 31).astype(int) + 2*(np.arange(n) % 40 == 7)
 labels[labels == 3] = 2
 binary = (labels == 1).astype(int)
-rank,world = int(os.environ.get('RANK', 0)),int(os.environ.get('WORLD_SIZE', 0))
-
+rank = 0
 full = n//bs*bs
 
 def rows(y): return TensorDataset(torch.arange(len(y)), torch.tensor(y))
@@ -92,15 +93,26 @@ cases = {'by batch': by_batch, 'by row': by_row, 'indices': indices, 'in workers
     'accelerate dispatches': lambda: accelerated('batch', dispatch_batches=True), 'fastai': lambda: fastai('installed'),
     'fastai by hand': lambda: fastai('by hand'), 'fastai natural': lambda: fastai('installed', False)}
 
-if __name__ == '__main__':
+def run(folder, own_rank, world):
+    "One process of a world, which finds what torchrun would have put into its environment"
+    global rank, early
+    signal.alarm(500)
+    rank = own_rank
+    os.environ |= dict(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(world), MASTER_ADDR='127.0.0.1', MASTER_PORT='1')
     fastai_distributed.DistributedDL._broadcast = broadcast_on_cpu
     np.random.seed(rank)  # Processes that nobody seeded alike
     early = sampler()
-    dist.init_process_group('gloo')
+    at = dict(init_method=f'file://{folder}/meeting', rank=rank, world_size=world)
+    dist.init_process_group('gloo', timeout=timedelta(seconds=60), **at)
     torch.set_num_threads(1)
     got = {}
     for name,f in cases.items():
         try: got[name] = f()
         except Exception as e: got[name] = f'{type(e).__name__}: {e}'
-    (Path(sys.argv[1])/f'{rank}.json').write_text(json.dumps(got))
+    (folder/f'{rank}.json').write_text(json.dumps(got))
     dist.destroy_process_group()
+
+if __name__ == '__main__':
+    folder,world = Path(sys.argv[1]),int(sys.argv[2])
+    codes = fork_world(world, lambda rank: run(folder, rank, world))
+    (folder/'codes.json').write_text(json.dumps(codes))

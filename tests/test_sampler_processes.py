@@ -7,7 +7,7 @@ if importlib.util.find_spec('accelerate') is None:
     pytest.skip('fastai trains in several processes through accelerate, which is not installed', allow_module_level=True)
 
 from sampler_worker import binary, bs, cases, epochs, full, labels, n
-from worlds import run_world
+from worlds import run_python
 
 here = Path(__file__).parent
 
@@ -18,8 +18,8 @@ def ranks(tmp_path_factory):
     def get(world):
         if world not in known:
             folder = tmp_path_factory.mktemp(f'world{world}')
-            res = run_world(world, here/'sampler_worker.py', folder)
-            assert res.returncode == 0, res.stderr
+            res = run_python(here/'sampler_worker.py', folder, world)
+            assert res.returncode == 0 and json.loads((folder/'codes.json').read_text()) == [0]*world, res.stderr
             known[world] = [json.loads((folder/f'{rank}.json').read_text()) for rank in range(world)]
         return known[world]
     return get
