@@ -127,31 +127,35 @@ def test_each_instance_has_its_own_options(callback_fns, adult_learner, column):
     learn = adult_learner(callback_fns=[AUROC, partial(AUROC, max_fpr=.3, name='early')])
     check(fit(learn), column, dict(auroc={}, early=dict(max_fpr=.3)))
 
-@pytest.fixture
-def sms_dls(sms, tmp_path):
-    "Makes DataLoaders of 400 messages, to classify or, with `is_lm`, to predict the next word"
-    def make(**kwargs): return TextDataLoaders.from_df(sms.sample(400, random_state=0), path=tmp_path, text_col='text', label_col='spam',
-        valid_pct=.4, seed=0, bs=32, **kwargs)
-    return make
+@pytest.fixture(scope='module')
+def sms_dls(sms, tmp_path_factory):
+    "DataLoaders of 400 messages"
+    return TextDataLoaders.from_df(sms.sample(400, random_state=0), path=tmp_path_factory.mktemp('sms'), text_col='text', label_col='spam',
+        valid_pct=.4, seed=0, bs=32, seq_len=20)
+
+@pytest.fixture(scope='module')
+def words_dls(sms, tmp_path_factory):
+    "DataLoaders of 100 messages, to predict the next word"
+    return TextDataLoaders.from_df(sms.sample(100, random_state=0), path=tmp_path_factory.mktemp('words'), text_col='text', is_lm=True,
+        valid_pct=.4, seed=0, bs=32, seq_len=20)
 
 @pytest.mark.parametrize('how', ['cbs','metrics'])
 def test_text_classifier(how, sms_dls, column):
     auroc = dict(cbs=AUROC, metrics=accuracy) if how == 'cbs' else dict(metrics=[accuracy, AUROC()])
-    learn = text_classifier_learner(sms_dls(seq_len=20), AWD_LSTM, config={**awd_lstm_clas_config, **small}, pretrained=False, seq_len=20, **auroc)
+    learn = text_classifier_learner(sms_dls, AWD_LSTM, config={**awd_lstm_clas_config, **small}, pretrained=False, seq_len=20, **auroc)
     check(fit(learn), column)
 
-def lm_learner(sms_dls, metrics=accuracy, **kwargs):
-    dls = sms_dls(is_lm=True, seq_len=20)
+def lm_learner(dls, metrics=accuracy, **kwargs):
     return language_model_learner(dls, AWD_LSTM, config={**awd_lstm_lm_config, **small}, pretrained=False, metrics=metrics, **kwargs)
 
 @pytest.mark.parametrize('how', ['callback_fns','cbs','fit','metrics'])
 @pytest.mark.parametrize('call', ['fit','fit_one_cycle','validate','lr_find'])
-def test_language_model_is_refused_before_the_first_epoch(call, how, callback_fns, sms_dls):
+def test_language_model_is_refused_before_the_first_epoch(call, how, callback_fns, words_dls):
     "Nothing is trained or validated, and without AUROC the Learner is as before"
     if how == 'fit': init,late = {},dict(cbs=AUROC)
     else: init,late = {how:[accuracy, AUROC()] if how == 'metrics' else AUROC},{}
     if late and call == 'lr_find': pytest.skip('lr_find takes no callbacks')
-    learn = lm_learner(sms_dls, **init)
+    learn = lm_learner(words_dls, **init)
     before,given = [p.clone() for p in learn.model.parameters()],sorted(str(type(o)) for o in learn.cbs)
     seen = []
     learn.model.register_forward_pre_hook(lambda *args: seen.append(1))
@@ -165,9 +169,9 @@ def test_language_model_is_refused_before_the_first_epoch(call, how, callback_fn
     assert list(fit(learn).recorder.metric_names) == ['epoch','train_loss','valid_loss','accuracy','time']
 
 @pytest.mark.parametrize('how', ['cbs','metrics'])
-def test_language_model_still_predicts(how, sms_dls):
+def test_language_model_still_predicts(how, words_dls):
     "Predictions need no column"
-    learn = lm_learner(sms_dls, **{how:AUROC()})
+    learn = lm_learner(words_dls, **{how:AUROC()})
     with learn.no_bar(), learn.no_logging(): outputs,targets = learn.get_preds(reorder=False)
     assert outputs.shape[:2] == targets.shape and outputs.shape[-1] == len(learn.dls.vocab)
 
