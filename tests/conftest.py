@@ -1,11 +1,25 @@
 "Small real Learners of fastai 2, shared by the tests."
-import pytest, torch
+import numpy as np, pytest, random, torch
+from itertools import groupby
 from fastai.tabular.all import Categorify, CategoryBlock, FillMissing, Normalize, TabularDataLoaders, accuracy, noop, set_seed, tabular_learner
 from matplotlib import pyplot as plt
 from shared_fixtures import adult, adult_small, margin_auroc, sms  # chkstyle: ignore
 
+def pytest_collection_modifyitems(items):
+    "Notebooks, which take longest, come before other tests file by file, tutorials first: none is left to run alone at the end"
+    notebooks = [o for o in items if o.originalname == 'test_notebook_runs']
+    files = [list(group) for _,group in groupby((o for o in items if o.originalname != 'test_notebook_runs'), lambda o: o.path)]
+    each = -(-len(notebooks)//max(len(files), 1))
+    items[:] = [o for file in files for o in [*(notebooks.pop() for _ in range(min(each, len(notebooks)))), *file]] + notebooks[::-1]
+
 @pytest.fixture(autouse=True)
-def _seed(): set_seed(0)
+def _seed():
+    "fastai's `set_seed(0)`; without a GPU by hand, since PyTorch notes for a later one who asked, a millisecond before each test"
+    if torch.cuda.is_available(): set_seed(0)
+    else:
+        random.seed(0)
+        np.random.seed(0)
+        torch.default_generator.manual_seed(0)
 
 @pytest.fixture(scope='module')
 def one_thread():
