@@ -11,6 +11,7 @@ def _quietly(output, work, args):
     "Call `work(*args)` without warnings; it and its own processes print into the file `output`"
     with open(output, 'wb') as f:
         for number in (1, 2): os.dup2(f.fileno(), number)
+    multiprocessing.set_start_method(None, force=True)  # processes of its own start as elsewhere
     os.environ['PYTHONWARNINGS'] = 'ignore'
     warnings.simplefilter('ignore')
     work(*args)
