@@ -89,7 +89,9 @@ def summarize(runs, reference='cross-entropy', metrics=tuple(names)):
 
 def plain(x, digits=3):
     "`x` without a leading zero"
-    return '–' if np.isnan(x) else f'{x:.{digits}f}'.replace('0.', '.', 1)
+    if np.isnan(x): return '–'
+    text = f'{x:.{digits}f}'
+    return text[1:] if text.startswith('0.') else text
 
 def signed(x, digits=3):
     "`x` with its sign, unless it is rounded to zero"
@@ -111,6 +113,8 @@ def advice_row(summaries, recipe, regime='plain', metric='auroc', digits=3, simu
     if row.empty: raise ValueError(f'No runs of recipe {recipe!r} and of {summaries.reference!r} beside it, in regime {regime!r} by {metric!r}')
     return with_limits(row.iloc[0], digits, simultaneous)
 
+def p_value(p): return '< .001' if p < .001 else plain(p)
+
 def strong(text, p): return f'**{text}**' if p < .05 else text
 
 def set_cell(row, digits):
@@ -131,7 +135,7 @@ def results_table(summaries, metric='auroc', regime='plain', recipes=None, sets=
     for name in recipes:
         row = over.loc[name]
         total = strong(with_limits(row, k), row.holm)
-        rows.append([name, *(text.get((o, name), '–') for o in sets), total, plain(row.holm, 3), f'{row.above} of {row.sets}'])
+        rows.append([name, *(text.get((o, name), '–') for o in sets), total, p_value(row.holm), f'{row.above} of {row.sets}'])
     return table(['recipe', *sets, 'mean of the sets', 'p (Holm)', 'sets above'], rows)
 
 def unfinished(summaries, metric='auroc'):
@@ -157,57 +161,65 @@ def results_tables(summaries, recipes=None, sets=None):
 better,worse,neutral = '#0072b2','#d55e00','#333333'
 
 def limits(over):
-    "Ends of an axis that holds nine of ten intervals, and 0"
-    reach = over.half_width.fillna(0)
-    low,high = (over['mean'] - reach).quantile(.1),(over['mean'] + reach).quantile(.9)
-    pad = .12*max(high - low, 1e-4)
-    return min(low, 0) - pad, max(high, 0) + pad
+    "Ends of an axis that holds 0 and all intervals, but not those three times as far off as the middle one"
+    ends = over[['low','high']].where(over.low.notna(), over['mean'], axis=0)
+    far = 3*ends.abs().max(axis=1).median()
+    low,high = min(ends.low[ends.low >= -far].min(), 0),max(ends.high[ends.high <= far].max(), 0)
+    pad = .06*max(high - low, 1e-4)
+    return low - pad, high + pad
+
+def place(ax, x, y, marker, **style):
+    "Markers at `x`; those beyond the axis are arrows at its edge"
+    left,right = ax.get_xlim()
+    x = np.atleast_1d(x)
+    for kind,where in (('<', x < left), ('>', x > right), (marker, (x >= left) & (x <= right))):
+        if where.any(): ax.plot(x[where].clip(left, right), np.full(where.sum(), y), kind, clip_on=False, **style)
 
 def draw_row(ax, y, row, dots, k):
-    "Sets as faint dots, the mean with its interval; what lies beyond the axis is an arrow with its number"
+    "The mean with its interval, and faint dots below for the sets; a mean beyond the axis as a number"
     left,right = ax.get_xlim()
     is_sure = row.holm < .05
     color = neutral if not is_sure else better if row['mean'] > 0 else worse
-    ax.plot(dots.clip(left, right), [y]*len(dots), '.', color=neutral, alpha=.3, ms=6, mew=0, clip_on=False, zorder=2)
-    if row.high >= left and row.low <= right: ax.plot(np.clip([row.low, row.high], left, right), [y, y], color=color, lw=2.6, solid_capstyle='butt', zorder=3)
-    if left <= row['mean'] <= right:
-        ax.plot(row['mean'], y, 'o', color=color, mfc=color if is_sure else 'white', ms=6.5, mew=1.5, zorder=4)
-        return
-    is_left = row['mean'] < left
-    ax.plot(left if is_left else right, y, '<' if is_left else '>', color=color, mfc=color if is_sure else 'white', ms=8, mew=1.5, clip_on=False, zorder=4)
-    ax.annotate(signed(row['mean'], k), (left if is_left else right, y), (9 if is_left else -9, 0), textcoords='offset points', va='center',
-        ha='left' if is_left else 'right', fontsize=8.5, color=color, zorder=5, bbox=dict(fc='white', ec='none', pad=1))
+    place(ax, dots, y + .32, 'o', color=neutral, alpha=.35, ms=3.2, mew=0, zorder=2)
+    ends = np.array([row.low, row.high])
+    place(ax, ends[(ends < left) | (ends > right)], y, '', color=color, ms=5, mew=0, zorder=3)
+    if row.high >= left and row.low <= right: ax.plot(ends.clip(left, right), [y, y], color=color, lw=2.6, solid_capstyle='butt', zorder=3)
+    place(ax, row['mean'], y, 'o', color=color, mfc=color if is_sure else 'white', ms=6.5, mew=1.5, zorder=4)
+    if left <= row['mean'] <= right: return
+    side,offset,align = (left, 8, 'left') if row['mean'] < left else (right, -8, 'right')
+    ax.annotate(signed(row['mean'], k), (side, y), (offset, 0), textcoords='offset points', va='center', ha=align, fontsize=8.5, color=color, zorder=5,
+        bbox={'fc':'white', 'ec':'none', 'pad':1})
 
 def draw(summaries, blocks, file):
-    "A panel for each metric; `blocks`: heading (or None) and rows of label, regime and recipe"
+    "A panel for each metric; `blocks`: a heading, or None, and rows of label, regime and recipe"
     from matplotlib.figure import Figure
     metrics = list(summaries.over.metric.unique())
     lines = [o for heading,rows in blocks for o in ([(heading, None, None)] if heading else []) + rows]
-    fig = Figure(figsize=(9, .235*len(lines) + 1.1), facecolor='white', layout='constrained')
+    fig = Figure(figsize=(9, .235*len(lines) + 1.2), facecolor='white', layout='constrained')
+    fig.get_layout_engine().set(w_pad=.08)
     axes = fig.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
-    over = summaries.over.set_index(['metric','regime','recipe']).sort_index()
-    dots = summaries.sets.groupby(['metric','regime','recipe'])['mean']
-    dots = {key:o.to_numpy() for key,o in dots}
+    over = summaries.over.set_index(['metric','regime','recipe'])
+    dots = {key:o.to_numpy() for key,o in summaries.sets.groupby(['metric','regime','recipe'])['mean']}
     for ax,metric in zip(axes, metrics):
-        keys = [(metric, *o[1:]) for o in lines]
-        shown = [o for o in keys if o in over.index]
-        ax.set(title=names[metric], xlim=limits(over.loc[shown]) if shown else None, ylim=(len(lines) - .4, -.6))
-        ax.axvline(0, color=neutral, lw=1, zorder=1)
-        for y,key in enumerate(keys):
-            if key in over.index: draw_row(ax, y, over.loc[key], dots[key], digits[metric])
-        style_axes(ax)
+        rows = {y:(metric, *o[1:]) for y,o in enumerate(lines) if (metric, *o[1:]) in dots}
+        style_axes(ax, names[metric])
+        if rows: ax.set_xlim(limits(over.loc[list(rows.values())]))
+        for y,key in rows.items(): draw_row(ax, y, over.loc[key], dots[key], digits[metric])
+    axes[0].set_ylim(len(lines) - .3, -.6)
     label_rows(axes[0], lines)
-    fig.supxlabel(f'difference from {summaries.reference}', fontsize=9.5)
+    fig.supxlabel(f'Difference from {summaries.reference}; right of 0 is better. Bar: 95 % interval over sets. Small dots: sets.\n'
+        "Filled: p < .05 by Holm's adjustment for many recipes. An arrow: beyond the axis.", fontsize=9)
     fig.savefig(file, dpi=200)
 
-def style_axes(ax):
+def style_axes(ax, title):
     from matplotlib.ticker import FuncFormatter, MaxNLocator
-    ax.title.set_fontsize(10)
+    ax.set_title(title, fontsize=9.5)
     ax.spines[['top','right','left']].set_visible(False)
-    ax.xaxis.set_major_locator(MaxNLocator(4))
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda x,_: signed(x, 4).rstrip('0') if abs(x) > 1e-9 else '0'))
+    ax.axvline(0, color=neutral, lw=1, zorder=1)
+    ax.xaxis.set_major_locator(MaxNLocator(5))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda x,_: '0' if abs(x) < 1e-9 else signed(x, 4).rstrip('0')))
     ax.tick_params(axis='x', labelsize=8.5)
-    ax.tick_params(axis='y', length=0)
+    ax.tick_params(axis='y', length=0, pad=8)
     ax.grid(axis='x', color='#e4e4e4', lw=.8, zorder=0)
 
 def label_rows(ax, lines):
@@ -215,33 +227,43 @@ def label_rows(ax, lines):
     for text,(_,regime,_) in zip(ax.get_yticklabels(), lines):
         if regime is None: text.set_fontweight('bold')
 
-def finding(over, metric, label):
-    "In words: which rows of `over` differ from the reference"
-    over = over.assign(label=label).sort_values('mean', ascending=False)
-    def listed(rows): return ', '.join(f'{o.label} {with_limits(o, digits[metric])}' for _,o in rows.iterrows()) or 'none'
-    is_sure = over.holm < .05
-    above,below = over[is_sure & (over['mean'] > 0)],over[is_sure & (over['mean'] < 0)]
-    return f'{names[metric]}: better: {listed(above)}; worse: {listed(below)}; no difference shown: {len(over) - len(above) - len(below)}.'
+def listed(items): return '; '.join(items) or 'none'
 
-def alt_text(summaries, over, label):
-    "What a forest plot shows, for readers who do not see it"
-    start = f'Mean difference from {summaries.reference} over {summaries.sets["set"].nunique()} sets with its 95 % interval, adjusted for many comparisons by Holm. '
-    return start + ' '.join(finding(o, metric, label(o)) for metric,o in over.groupby('metric', sort=False))
+def alt_text(summaries, over, describe):
+    "What a plot shows, for readers who do not see it; `describe` says it of the rows above, below and all of one metric"
+    parts = []
+    for metric in over.metric.unique():
+        o = over[over.metric == metric]
+        is_sure = o.holm < .05
+        parts.append(f"{names[metric]}: {describe(o[is_sure & (o['mean'] > 0)], o[is_sure & (o['mean'] < 0)], o)}.")
+    return (f'Mean difference from {summaries.reference} over up to {over.sets.max()} sets with its 95 % interval; '
+        f"better and worse: p < .05 by Holm's adjustment. {' '.join(parts)}")
+
+def describe_recipes(above, below, rows):
+    def say(o): return listed(f'{row.recipe} {with_limits(row, digits[row.metric])}' for _,row in o.sort_values('mean', ascending=False).iterrows())
+    return f'better: {say(above)}. Worse: {say(below)}. No difference shown: {len(rows) - len(above) - len(below)} of {len(rows)} recipes'
+
+def describe_regimes(above, below, rows):
+    def say(o): return listed(f'{recipe} in {", ".join(regimes)}' for recipe,regimes in o.groupby('recipe', sort=False).regime)
+    return f'better: {say(above)}. Worse: {say(below)}. No difference shown: {len(rows) - len(above) - len(below)} of {len(rows)} rows'
 
 def forest_plot(summaries, file, regime='plain', families=None):
     "Draw the recipes of a regime, best first by the first metric, within `families` (family of each recipe) if given; returns the alt text"
     over = summaries.over[summaries.over.regime == regime]
     ranked = over[over.metric == over.metric.iloc[0]].sort_values('mean', ascending=False).recipe
     groups = {}
-    for o in ranked: groups.setdefault((families or {}).get(o, 'other' if families else None), []).append((o, regime, o))
+    for o in ranked:
+        family = families.get(o, 'other') if families else None
+        groups.setdefault(family, []).append((o.removeprefix(f'{family}, '), regime, o))
     draw(summaries, list(groups.items()), file)
-    return f'Forest plot of {len(ranked)} recipes. ' + alt_text(summaries, over, lambda o: o.recipe)
+    return f'Forest plot of {len(ranked)} recipes. {alt_text(summaries, over, describe_recipes)}'
 
 def regime_plot(summaries, recipes, file, regimes=None):
     "Draw a few `recipes` in each regime; returns the alt text"
     regimes = summaries.over.regime.unique() if regimes is None else regimes
     over = summaries.over[summaries.over.regime.isin(regimes) & summaries.over.recipe.isin(recipes)]
     present = set(zip(over.regime, over.recipe))
-    blocks = [(regime, [(o, regime, o) for o in recipes if (regime, o) in present]) for regime in regimes]
-    draw(summaries, [o for o in blocks if o[1]], file)
-    return f'Forest plot of {len(recipes)} recipes in {len(blocks)} regimes. ' + alt_text(summaries, over, lambda o: o.recipe + ' in ' + o.regime)
+    blocks = [(o, [(name, o, name) for name in recipes if (o, name) in present]) for o in regimes]
+    blocks = [o for o in blocks if o[1]]
+    draw(summaries, blocks, file)
+    return f'Forest plot of {len(recipes)} recipes in {len(blocks)} regimes. {alt_text(summaries, over, describe_regimes)}'
