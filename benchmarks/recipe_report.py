@@ -8,8 +8,8 @@ import numpy as np, pandas as pd
 from scipy.stats import t as student
 from measuring import bullets, table
 
-names = {'auroc':'AUROC', 'ap':'average precision', 'top':'area above 80 % true positives'}
-digits = {'auroc':4, 'ap':3, 'top':3}
+names = dict(auroc='AUROC', ap='average precision', top='area above 80 % true positives')
+digits = dict(auroc=4, ap=3, top=3)
 case = ['metric','regime','set','recipe']
 
 # --- Statistics ---
@@ -128,7 +128,7 @@ def results_table(summaries, metric='auroc', regime='plain', recipes=None, sets=
     base = base.set_index('set')['mean']
     over = over.set_index('recipe')
     sets = list(base.index) if sets is None else [o for o in sets if o in base.index]
-    recipes = list(over.index) if recipes is None else [o for o in recipes if o in over.index]
+    recipes = [o for o in (over.index if recipes is None else recipes) if o in over.index]
     k = digits[metric]
     text = {(o['set'], o.recipe):set_cell(o, k) for _,o in cells.iterrows()}
     rows = [[summaries.reference, *(plain(base[o], k) for o in sets), plain(base[sets].mean(), k), '', '']]
@@ -148,9 +148,9 @@ def unfinished(summaries, metric='auroc'):
             lines.append(f'{regime}: {counts.sum()} {words} ({", ".join(f"{name} {n}" for name,n in counts.items())})')
     return lines
 
-def results_tables(summaries, recipes=None, sets=None):
+def results_tables(summaries, regimes=None, recipes=None, sets=None):
     "Markdown: `results_table` of each metric and regime under headings, and what is unfinished"
-    regimes = summaries.base.regime.unique()
+    regimes = summaries.base.regime.unique() if regimes is None else regimes
     parts = [f'## {names[metric]}\n\n' + '\n'.join(f'### {o}\n\n{results_table(summaries, metric, o, recipes, sets)}' for o in regimes)
         for metric in summaries.base.metric.unique()]
     lines = unfinished(summaries)
@@ -188,7 +188,7 @@ def draw_row(ax, y, row, dots, k):
     if left <= row['mean'] <= right: return
     side,offset,align = (left, 8, 'left') if row['mean'] < left else (right, -8, 'right')
     ax.annotate(signed(row['mean'], k), (side, y), (offset, 0), textcoords='offset points', va='center', ha=align, fontsize=8.5, color=color, zorder=5,
-        bbox={'fc':'white', 'ec':'none', 'pad':1})
+        bbox=dict(fc='white', ec='none', pad=1))
 
 def draw(summaries, blocks, file):
     "A panel for each metric; `blocks`: a heading, or None, and rows of label, regime and recipe"
@@ -248,20 +248,20 @@ def describe_regimes(above, below, rows):
     return f'better: {say(above)}. Worse: {say(below)}. No difference shown: {len(rows) - len(above) - len(below)} of {len(rows)} rows'
 
 def forest_plot(summaries, file, regime='plain', families=None):
-    "Draw the recipes of a regime, best first by the first metric, within `families` (family of each recipe) if given; returns the alt text"
+    "Draw the recipes of a regime, best first by the first metric, within `families` (recipes of each family) if given; returns the alt text"
+    family_of = {name: family for family,members in (families or {}).items() for name in members}
     over = summaries.over[summaries.over.regime == regime]
     ranked = over[over.metric == over.metric.iloc[0]].sort_values('mean', ascending=False).recipe
     groups = {}
-    for o in ranked:
-        family = families.get(o, 'other') if families else None
-        groups.setdefault(family, []).append((o.removeprefix(f'{family}, '), regime, o))
+    for o in ranked: groups.setdefault(family_of.get(o, 'other' if families else None), []).append((o, regime, o))
     draw(summaries, list(groups.items()), file)
     return f'Forest plot of {len(ranked)} recipes. {alt_text(summaries, over, describe_recipes)}'
 
 def regime_plot(summaries, recipes, file, regimes=None):
     "Draw a few `recipes` in each regime; returns the alt text"
     regimes = summaries.over.regime.unique() if regimes is None else regimes
-    over = summaries.over[summaries.over.regime.isin(regimes) & summaries.over.recipe.isin(recipes)]
+    over = pd.concat([summaries.over[summaries.over.regime == o] for o in regimes])
+    over = over[over.recipe.isin(recipes)]
     present = set(zip(over.regime, over.recipe))
     blocks = [(o, [(name, o, name) for name in recipes if (o, name) in present]) for o in regimes]
     blocks = [o for o in blocks if o[1]]

@@ -57,12 +57,18 @@ def test_first_of_tied_trials(report):
     runs = simulate({'a':0.}, sets=1).assign(auroc_valid=.7)
     assert (report.choose(runs, 'auroc').trial == 0).all()
 
-def test_all_trials_diverged(report):
+@pytest.mark.parametrize('valid', [np.nan, -np.inf])
+def test_all_trials_diverged(report, valid):
     runs = simulate({'a':0.}, sets=1)
-    runs.loc[(runs.recipe == 'a') & (runs.split == 2), 'auroc_valid'] = np.nan
+    runs.loc[(runs.recipe == 'a') & (runs.split == 2), ['auroc_valid','auroc_test']] = valid, np.nan
+    paired = report.differences(report.choose(runs, 'auroc'))
+    assert set(paired.split) == {0, 1, 3, 4} and (paired.left_out == 1).all()
+
+def test_diverged_trial_is_not_chosen(report):
+    runs = simulate({'a':0.}, sets=1)
+    runs.loc[runs.trial == 0, ['auroc_valid','auroc_test']] = -np.inf, np.nan
     chosen = report.choose(runs, 'auroc')
-    assert set(chosen[chosen.recipe == 'a'].split) == {0, 1, 3, 4} and len(chosen) == 9
-    assert (report.differences(chosen).left_out == 1).all()
+    assert (chosen.trial > 0).all() and (chosen.trials == 3).all() and chosen.test.notna().all()
 
 def unfinished_runs():
     "Splits 3 and 4 of a on set 1, and 0 of the reference there, are missing; set 2 has no reference; b lacks a trial of one split"
@@ -112,7 +118,7 @@ def test_per_set_is_the_corrected_resampled_t(report):
     assert uncorrected.p == pytest.approx(stats.ttest_rel(d.test, d.test_reference).pvalue)
 
 def test_over_sets_is_the_paired_t(report):
-    paired = report.differences(report.choose(simulate({'a':.01, 'b':0., 'c':-.003}, regimes=('plain', 'noise')), 'auroc'))
+    paired = report.differences(report.choose(simulate(dict(a=.01, b=0., c=-.003), regimes=('plain', 'noise')), 'auroc'))
     means = paired.groupby(['regime','recipe','set'])[['test','test_reference']].mean()
     over = report.over_sets(paired)
     assert len(over) == 6
@@ -175,7 +181,7 @@ def test_coverage_of_a_set(report):
     assert abs(((sets.low < 0) & (sets.high > 0)).mean() - .95) < .015
 
 def test_known_effect_is_found(report):
-    summaries = report.summarize(simulate({'a':.03, 'b':0., 'c':-.03}, noise=.003))
+    summaries = report.summarize(simulate(dict(a=.03, b=0., c=-.03), noise=.003))
     over = summaries.over[summaries.over.metric == 'auroc'].set_index('recipe')
     assert over.loc['a', 'low'] > .02 and over.loc['c', 'high'] < -.02 and (over.holm[['a','c']] < .05).all() and over.holm['b'] > .05
     lines = {o.split(' | ')[0].strip('| '):o for o in report.results_table(summaries).splitlines()}
@@ -223,7 +229,7 @@ def is_white(file):
 def test_forest_plot(report, tmp_path):
     effects = {'loss x, alone':-.3, 'loss x, mixed':.03, 'loss y':0.}
     summaries = report.summarize(simulate(effects, noise=.003))
-    text = report.forest_plot(summaries, tmp_path/'forest.png', families={'loss x, alone':'loss x', 'loss x, mixed':'loss x'})
+    text = report.forest_plot(summaries, tmp_path/'forest.png', families={'loss x':['loss x, alone', 'loss x, mixed']})
     assert is_white(tmp_path/'forest.png')
     assert text.startswith('Forest plot of 3 recipes. Mean difference from cross-entropy over up to 6 sets')
     for metric,k in report.digits.items():
@@ -231,15 +237,15 @@ def test_forest_plot(report, tmp_path):
         assert f'better: loss x, mixed {gain}. Worse: loss x, alone {loss}. No difference shown: 1 of 3 recipes' in text
 
 def test_far_recipe_does_not_stretch_the_axis(report):
-    over = pd.DataFrame({'mean':[-.3, .002, .001, 0], 'low':[-.31, -.001, -.002, np.nan], 'high':[-.29, .005, .004, np.nan]})
+    over = pd.DataFrame(dict(mean=[-.3, .002, .001, 0], low=[-.31, -.001, -.002, np.nan], high=[-.29, .005, .004, np.nan]))
     left,right = report.limits(over)
     assert -.003 < left < -.002 and .005 < right < .006
 
 def test_regime_plot(report, tmp_path):
     runs = simulate({'a':.03, 'b':0.}, regimes=('plain', 'noise', 'empty'), noise=.003)
     summaries = report.summarize(runs[(runs.regime != 'empty') | (runs.recipe == 'cross-entropy')])
-    text = report.regime_plot(summaries, ['a', 'b'], tmp_path/'regimes.png', ['plain', 'noise', 'empty'])
-    assert text.startswith('Forest plot of 2 recipes in 2 regimes.') and text.count('better: a in plain, noise') == 3
+    text = report.regime_plot(summaries, ['a', 'b'], tmp_path/'regimes.png', ['noise', 'plain', 'empty'])
+    assert text.startswith('Forest plot of 2 recipes in 2 regimes.') and text.count('better: a in noise, plain') == 3
     assert is_white(tmp_path/'regimes.png')
 
 def test_plot_of_one_set(report, tmp_path):
