@@ -3,6 +3,7 @@
 A run is one training: `regime, set, recipe, split, trial, lr, weight_decay, dropout`, and for each metric `X_epoch, X_valid, X_test`: the epoch that is best on
 validation by X, and both values there. Everything is compared with the reference on the same regime, set and split.
 """
+from textwrap import fill
 from typing import NamedTuple
 import numpy as np, pandas as pd
 from scipy.stats import t as student
@@ -213,10 +214,10 @@ def draw(summaries, blocks, file):
 
 def style_axes(ax, title):
     from matplotlib.ticker import FuncFormatter, MaxNLocator
-    ax.set_title(title, fontsize=9.5)
+    ax.set_title(fill(title, 18), fontsize=9.5)
     ax.spines[['top','right','left']].set_visible(False)
     ax.axvline(0, color=neutral, lw=1, zorder=1)
-    ax.xaxis.set_major_locator(MaxNLocator(5))
+    ax.xaxis.set_major_locator(MaxNLocator(4))
     ax.xaxis.set_major_formatter(FuncFormatter(lambda x,_: '0' if abs(x) < 1e-9 else signed(x, 4).rstrip('0')))
     ax.tick_params(axis='x', labelsize=8.5)
     ax.tick_params(axis='y', length=0, pad=8)
