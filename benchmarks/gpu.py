@@ -227,7 +227,7 @@ def column_cases():
 losses = {'AUM':AUMLoss, 'AUM macro':lambda: AUMLoss(average='macro'), 'dice':SoftDiceLoss, 'AUROC':AUROCLoss,
     'AUROC, T = 0.1':lambda: AUROCLoss(temperature=.1), 'squared hinge':SquaredHingeAUCLoss, 'partial area, FPR':lambda: PartialAUCLoss(max_fpr=.3),
     'partial area, TPR':lambda: PartialAUCLoss(min_tpr=.5), 'partial hinge':lambda: PartialAUCLoss(max_fpr=.3, surrogate='squared_hinge'),
-    'average precision':AveragePrecisionLoss}
+    'smooth average precision':AveragePrecisionLoss}
 batches = (64, 2), (1024, 2), (4096, 2), (64, 10), (256, 100)
 
 def loss_cases():
@@ -250,10 +250,10 @@ def loss_option_cases():
     makers = {f'{name}, weight':(four, partial(kind, weight=w, **options)) for name,kind,options in [('AUROC', AUROCLoss, {}),
         ('squared hinge', SquaredHingeAUCLoss, {}), ('AUM', AUMLoss, dict(average='macro')), ('dice', SoftDiceLoss, {}),
         ('partial area, FPR', PartialAUCLoss, dict(max_fpr=.3)), ('partial area, TPR', PartialAUCLoss, dict(min_tpr=.5)),
-        ('average precision', AveragePrecisionLoss, {})]}
+        ('smooth average precision', AveragePrecisionLoss, {})]}
     makers |= {f'{name}, ignore_index':(four, partial(kind, ignore_index=2, **options)) for name,kind,options in [
         ('partial area, FPR', PartialAUCLoss, dict(max_fpr=.3)), ('partial area, TPR', PartialAUCLoss, dict(min_tpr=.5)),
-        ('average precision', AveragePrecisionLoss, {})]}
+        ('smooth average precision', AveragePrecisionLoss, {})]}
     for name,options in {'no background':dict(include_background=False), 'per image':dict(per_sample=True), 'no squares':dict(square=False, smooth=0),
         'no background, per image':dict(include_background=False, per_sample=True), 'no background, weight':dict(include_background=False, weight=[1., 3.]),
         'per image, weight':dict(per_sample=True, weight=[0., 1., 3.])}.items():
