@@ -1,6 +1,6 @@
 "What recipes.py compares: recipes by family, and regimes with what was expected of each before the first run"
 import torch
-from fastai.losses import FocalLossFlat, LabelSmoothingCrossEntropyFlat
+from fastai.losses import FocalLoss
 from torch import nn
 from fastai_auroc.losses import AUMLoss, AUROCLoss, AveragePrecisionLoss, MixedLoss, PartialAUCLoss, SoftDiceLoss, SquaredHingeAUCLoss
 import recipe_peers as peers
@@ -43,8 +43,8 @@ families = {
         'cross-entropy': Recipe(ce),
         'balanced batches': Recipe(ce, balanced=True),
         'class weights': Recipe(weighted_cross_entropy),
-        'focal loss': Recipe(always(FocalLossFlat, gamma=2.)),
-        'label smoothing .1': Recipe(always(LabelSmoothingCrossEntropyFlat, eps=.1)),
+        'focal loss': Recipe(always(FocalLoss, gamma=2.)),
+        'label smoothing .1': Recipe(always(nn.CrossEntropyLoss, label_smoothing=.1)),
         'logit-adjusted': Recipe(logit_adjusted),
         'batches of 512': Recipe(ce, batch_size=512),
         'averaged weights': Recipe(ce, average=.98),

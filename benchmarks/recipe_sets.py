@@ -16,8 +16,9 @@ class Rows(NamedTuple):
 # --- Six sets ---
 
 def table_rows(frame, positive, about, rate=None):
-    "`frame` with a column for each number and each level of the others"
-    x = pd.get_dummies(frame, dtype='float32').to_numpy(dtype='float32')
+    "`frame` with a column for each number and each level of the others that 1 % of the rows have"
+    frame = pd.get_dummies(frame, dtype='float32')
+    x = frame.loc[:,(frame != 0).mean() >= .01].to_numpy(dtype='float32')
     return Rows(torch.from_numpy(x), torch.tensor(np.asarray(positive), dtype=torch.int64), about, rate)
 
 def adult_rows():

@@ -1,7 +1,7 @@
-"How recipes.py trains: a small network, one trial of learning rate, weight decay and dropout, and the best of twelve looks at validation"
+"How recipes.py trains: networks side by side, each with its loss, and for each the best of twelve looks at validation"
 import math
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 import numpy as np, torch
 from scipy.stats import qmc
 from torch import nn
@@ -9,6 +9,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from fastai_auroc.pr import average_precision
 from fastai_auroc.roc import auroc_score
 from fastai_auroc.samplers import StratifiedBatchSampler
+from recipe_networks import AdamW, build
 
 looks,steps = 12,50 # How often validation is looked at, and after how many steps
 metrics = ('auroc','ap','top')
@@ -35,49 +36,24 @@ class Recipe(NamedTuple):
     peer: Callable|None = None # Sets up a stage by another library
     solve: Callable|None = None # Scores of validation and test by a method that is no stochastic descent
 
-# --- Models ---
-
-class Bag(nn.Module):
-    "Mean of word vectors, and one hidden layer"
-    def __init__(self, words, dropout):
-        super().__init__()
-        self.words = nn.EmbeddingBag(words, 16, mode='mean', padding_idx=0)
-        self.layers = nn.Sequential(nn.Dropout(dropout), nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 2))
-
-    def forward(self, x): return self.layers(self.words(x))
-
-def build(task, dropout, linear):
-    "A network for the kind of rows"
-    x = task.train_x
-    if x.dtype == torch.int64: return Bag(max(int(o.max()) for o in (x, task.valid_x, task.test_x)) + 1, dropout)
-    if x.ndim > 2: return nn.Sequential(nn.Conv2d(1, 16, 4, 4), nn.ReLU(), nn.Conv2d(16, 32, 3, 2, 1), nn.ReLU(), nn.Flatten(),
-        nn.Dropout(dropout), nn.Linear(32*4*4, 2))
-    if linear: return nn.Linear(x.shape[1], 2)
-    return nn.Sequential(nn.Linear(x.shape[1], 64), nn.ReLU(), nn.Dropout(dropout), nn.Linear(64, 2))
-
 # --- Batches ---
 
-def shuffled_batches(n, size):
+def shuffled_batches(n, size, seed):
     "Rows of each batch, without end"
     size = min(size, n)
-    while True: yield from torch.randperm(n)[:n//size*size].split(size)
+    generator = torch.Generator().manual_seed(seed)
+    while True: yield from torch.randperm(n, generator=generator)[:n//size*size].split(size)
 
 def balanced_batches(targets, size, seed):
     sampler = StratifiedBatchSampler(targets, min(size, len(targets)), seed=seed)
     while True: yield from map(torch.tensor, sampler)
 
-# --- Training ---
+def batches_of(task, recipe, balanced, split):
+    "Batches of a split, the same for all its trials"
+    if balanced: return balanced_batches(task.train_y, recipe.batch_size, split)
+    return shuffled_batches(len(task.train_y), recipe.batch_size, split)
 
-def pace_at(done):
-    "Share of the learning rate: a tenth of the training to rise, then a cosine to 0"
-    return min(10*done, (1 + math.cos(math.pi*done))/2)
-
-@torch.no_grad()
-def scores_of(model, x):
-    model.eval()
-    outputs = model(x)
-    model.train()
-    return outputs[:,1] - outputs[:,0]
+# --- What is kept of a training ---
 
 def measure(scores, targets, weight=None):
     "AUROC, average precision and the area above 80 % true positives; NaN where scores are not finite"
@@ -86,79 +62,146 @@ def measure(scores, targets, weight=None):
         top=auroc_score(scores, targets, min_tpr=.8).item())
 
 class Best:
-    "Test scores at the look that is best on validation, for each metric"
+    "What gives the test scores of the look that is best on validation, for each metric"
     def __init__(self, task):
         self.task = task
-        self.found = {o: (0, -math.inf, None) for o in metrics}
+        self.found = {o: (0, math.nan, None) for o in metrics}
 
-    def look(self, number, valid_scores, test_scores):
-        "`test_scores` is a function, called where validation is better than before"
+    def look(self, number, valid_scores, keep):
+        "`keep` is called where validation is better than before, and returns a function that gives the test scores"
         valid = measure(valid_scores, self.task.valid_y)
-        better = [o for o in metrics if valid[o] > self.found[o][1]]
-        test = test_scores() if better else None
-        for o in better: self.found[o] = (number, valid[o], test)
+        better = [o for o in metrics if valid[o] > self.found[o][1] or not self.found[o][0] and not math.isnan(valid[o])]
+        kept = keep() if better else None
+        for o in better: self.found[o] = (number, valid[o], kept)
 
     def result(self):
         "Columns of a run"
+        tested = {}
         row = {}
-        for name,(number, valid, test) in self.found.items():
-            value = math.nan if test is None else measure(test, self.task.test_y, self.task.test_weight)[name]
+        for name,(number, valid, kept) in self.found.items():
+            if number and number not in tested: tested[number] = measure(kept(), self.task.test_y, self.task.test_weight)
+            value = tested[number][name] if number else math.nan
             row |= {f'{name}_epoch': number, f'{name}_valid': valid, f'{name}_test': value}
         return row
 
+# --- Training side by side ---
+
+class Bench(NamedTuple):
+    "Networks side by side, with the split, the trial and the best looks of each"
+    tasks: list # Of each split
+    split_of: torch.Tensor # Place of the split of each network
+    trials: list # Of each network
+    model: nn.Module
+    best: list # Of each network
+
+def bench_of(tasks, trials, linear):
+    "A network for each trial of each split; `trials` holds a list for each split"
+    split_of = torch.tensor([i for i,o in enumerate(trials) for _ in o])
+    flat = [o for of_split in trials for o in of_split]
+    torch.manual_seed(flat[0].seed)
+    words = 1 + max(int(o.max()) for task in tasks for o in (task.train_x, task.valid_x, task.test_x))
+    model = build(tasks[0].train_x, words, [o.dropout for o in flat], linear)
+    return Bench(tasks, split_of, flat, model, [Best(tasks[i]) for i in split_of])
+
+def scores_of(outputs): return outputs[...,1] - outputs[...,0]
+
+@torch.no_grad()
+def scores_of_one(model, which, x):
+    "Scores of the rows `x` by one network"
+    model.eval()
+    outputs = model(x[None], slice(which, which + 1))
+    model.train()
+    return scores_of(outputs)[0]
+
+def keeper(model, which, x):
+    "A function that copies a network and returns one that gives its scores of `x`, later"
+    def keep():
+        params = {name: p.detach()[which:which + 1].clone() for name,p in model.named_parameters()}
+        return lambda: scores_of(torch.func.functional_call(model.eval(), params, (x[None],)))[0].detach()
+    return keep
+
+def look(bench, model, number):
+    for i,best in enumerate(bench.best):
+        task = best.task
+        best.look(number, scores_of_one(model, i, task.valid_x), keeper(model, i, task.test_x))
+
 class Stage(NamedTuple):
     "What the steps need until the next stage"
-    loss: Callable # Of outputs, targets and row numbers
-    optimizer: torch.optim.Optimizer
-    batches: Iterator # Row numbers of each batch, without end
+    losses: list # Of each network: functions of outputs, targets and row numbers
+    optimizer: Any
+    batches: list # Of each split: row numbers of each batch, without end
     after_look: Callable # Called with the share of the training that is done
-    rates: list # Learning rates of the optimizer's groups at their highest
 
 def without_rows(loss): return lambda outputs, targets, rows: loss(outputs, targets)
 
-def first_stage(task, recipe, trial, model):
-    "Cross-entropy on shuffled batches"
-    optimizer = torch.optim.AdamW(model.parameters(), trial.lr, weight_decay=trial.weight_decay, fused=True)
-    batches = shuffled_batches(len(task.train_y), recipe.batch_size)
-    return Stage(without_rows(nn.CrossEntropyLoss()), optimizer, batches, lambda share: None, [trial.lr])
+def cross_entropy_stage(bench, recipe, splits):
+    optimizer = AdamW(bench.model.parameters(), [o.lr for o in bench.trials], [o.weight_decay for o in bench.trials])
+    batches = [batches_of(task, recipe, False, split) for task,split in zip(bench.tasks, splits)]
+    return Stage([without_rows(nn.CrossEntropyLoss())]*len(bench.trials), optimizer, batches, lambda share: None)
 
-def own_stage(task, recipe, trial, model, first, steps):
+def own_stage(bench, recipe, splits, first):
     "What the recipe says"
-    if recipe.peer:
-        peer = recipe.peer(model, task.train_y, trial.lr, trial.weight_decay, steps, recipe.batch_size, trial.seed)
-        return Stage(*peer, [o['lr'] for o in peer.optimizer.param_groups])
     batches = first.batches
-    if recipe.balanced: batches = balanced_batches(task.train_y, recipe.batch_size, trial.seed)
-    return first._replace(loss=without_rows(recipe.loss(task)), batches=batches)
+    if recipe.balanced: batches = [batches_of(task, recipe, True, split) for task,split in zip(bench.tasks, splits)]
+    losses = [without_rows(recipe.loss(task)) for task in bench.tasks]
+    return first._replace(losses=[losses[i] for i in bench.split_of], batches=batches)
 
-def train_look(task, model, stage, paces, average):
-    "Steps until the next look at validation, one for each pace"
-    for pace in paces:
-        rows = next(stage.batches)
-        for group,rate in zip(stage.optimizer.param_groups, stage.rates): group['lr'] = rate*pace
-        stage.loss(model(task.train_x[rows]), task.train_y[rows], rows).backward()
-        stage.optimizer.step()
-        stage.optimizer.zero_grad()
-        if average: average.update_parameters(model)
+class PeerOptimizer:
+    "An optimizer of another library, with the pace of ours"
+    def __init__(self, optimizer):
+        self.optimizer = optimizer
+        self.rates = [o['lr'] for o in optimizer.param_groups]
+        self.pace = 1.
 
-def train_network(task, recipe, trial, linear, best):
+    def step(self):
+        for group,rate in zip(self.optimizer.param_groups, self.rates): group['lr'] = rate*self.pace
+        self.optimizer.step()
+
+    def zero_grad(self): self.optimizer.zero_grad()
+
+def peer_stage(bench, recipe):
+    "What another library says, for one network"
+    trial = bench.trials[0]
+    peer = recipe.peer(bench.model, bench.tasks[0].train_y, trial.lr, trial.weight_decay, (looks - recipe.warm)*steps, recipe.batch_size, trial.seed)
+    return Stage([peer.loss], PeerOptimizer(peer.optimizer), [peer.batches], peer.after_epoch)
+
+def pace_at(done):
+    "Share of the learning rate: a tenth of the training to rise, then a cosine to 0"
+    return min(10*done, (1 + math.cos(math.pi*done))/2)
+
+def step_all(bench, stage):
+    "One step of all networks, each by its own loss"
+    rows = torch.stack([next(o) for o in stage.batches])[bench.split_of]
+    x,y = [torch.stack(o) for o in zip(*((bench.tasks[i].train_x[r], bench.tasks[i].train_y[r]) for i,r in zip(bench.split_of, rows)))]
+    outputs = bench.model(x)
+    values = [loss(*o) for loss,*o in zip(stage.losses, outputs.unbind(), y, rows)]
+    sum(values).backward()
+    stage.optimizer.step()
+    stage.optimizer.zero_grad()
+
+def train_networks(bench, recipe, splits):
     "Train, and look at validation twelve times"
-    torch.manual_seed(trial.seed)
-    model = build(task, trial.dropout, linear)
-    stage = first_stage(task, recipe, trial, model)
-    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.average)) if recipe.average else None
-    paces = np.array_split([pace_at((o + .5)/(looks*steps)) for o in range(looks*steps)], looks)
-    for number,of_look in enumerate(paces):
-        if number == recipe.warm: stage = own_stage(task, recipe, trial, model, stage, (looks - number)*steps)
-        train_look(task, model, stage, of_look, average)
+    stage = cross_entropy_stage(bench, recipe, splits)
+    average = AveragedModel(bench.model, multi_avg_fn=get_ema_multi_avg_fn(recipe.average)) if recipe.average else None
+    for number in range(looks):
+        if number == recipe.warm: stage = peer_stage(bench, recipe) if recipe.peer else own_stage(bench, recipe, splits, stage)
+        for step in range(number*steps, (number + 1)*steps):
+            stage.optimizer.pace = pace_at((step + .5)/(looks*steps))
+            step_all(bench, stage)
+            if average: average.update_parameters(bench.model)
         stage.after_look((number + 1)/looks)
-        judged = average.module if average else model
-        best.look(number + 1, scores_of(judged, task.valid_x), lambda: scores_of(judged, task.test_x))
+        look(bench, average.module if average else bench.model, number + 1)
+    return [o.result() for o in bench.best]
 
-def train(task, recipe, trial, linear=False):
-    "One training: columns of its row"
+def solve(task, recipe, trial):
+    "By a method that is no stochastic descent"
     best = Best(task)
-    if not recipe.solve: train_network(task, recipe, trial, linear, best)
-    else:
-        for i,(valid, test) in enumerate(recipe.solve(task, trial)): best.look(i + 1, valid, lambda: test)
+    for i,(valid, test) in enumerate(recipe.solve(task, trial)): best.look(i + 1, valid, lambda test=test: lambda: test)
     return best.result()
+
+def train(tasks, recipe, splits, trials, linear=False):
+    "Columns of the row of each trial of each split; `tasks`, `splits` and `trials` have an entry for each split"
+    if recipe.solve: return [solve(task, recipe, o) for task,of_split in zip(tasks, trials) for o in of_split]
+    if not recipe.peer: return train_networks(bench_of(tasks, trials, linear), recipe, splits)
+    alone = [(task, split, o) for task,split,of_split in zip(tasks, splits, trials) for o in of_split]
+    return [train_networks(bench_of([task], [[o]], linear), recipe, [split])[0] for task,split,o in alone]

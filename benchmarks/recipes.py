@@ -18,22 +18,23 @@ from recipe_sets import sets, split_task
 from recipe_training import draw_trials, looks, steps, train
 
 all_sets = sets | confirmation_sets()
+together = 5 # Splits whose networks are trained side by side
 quick = dict(splits=3, trials=2, regimes=['plain'], sets=['satellite', 'letter Z'], recipes=['cross-entropy', 'balanced batches', 'AUROCLoss',
     'mixed AUROCLoss', 'squared hinge, balanced'])
 
-# --- One unit: a recipe on a split of a set, all trials ---
+# --- One unit: a recipe on some splits of a set, all trials ---
 
 @cache
 def rows_of(name): return all_sets[name]()
 
-def run_unit(regime, where, recipe, split, number):
-    "A row for each trial"
-    task = split_task(rows_of(where), regimes[regime], split)
-    found = []
-    for i,trial in enumerate(draw_trials(split, number)):
-        row = dict(regime=regime, set=where, recipe=recipe, split=split, trial=i, lr=trial.lr, weight_decay=trial.weight_decay, dropout=trial.dropout)
-        found.append(row | train(task, recipes[recipe], trial, regimes[regime].linear))
-    return found
+def run_unit(regime, where, recipe, splits, number):
+    "A row for each trial of each split"
+    tasks = [split_task(rows_of(where), regimes[regime], o) for o in splits]
+    trials = [draw_trials(o, number) for o in splits]
+    found = train(tasks, recipes[recipe], splits, trials, regimes[regime].linear)
+    names = [dict(regime=regime, set=where, recipe=recipe, split=split, trial=i, lr=o.lr, weight_decay=o.weight_decay, dropout=o.dropout)
+        for split,of_split in zip(splits, trials) for i,o in enumerate(of_split)]
+    return [a | b for a,b in zip(names, found)]
 
 def start_worker():
     use_threads(1)
@@ -56,16 +57,15 @@ def left_out(args):
     return recipe_names,set_names,notes
 
 def open_units(args, file):
-    "What is asked for and not yet in `file`, split by split"
+    "What is asked for and not yet in `file`, some splits at a time"
     done = set()
-    if file.exists():
-        frame = pd.read_csv(file, usecols=['regime','set','recipe','split']).drop_duplicates()
-        done = set(frame[['regime','set','recipe','split']].itertuples(index=False, name=None))
+    if file.exists(): done = set(map(tuple, pd.read_csv(file, usecols=['regime','set','recipe','split'])[['regime','set','recipe','split']].to_numpy()))
     recipe_names,set_names,notes = left_out(args)
     for o in notes: print(o)
-    units = [(regime, where, recipe, split) for split in range(args.splits) for regime in args.regimes for where in regimes[regime].sets
+    units = [(regime, where, recipe, start) for start in range(0, args.splits, together) for regime in args.regimes for where in regimes[regime].sets
         if where in set_names for recipe in recipes_of(regime) if recipe in recipe_names]
-    return [o for o in units if o not in done]
+    splits = [[i for i in range(start, min(start + together, args.splits)) if (*names, i) not in done] for *names,start in units]
+    return [(*names, o) for (*names, _),o in zip(units, splits) if o]
 
 def run(args, file):
     "Run what is open, until the time is over"
