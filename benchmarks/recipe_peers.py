@@ -126,8 +126,8 @@ def partial_area(model, targets, lr, weight_decay, steps, batch_size, seed):
     from libauc.optimizers import STACO
     criterion = pAUCLoss('STACO', data_length=len(targets), theta_0=.2, theta_1=1., alpha=1e-3, beta_0=1e-3,
         beta_1=1e-3, device=targets.device)
-    optimizer = STACO(model.parameters(), mode='adam', lr=lr, weight_decay=added_decay*weight_decay,
-        device=targets.device)
+    added = added_decay*weight_decay
+    optimizer = STACO(model.parameters(), mode='adam', lr=lr, weight_decay=added, device=targets.device)
     return peer_of(criterion, optimizer, dual_batches(targets, batch_size, .5, seed), targets)
 
 def average_precision(model, targets, lr, weight_decay, steps, batch_size, seed):
@@ -135,8 +135,8 @@ def average_precision(model, targets, lr, weight_decay, steps, batch_size, seed)
     from libauc.losses import APLoss
     from libauc.optimizers import SOAP
     criterion = APLoss(len(targets), gamma=.1, margin=.6, device=targets.device)
-    optimizer = SOAP(model.parameters(), mode='adam', lr=lr, weight_decay=added_decay*weight_decay, verbose=False,
-        device=targets.device)
+    added = added_decay*weight_decay
+    optimizer = SOAP(model.parameters(), mode='adam', lr=lr, weight_decay=added, verbose=False, device=targets.device)
     return peer_of(criterion, optimizer, dual_batches(targets, batch_size, .5, seed), targets)
 
 # --- Linear models: scores of validation and test after each look, float64, of shape (n,) ---
