@@ -84,11 +84,17 @@ def accumulated(monkeypatch):
         return column
     return make
 
-def check_reads_once(column):
-    "The first thing that waits is the copy of the result"
+def score_until_read(column):
+    "The first thing that waits is a copy, by `read_once`; the mode that watched"
     with FakeTensorMode(allow_non_fake_inputs=True), NoWaitingForHost() as mode:
-        with pytest.raises(HostRead, match=read): column.score()
-    assert mode.n_ops > 10 and mode.sent == (getattr(column, 'groups', None) is not None)  # the groups
+        with pytest.raises(HostRead, match=read) as e: column.score()
+    assert 'read_once' in [o.name for o in e.traceback]
+    return mode
+
+def check_reads_once(column):
+    "Nothing but the groups is sent to the device"
+    mode = score_until_read(column)
+    assert mode.n_ops > 10 and mode.sent == (getattr(column, 'groups', None) is not None)
 
 @pytest.mark.parametrize('case', aurocs)
 def test_auroc_reads_once(case, accumulated): check_reads_once(accumulated(AUROC, aurocs[case]))
@@ -105,9 +111,7 @@ def test_an_interval_reads_once_more(kind, case, accumulated, monkeypatch):
     check_reads_once(column)
     number = torch.tensor(.5, device='cpu'),None
     for o in ('auroc_and_note', 'grouped_auroc_and_note', 'average_precision_and_note'): monkeypatch.setattr(scorers, o, lambda *args, **kwargs: number)
-    with FakeTensorMode(allow_non_fake_inputs=True), NoWaitingForHost() as mode:
-        with pytest.raises(HostRead, match=read): column.score()
-    assert mode.sent == 0
+    assert score_until_read(column).sent == 0
 
 @pytest.mark.parametrize('what', [lambda o, t: (o[0][t[0] > 0], t[0]), lambda o, t: (o[0].cpu(), t[0].cpu()), lambda o, t: (o[0][:int(t[0].max())], t[0])],
     ids=['mask', 'copy', 'size'])
