@@ -24,9 +24,9 @@ def libauc_missing():
     return 'LibAUC is not installed: its recipes are left out (pip install --no-deps libauc)'
 
 # Learning rates are drawn for Adam, between 3e-3 and 6e-2. PESG is a kind of SGD, and gradients of a squared loss of
-# sigmoids are small. LibAUC trains with .1, in many more steps than ours; in ours on satellite the best were .9 to 2, and
-# 3 was worse. So 30 times the range of Adam, .09 to 1.8. The others are Adam themselves, for which LibAUC's examples take
-# 1e-3; in our steps 1e-2 was better.
+# sigmoids are small. LibAUC trains with .1, in many more steps than ours; in ours on satellite the best were .9 to 2,
+# and 3 was worse. So 30 times the range of Adam: .09 to 1.8. The others are Adam themselves, for which LibAUC's examples
+# take 1e-3; in our steps 1e-2 was better.
 pesg_lr = 30
 # Weight decay is drawn for AdamW, between 1e-4 and 1. LibAUC adds it to the gradient, before Adam divides by its size;
 # its examples take 1e-5 to 2e-4.
@@ -101,7 +101,7 @@ def aucm_pesg(model, targets, lr, weight_decay, steps, batch_size, seed):
     aucm = AUCMLoss(margin=1., device=targets.device)
     optimizer = PESG(model.parameters(), aucm, lr=pesg_lr*lr, weight_decay=added_decay*weight_decay, epoch_decay=3e-3,
         momentum=.9, verbose=False, device=targets.device)
-    # As in LibAUC's examples, what `epoch_decay` pulls to moves from about 0 to the mean of the weights so far
+    # As in LibAUC's examples, what `epoch_decay` pulls to becomes the mean of the weights since the last such moment
     after_epoch = at_half_and_three_quarters(optimizer.update_regularizer)
     return peer_of(aucm, optimizer, dual_batches(targets, batch_size, .5, seed), targets, after_epoch=after_epoch)
 
