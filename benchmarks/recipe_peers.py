@@ -25,8 +25,8 @@ def libauc_missing():
 
 # Learning rates are drawn for Adam, between 3e-3 and 6e-2. PESG is a kind of SGD, and gradients of a squared loss of
 # sigmoids are small. LibAUC trains with .1, in many more steps than ours; in ours on satellite the best were .9 to 2,
-# and 3 was worse. So 30 times the range of Adam: .09 to 1.8. The others are Adam themselves, for which LibAUC's examples
-# take 1e-3; in our steps 1e-2 was better.
+# and 3 was worse. So 30 times the range of Adam: .09 to 1.8. The others are Adam themselves. LibAUC's examples take 1e-3;
+# in our steps 1e-2 was better.
 pesg_lr = 30
 # Weight decay is drawn for AdamW, between 1e-4 and 1. LibAUC adds it to the gradient, before Adam divides by its size;
 # its examples take 1e-5 to 2e-4.
@@ -94,7 +94,7 @@ def peer_of(
 # Each is set up by the same call; `steps` is for recipes that plan with it, which none of LibAUC's does
 
 def aucm_pesg(model, targets, lr, weight_decay, steps, batch_size, seed):
-    "The min-max margin loss, as LibAUC's examples have it; they take .2 or .5 positives, and .5 did better on satellite"
+    "The min-max margin loss, as LibAUC's examples have it; they take .2 or .5 positives; .5 did better on satellite"
     from libauc.losses import AUCMLoss
     from libauc.optimizers import PESG
     # Not version='v2': LibAUC 2.0.1 divides the sum over the negatives by the number of all rows there
