@@ -25,8 +25,8 @@ def libauc_missing():
 
 # Learning rates are drawn for Adam, between 3e-3 and 6e-2. PESG is a kind of SGD, and gradients of a squared loss of
 # sigmoids are small. LibAUC trains with .1, in many more steps than ours; in ours on satellite the best were .9 to 2,
-# and 3 was worse. So 30 times the range of Adam: .09 to 1.8. The others are Adam themselves. LibAUC's examples take 1e-3;
-# in our steps 1e-2 was better.
+# and 3 was worse. So 30 times the range of Adam: .09 to 1.8. The others are Adam themselves: LibAUC's examples
+# take 1e-3, and in our steps 1e-2 was better.
 pesg_lr = 30
 # Weight decay is drawn for AdamW, between 1e-4 and 1. LibAUC adds it to the gradient, before Adam divides by its size;
 # its examples take 1e-5 to 2e-4.
