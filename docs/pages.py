@@ -7,7 +7,7 @@ from latex2mathml.converter import convert
 root = Path(__file__).resolve().parent.parent
 base = 'https://fastai-auroc.github.io/fastai_auroc/'
 fastai1 = root/'.venv-fastai1/bin/python'  # whose page has signatures where this is
-tutorials = dict(tabular='Tabular', text='Text', vision='Vision', aum_mnist='AUM on MNIST', averaging='Why not average over batches?',
+tutorials = dict(tabular='Tabular', text='Text', vision='Vision', which_loss='Which loss should I use?', aum_mnist='AUM on MNIST', averaging='Why not average over batches?',
     rare_events='Rare events', threshold='Choosing a threshold', groups='Groups and fairness', intervals='Intervals for many classes and patients',
     fastai1_to_fastai2='fastai 1 to fastai 2', kaggle='Kaggle')
 
@@ -23,6 +23,11 @@ def _linked(text, up=''):
     repo = r'https://github\.com/fastai-auroc/fastai_auroc/blob/main/nbs/'
     text = text.replace('](https://github.com/fastai-auroc/fastai_auroc/blob/main/benchmarks/peers.ipynb)', f']({up}peers.md)')
     return re.sub(rf'\]\({repo}(tutorials/)?(\d+[a-z]?_)?(\w+)\.ipynb\)', lambda m: f"]({up}{m[1] or ''}{m[3]}.md)", text)
+
+def _with_pictures(text, folder):
+    "`text` with pictures of the repository copied into `folder`, since a page asks no other host"
+    def copied(m): return f"](images/{Path(shutil.copy(root/m[1], folder/'images')).name})"
+    return re.sub(r'\]\(https://github\.com/fastai-auroc/fastai_auroc/raw/main/([\w/]+\.png)\)', copied, text)
 
 def _with_formulas(text):
     "`text` with LaTeX as MathML, which needs no script"
@@ -55,7 +60,7 @@ def _write(nb, name, folder, up=''):
         if cell.cell_type == 'markdown':
             found = re.findall('^#+ (.+)$', cell.source, re.M)
             if found: heading = re.sub(r'\[`?([^`\]]*)`?\]\([^)]*\)', r'\1', found[-1]).strip('`')
-            parts.append(_with_formulas(_linked(cell.source, up)))
+            parts.append(_with_formulas(_linked(_with_pictures(cell.source, folder), up)))
             continue
         directives = [line for line in cell.source.splitlines() if line.startswith('#|')]
         if any(o.split()[1] in ('hide', 'export', 'default_exp') for o in directives): continue
