@@ -17,7 +17,7 @@ def _page(name):
 
 def _linked(text, up=''):
     "`text` with links to notebooks and to the site's own address turned into links between pages"
-    text = re.sub(r'\]\((?:\.\./)*(tutorials/)?(\d+[a-z]?_)?(\w+)\.html(#[\w.-]+)?\)', lambda m: f"]({up}{m[1] or ''}{m[3]}.md{m[4] or ''})", text)
+    text = re.sub(r'\]\(((?:\.\./)?(?:tutorials/)?)(\d+[a-z]?_)?(\w+)\.html(#[\w.-]+)?\)', lambda m: f"]({m[1]}{m[3]}.md{m[4] or ''})", text)
     text = re.sub(rf'\]\({re.escape(base)}([\w/]+)\.html(#[\w.-]+)?\)', lambda m: f"]({up}{m[1]}.md{(m[2] or '').lower()})", text)
     text = text.replace('fastai1.md#auroc', 'metric.md#auroc')  # of two classes of one name nbdev knows the last
     repo = r'https://github\.com/fastai-auroc/fastai_auroc/blob/main/nbs/'
