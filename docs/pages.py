@@ -15,6 +15,17 @@ def _page(name):
     "Where a notebook's page is: numbers are for files, not for readers"
     return re.sub(r'^\d+[a-z]?_', '', name)
 
+def _keep_introduction(path):
+    "Give what follows the title and the summary of a notebook a cell of its own: nbdev drops what is left of theirs"
+    nb = nbformat.read(path, as_version=4)
+    i = next((i for i,o in enumerate(nb.cells) if o.cell_type == 'markdown' and o.source.startswith('# ')), None)
+    if i is None: return
+    title,rest = re.fullmatch(r'(# [^\n]+(?:\n+> [^\n]+)?)\n*(.*)', nb.cells[i].source, re.S).groups()
+    if not rest: return
+    nb.cells[i].source = title
+    nb.cells.insert(i+1, nbformat.v4.new_markdown_cell(rest))
+    nbformat.write(nb, path)
+
 def _linked(text, up=''):
     "`text` with links to notebooks and to the site's own address turned into links between pages"
     text = re.sub(r'\]\(((?:\.\./)?(?:tutorials/)?)(\d+[a-z]?_)?(\w+)\.html(#[\w.-]+)?\)', lambda m: f"]({m[1]}{m[3]}.md{m[4] or ''})", text)
@@ -107,6 +118,7 @@ def build(work):
     "Build everything in the folder `work`, then put the site into site/"
     for name in ('nbs', 'fastai_auroc'): shutil.copytree(root/name, work/name, ignore=shutil.ignore_patterns('__pycache__', '.ipynb_checkpoints'))
     shutil.copy(root/'pyproject.toml', work)
+    for path in (work/'nbs').rglob('*.ipynb'): _keep_introduction(path)
     process = 'from nbdev.serve import proc_nbs; proc_nbs('
     if fastai1.exists(): subprocess.run([fastai1, '-W', 'ignore', '-c', process + "file_re='13_fastai1')"], cwd=work, check=True, env=os.environ | {'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD':'1'})
     subprocess.run([sys.executable, '-W', 'ignore', '-c', process + "skip_file_re='13_fastai1')"], cwd=work, check=True)
@@ -115,7 +127,7 @@ def build(work):
     shutil.copy(root/'docs/style.css', pages)
     modules = sorted(p.stem for p in (root/'nbs').glob('[0-9]*.ipynb'))
     for name in ['index', *modules, *(f'tutorials/{o}' for o in tutorials)]:
-        done,source = work/'_proc'/f'{name}.ipynb',root/'nbs'/f'{name}.ipynb'
+        done,source = work/'_proc'/f'{name}.ipynb',work/'nbs'/f'{name}.ipynb'
         nb = nbformat.read(done if done.exists() else source, as_version=4)
         folder = pages/'tutorials' if '/' in name else pages
         _write(nb, _page(Path(name).name), folder, '../' if '/' in name else '')

@@ -1,5 +1,5 @@
 "What the project says about gains of losses and samplers stands on one page, from measurements, and nothing else says otherwise."
-import ast, importlib.util, json, re
+import ast, importlib.util, json, re, shutil
 from pathlib import Path
 import pytest
 
@@ -50,12 +50,25 @@ def test_page_is_on_the_site():
     assert listed['which_loss'] == 'Which loss should I use?'
     assert set(listed) == {o.stem for o in notebooks if o.parent.name == 'tutorials'}
 
-def test_site_has_pictures_of_its_own(tmp_path):
-    "A picture of the repository is copied to where the page looks for it"
+@pytest.fixture
+def pages():
+    "What builds the site"
     pytest.importorskip('latex2mathml')
     spec = importlib.util.spec_from_file_location('pages', root/'docs/pages.py')
-    pages = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(pages)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+def test_site_keeps_the_table(pages, tmp_path):
+    "nbdev takes a cell for title and summary, and drops the rest of it"
+    path = Path(shutil.copy(page, tmp_path))
+    pages._keep_introduction(path)
+    first,second,*rest = cells(path)
+    assert re.fullmatch('# [^\n]+\n\n> [^\n]+', first) and second.startswith('| rows to train on |')
+    assert f'{first}\n\n{second}' == cells(page)[0] and rest == cells(page)[1:]
+
+def test_site_has_pictures_of_its_own(pages, tmp_path):
+    "A picture of the repository is copied to where the page looks for it"
     (tmp_path/'images').mkdir()
     text = pages._with_pictures('See ![a plot](https://github.com/fastai-auroc/fastai_auroc/raw/main/benchmarks/results/scorers.png).', tmp_path)
     assert text == 'See ![a plot](images/scorers.png).'
