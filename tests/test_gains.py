@@ -79,8 +79,11 @@ def test_tutorials_read_no_results():
     assert [o.stem for o in notebooks if o.parent.name == 'tutorials' and any('benchmarks' in code for code in cells(o, 'code'))] == []
 
 def test_page_is_filled_in():
-    "With numbers and the picture of the benchmark, which has a text for those who do not see it"
+    "With numbers that the benchmark wrote, and with its pictures, which have a text for those who do not see them"
     text = '\n'.join(cells(page))
     assert 'TODO' not in text
     pictures = re.findall(r'!\[([^\]]+)\]\(https://github\.com/fastai-auroc/fastai_auroc/raw/main/([\w/.]+)\)', text)
-    assert [o for _,o in pictures] == ['benchmarks/results/recipes.png'] and all((root/o).is_file() for _,o in pictures)
+    assert [o for _,o in pictures] == ['benchmarks/results/recipes.png', 'benchmarks/results/regimes.png'] and all((root/o).is_file() for _,o in pictures)
+    gains = re.findall(r'[+-]?\.\d+ \([+-]?\.\d+ to [+-]?\.\d+\)', text)
+    results = (root/'benchmarks/results/recipes.md').read_text(encoding='utf-8')
+    assert gains and [o for o in gains if o not in results] == []
