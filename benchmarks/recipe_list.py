@@ -38,7 +38,7 @@ average_precision = always(AveragePrecisionLoss)
 
 # --- Recipes ---
 
-families = {
+families = { # chkstyle: ignore
     'cross-entropy': {
         'cross-entropy': Recipe(ce),
         'balanced batches': Recipe(ce, balanced=True),
@@ -116,7 +116,7 @@ confirmed = *few,'class weights','logit-adjusted','squared hinge','average preci
 tables = ('Adult 2 %', 'caravan', 'satellite', 'letter Z')
 unseen = tuple(confirmation_sets())
 
-regimes = {
+regimes = { # chkstyle: ignore
     'plain': Regime('No rank loss alone beats tuned cross-entropy in the mean over sets by more than its interval, and AUM alone is below it by .005 or more. '
         'Balanced batches and mixtures with cross-entropy lie within .003 of it. Averaged weights and label smoothing do at least as well as any rank loss. '
         'For the area above 80 % true positives, the partial area loss mixed with cross-entropy gains up to .005, and less in AUROC.'),

@@ -1,6 +1,5 @@
 "Small networks that stand side by side: each parameter has a first axis of networks, so that one operation trains them all"
-import math
-import torch
+import math, torch
 from torch import nn
 
 everything = slice(None)
@@ -54,21 +53,21 @@ class Bags(nn.Module):
         return self.layers(self.dropout(means.view(*x.shape[:2], -1)), which)
 
 class Convolutions(nn.Module):
-    "Two layers of convolutions over images of 28 x 28 pixels: 16 of 4 x 4 pixels, and 32 of 3 x 3 results, every second one"
+    "Two layers of convolutions over images of 28 x 28 pixels: 8 of 4 x 4 pixels, and 16 of 3 x 3 results, every second one"
     def __init__(self, dropout):
         super().__init__()
         networks = len(dropout)
-        self.first = Linears(networks, 4*4, 16)
-        self.second = Linears(networks, 3*3*16, 32)
+        self.first = Linears(networks, 4*4, 8)
+        self.second = Linears(networks, 3*3*8, 16)
         self.dropout = Dropouts(dropout)
-        self.last = Linears(networks, 4*4*32, 2)
+        self.last = Linears(networks, 4*4*16, 2)
 
     def forward(self, x, which=everything):
         networks,n = x.shape[:2]
         patches = x.view(networks, n, 28, 28).unfold(2, 4, 4).unfold(3, 4, 4)
-        maps = self.first(patches.reshape(networks, n*49, 16), which).relu().view(networks, n, 7, 7, 16)
+        maps = self.first(patches.reshape(networks, n*49, 16), which).relu().view(networks, n, 7, 7, 8)
         patches = nn.functional.pad(maps, (0, 0, 1, 1, 1, 1)).unfold(2, 3, 2).unfold(3, 3, 2)
-        maps = self.second(patches.reshape(networks, n*16, 144), which).relu().view(networks, n, 512)
+        maps = self.second(patches.reshape(networks, n*16, 72), which).relu().view(networks, n, 256)
         return self.last(self.dropout(maps), which)
 
 def build(x, words, dropout, linear):

@@ -1,7 +1,6 @@
 "The sets of recipes.py: rows, and how they are split into rows to train, to choose by and to report on"
 import re
 from collections import Counter
-from collections.abc import Callable
 from typing import NamedTuple
 import numpy as np, pandas as pd, torch
 from fastai_auroc.datasets import adult, caravan, letter, satellite, sms_spam
@@ -54,8 +53,7 @@ def mnist_rows():
     pixels = torch.tensor(x, dtype=torch.float32).view(-1, 1, 28, 28)/255
     return Rows(pixels, torch.tensor(y, dtype=torch.int64), 'MNIST, 5,000 digits, one digit against the rest, positives thinned to 2 %', .02)
 
-sets: dict[str, Callable[[], Rows]] = {'Adult 2 %':adult_rows, 'SMS':sms_rows, 'caravan':caravan_rows, 'satellite':satellite_rows,
-    'letter Z':letter_rows, 'MNIST 2 %':mnist_rows}
+sets = {'Adult 2 %':adult_rows, 'SMS':sms_rows, 'caravan':caravan_rows, 'satellite':satellite_rows, 'letter Z':letter_rows, 'MNIST 2 %':mnist_rows}
 
 # --- A split ---
 
