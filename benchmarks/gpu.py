@@ -1,19 +1,22 @@
 "Numbers, waiting, time and memory on a GPU, beside the CPU, torch.sort, torchmetrics and torcheval. Run on a CUDA machine: python benchmarks/gpu.py"
 import argparse, contextlib, json, os, platform, random, subprocess, sys, tempfile, time, traceback, warnings
 from datetime import date
+from functools import partial
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import median
 import numpy as np, torch
+from torch import nn
 from torch.nn.functional import cross_entropy, one_hot
 from fastai_auroc.buckets import BitBuckets
 from fastai_auroc.confidence import auroc_ci, compare_auroc
 from fastai_auroc.distributed import all_reduce_sum, gather_rows
-from fastai_auroc.epoch import EpochAUROC
-from fastai_auroc.losses import AUMLoss, AUROCLoss, SoftDiceLoss, SquaredHingeAUCLoss
+from fastai_auroc.epoch import EpochAUROC, EpochAveragePrecision
+from fastai_auroc.losses import AUMLoss, AUROCLoss, AveragePrecisionLoss, MixedLoss, PartialAUCLoss, SoftDiceLoss, SquaredHingeAUCLoss
 from fastai_auroc.pr import average_precision, pr_curve
 from fastai_auroc.roc import auroc_score, roc_curve
+from fastai_auroc.row_groups import RowOrder
 from fastai_auroc.streaming import StreamingAUC
 
 root = Path(__file__).resolve().parent.parent
@@ -27,7 +30,7 @@ class Waits:
 
 @contextlib.contextmanager
 def no_waiting(on=True):
-    "Raise at whatever waits for the device; `read_once` may, once, and waiting after it is counted"
+    "Raise at whatever waits for the device; `read_once` of what lies there may, and waiting after it is counted"
     waits = Waits()
     if not on:
         yield waits
@@ -35,6 +38,7 @@ def no_waiting(on=True):
     rooms = [m for name,m in list(sys.modules.items()) if name.startswith('fastai_auroc.') and hasattr(m, 'read_once')]
     own = [m.read_once for m in rooms]
     def read(*tensors):
+        if all(x.device.type == 'cpu' for x in tensors): return own[0](*tensors)
         torch.cuda.set_sync_debug_mode('default')
         try: return own[0](*tensors)
         finally:
@@ -73,22 +77,35 @@ def curve(z, y, w=None, kind=roc_curve, **kwargs):
     res = kind(z, y, sample_weight=w, **kwargs)
     return [o for c in (res if isinstance(res, list) else [res]) for o in c]
 
-def column(*batches, size=64, **kwargs):
-    "A column's number of rows that come in batches; the last step may wait"
-    epoch = EpochAUROC(**kwargs)
-    for z,y in zip(*(x.split(size) for x in batches)): epoch.add(z, y)
-    return epoch.compute
+def column(*batches, size=64, kind=EpochAUROC, wrap=None, **kwargs):
+    "A column's number of rows that come in batches, with `ci` also half its interval; the last step may wait"
+    epoch = kind(**kwargs)
+    for batch in zip(*(x.split(size) for x in batches)): epoch.add(*(wrap(*batch) if wrap else batch))
+    epoch._epoch.note_order(RowOrder, list(range(len(batches[0]))), len(batches[0]))
+    return lambda: epoch.score()[:2 if epoch.ci else 1]
+
+def two_heads(z, y): return (z.flip(1), z), y
+
+def named_heads(z, y): return dict(other=z.flip(1), own=z), dict(own=y, other=1-y)
+
+def own_head(outputs, targets): return outputs['own'],targets['own']
 
 def streamed(z, y, w=None, **kwargs):
     metric = StreamingAUC(from_logits=True, **kwargs)
     for i in range(0, len(z), 1000): metric.update_state(y[i:i+1000], z[i:i+1000], None if w is None else w[i:i+1000])
     return lambda: [metric.result(), *(metric.result_bounds() if metric.curve == 'ROC' else ())]
 
-def loss_and_gradient(z, y, loss):
-    z = z.detach().requires_grad_()
-    value = loss(z, y)
-    value.backward()
-    return [value.detach(), z.grad]
+class LossAndGradient:
+    "A loss as a case; it moves to the device before the batch, as fastai moves it before a fit"
+    def __init__(self, loss): self.loss = loss
+
+    def to(self, device): self.loss.to(device)
+
+    def __call__(self, z, y):
+        z = z.detach().requires_grad_()
+        value = self.loss(z, y)
+        value.mean().backward()
+        return [value.detach(), z.grad]
 
 def call(f, **kwargs): return lambda *xs: f(*xs, **kwargs)
 
@@ -154,9 +171,43 @@ def score_cases():
     res['comparison, ignore_index'] = (z, other, void), call(compare_auroc, ignore_index=9), 1e-9
     return res
 
+def interval_cases():
+    "Columns with `ci`: a binary task by DeLong's variance, the others by samples that are drawn on the CPU"
+    one,seven = rows(1_000, 2),rows(1_000, 7)
+    sites = [f'site {i % 5}' for i in range(1_000)]
+    exact = [('two logits', one, {}), ('max_fpr', one, dict(max_fpr=.2)), ('min_tpr', one, dict(min_tpr=.8)), ('7 classes', seven, {})]
+    exact += [(f'7 classes, {o}', seven, dict(average=o)) for o in ('weighted', 'micro')] + [('7 classes, one-vs-one', seven, dict(multi_class='ovo'))]
+    exact += [('ignore_index', seven, dict(ignore_index=2)), ('7 labels', _many_labels(1_000, 7), {})]
+    exact += [(f'groups, {o}', one, dict(groups=sites, group_average=o)) for o in ('macro', 'weighted', 'pairs', 'min')]
+    exact += [('average precision', one, dict(kind=EpochAveragePrecision)), ('average precision, 7 classes', seven, dict(kind=EpochAveragePrecision))]
+    return {f'column, interval, {name}': (data, call(column, ci=True, **kwargs), 1e-12) for name,data,kwargs in exact}
+
+def option_cases():
+    "Columns with options: groups, one of several outputs, above a true positive rate, average precision"
+    two,seven,void = rows(5_000, 2),rows(5_000, 7),rows(5_000, 3)
+    sites = [None if i % 11 == 0 else f'site {i % 5}' for i in range(5_000)]
+    ap = dict(kind=EpochAveragePrecision)
+    res = {f'groups, {o}': (two, dict(groups=sites, group_average=o)) for o in ('macro', 'weighted', 'pairs', 'min')}
+    res['groups, ignore_index'] = (void[0][:,:2], void[1]), dict(groups=sites, ignore_index=2)
+    res['groups, of one class'] = two, dict(groups=two[1].tolist())
+    res['groups, half precision'] = rows(5_000, 2, dtype=torch.float16), dict(groups=list(range(50))*100)
+    for k,data in ((2, two), (7, seven)): res[f'min_tpr, {k}'] = data, dict(min_tpr=.8)
+    res['min_tpr, not standardised'] = two, dict(min_tpr=.8, standardize=False)
+    for name,kind in (('AUROC', EpochAUROC), ('average precision', EpochAveragePrecision)):
+        res[f'select by number, {name}'] = two, dict(select=1, wrap=two_heads, kind=kind)
+        res[f'select by key, {name}'] = two, dict(select='own', wrap=named_heads, kind=kind)
+        res[f'select by function, {name}'] = two, dict(select=own_head, wrap=named_heads, kind=kind)
+    res['select and groups'] = two, dict(select=1, wrap=two_heads, groups=sites)
+    res['average precision'] = two, ap
+    res['average precision, half precision'] = rows(5_000, 2, dtype=torch.float16), ap
+    for o in 'macro','weighted','micro': res[f'average precision, 7 classes, {o}'] = seven, dict(average=o, **ap)
+    for o in 'macro','micro','samples': res[f'average precision, 7 labels, {o}'] = _many_labels(5_000, 7), dict(average=o, **ap)
+    res['average precision, ignore_index'] = seven, dict(ignore_index=2, **ap)
+    return {f'column, {name}': (data, call(column, **kwargs), 1e-12) for name,(data,kwargs) in res.items()}
+
 def column_cases():
     "Columns and streaming metrics, in batches"
-    res = {}
+    res = option_cases() | interval_cases()
     two,seven,one = rows(5_000, 2),rows(5_000, 7),rows(5_000)
     exact = [('two logits', two, {}), ('7 classes', seven, {}), ('7 classes, micro', seven, dict(average='micro'))]
     exact += [('7 classes, one-vs-one', seven, dict(multi_class='ovo')), ('max_fpr', two, dict(max_fpr=.1)), ('interval', two, dict(ci=True))]
@@ -174,18 +225,53 @@ def column_cases():
     return res
 
 losses = {'AUM':AUMLoss, 'AUM macro':lambda: AUMLoss(average='macro'), 'dice':SoftDiceLoss, 'AUROC':AUROCLoss,
-    'AUROC, T = 0.1':lambda: AUROCLoss(temperature=.1), 'squared hinge':SquaredHingeAUCLoss}
+    'AUROC, T = 0.1':lambda: AUROCLoss(temperature=.1), 'squared hinge':SquaredHingeAUCLoss, 'partial area, FPR':lambda: PartialAUCLoss(max_fpr=.3),
+    'partial area, TPR':lambda: PartialAUCLoss(min_tpr=.5), 'partial hinge':lambda: PartialAUCLoss(max_fpr=.3, surrogate='squared_hinge'),
+    'smooth average precision':AveragePrecisionLoss}
 batches = (64, 2), (1024, 2), (4096, 2), (64, 10), (256, 100)
 
 def loss_cases():
     res = {}
     for name,make in losses.items():
-        for n,k in batches: res[f'{name}, {n} × {k}'] = rows(n, k), call(loss_and_gradient, loss=make()), 2e-5
-        res[f'{name}, one column'] = rows(256), call(loss_and_gradient, loss=make()), 2e-5
-        res[f'{name}, ties'] = rows(256, 2, ties=True), call(loss_and_gradient, loss=make()), 2e-5
+        for n,k in batches: res[f'{name}, {n} × {k}'] = rows(n, k), LossAndGradient(make()), 2e-5
+        res[f'{name}, one column'] = rows(256), LossAndGradient(make()), 2e-5
+        res[f'{name}, ties'] = rows(256, 2, ties=True), LossAndGradient(make()), 2e-5
     return res
 
-def all_cases(): return score_cases() | column_cases() | loss_cases()
+def pixels(n, k, size=16):
+    "Images of so many classes, and the class of each pixel"
+    z,y = rows(n*size*size, k)
+    return z.reshape(n, size, size, k).movedim(-1, 1).contiguous(),y.reshape(n, size, size)
+
+def loss_option_cases():
+    "Losses with options, as they are and with one number a row"
+    w,four,images = [1., .5, 2., 0.],rows(256, 4),pixels(4, 3)
+    void = images[0],images[1].where(images[1] > 0, 255)
+    makers = {f'{name}, weight':(four, partial(kind, weight=w, **options)) for name,kind,options in [('AUROC', AUROCLoss, {}),
+        ('squared hinge', SquaredHingeAUCLoss, {}), ('AUM', AUMLoss, dict(average='macro')), ('dice', SoftDiceLoss, {}),
+        ('partial area, FPR', PartialAUCLoss, dict(max_fpr=.3)), ('partial area, TPR', PartialAUCLoss, dict(min_tpr=.5)),
+        ('smooth average precision', AveragePrecisionLoss, {})]}
+    makers |= {f'{name}, ignore_index':(four, partial(kind, ignore_index=2, **options)) for name,kind,options in [
+        ('partial area, FPR', PartialAUCLoss, dict(max_fpr=.3)), ('partial area, TPR', PartialAUCLoss, dict(min_tpr=.5)),
+        ('smooth average precision', AveragePrecisionLoss, {})]}
+    for name,options in {'no background':dict(include_background=False), 'per image':dict(per_sample=True), 'no squares':dict(square=False, smooth=0),
+        'no background, per image':dict(include_background=False, per_sample=True), 'no background, weight':dict(include_background=False, weight=[1., 3.]),
+        'per image, weight':dict(per_sample=True, weight=[0., 1., 3.])}.items():
+        makers[f'dice, {name}'] = images,partial(SoftDiceLoss, **options)
+        makers[f'dice, {name}, void'] = void,partial(SoftDiceLoss, ignore_index=255, **options)
+    def entropy(reduction='mean', weight=None): return nn.CrossEntropyLoss(reduction=reduction, weight=None if weight is None else torch.tensor(weight))
+    def mixed(*others, reduction='mean', weight=None, **kwargs):
+        res = MixedLoss(entropy(weight=weight), *others, **kwargs)
+        res.reduction = reduction
+        return res
+    makers['mixture'] = four,partial(mixed, AUROCLoss(), weights=(1, .5))
+    makers['mixture, weight'] = four,partial(mixed, AUROCLoss(weight=w), SquaredHingeAUCLoss(weight=w), weight=w, weights=torch.tensor([1., .5, .25]))
+    makers['mixture of all'] = rows(256, 2),partial(mixed, AUMLoss(), SoftDiceLoss(), AveragePrecisionLoss(), PartialAUCLoss(max_fpr=.3))
+    makers['mixture, images'] = images,partial(mixed, SoftDiceLoss(include_background=False))
+    return {f'{name}, {reduction}': (data, LossAndGradient(make(reduction=reduction)), 2e-5) for name,(data,make) in makers.items()
+        for reduction in ('mean', 'none')}
+
+def all_cases(): return score_cases() | column_cases() | loss_cases() | loss_option_cases()
 
 def flat(x):
     "All numbers of tensors, floats and lists of both, float64 tensors on the CPU"
@@ -207,10 +293,13 @@ def distance(got, want):
 
 def check(inputs, f, device):
     "Distance of the device's numbers from the CPU's, and what it waited for"
+    move = getattr(f, 'to', lambda device: None)  # of what has tensors of its own
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
+        move('cpu')
         want = flat(f(*inputs))
         inputs = [x.to(device) for x in inputs]
+        move(device)
         with no_waiting(device != 'cpu') as waits:
             got = f(*inputs)
             if device != 'cpu': torch.cuda.set_sync_debug_mode('warn')

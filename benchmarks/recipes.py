@@ -1,152 +1,146 @@
-"Validation AUROC of each loss alone, with balanced batches, after cross-entropy and mixed with it. Run: python benchmarks/recipes.py"
-import argparse, re
+"""Which loss, which sampler, when: recipes against cross-entropy with the same tuning, on splits of many sets. Run: python benchmarks/recipes.py
+
+It goes on where it stopped. Writes recipes.csv.gz (every training), recipes.md (tables), recipes.png and regimes.png (forest plots)."""
+import argparse, gzip, multiprocessing, os, warnings
 from collections import Counter
-from functools import partial
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import cache
 from pathlib import Path
-import numpy as np, pandas as pd, torch
-from fastai.callback.core import Callback, CancelValidException
-from fastai.data.core import DataLoaders
-from fastai.data.load import DataLoader
-from fastai.learner import Learner
-from fastai.losses import CrossEntropyLossFlat
-from fastai.tabular.model import TabularModel, get_emb_sz
-from fastai.tabular.all import Categorify, Normalize, TabularPandas
-from fastai.torch_core import set_seed
-from fastcore.foundation import L
-from scipy.stats import t as student
-from torch import nn
-from fastai_auroc.losses import AUMLoss, AUROCLoss, SoftDiceLoss, SquaredHingeAUCLoss
-from fastai_auroc.samplers import StratifiedBatchSampler
-from fastai_auroc.roc import auroc_score
-from measuring import bullets, machine, table, use_threads, written_by
+from time import monotonic
+import pandas as pd
+from tqdm import tqdm
+from measuring import bullets, machine, results, use_threads, written_by
+from recipe_confirm import confirmation_sets, missing_packages
+from recipe_list import families, few, recipes, recipes_of, regimes
+from recipe_peers import libauc_missing
+from recipe_report import forest_plot, regime_plot, results_tables, summarize
+from recipe_sets import sets, split_task
+from recipe_training import draw_trials, looks, steps, train
 
-data = Path(__file__).resolve().parents[1]/'fastai_auroc'/'data'
-rates,epochs,warm,bs = (.002, .01),8,3,128
+all_sets = sets | confirmation_sets()
+together = 5 # Splits whose networks are trained side by side
+quick = dict(splits=3, trials=2, regimes=['plain'], sets=['satellite', 'letter Z'], recipes=['cross-entropy', 'balanced batches', 'AUROCLoss',
+    'mixed AUROCLoss', 'squared hinge, balanced'])
 
-# --- Two tasks: training rows, and two sets held out, to choose by and to report on ---
+# --- One unit: a recipe on some splits of a set, all trials ---
 
-def adult(seed):
-    "Adult at 2 % prevalence, 300 positives in 15,000 rows; held out is all the rest"
-    df = pd.read_csv(data/'adult.csv.gz', index_col=0, skipinitialspace=True).sample(frac=1, random_state=seed).reset_index(drop=True)
-    high = df.income == df.income.max()
-    train = np.concatenate([np.flatnonzero(high)[:300], np.flatnonzero(~high)[:14_700]])
-    cats = ['education','marital-status','occupation']
-    conts = ['age','education-num','hours-per-week','capital-gain']
-    rest = np.setdiff1d(np.arange(len(df)), train)
-    to = TabularPandas(df.assign(**{c: df[c].astype(str) for c in cats}, **{c: df[c].astype('float32') for c in conts}), procs=[Categorify, Normalize],
-        cat_names=cats, cont_names=conts, splits=(L(train.tolist()), L(rest.tolist())))
-    make = partial(TabularModel, get_emb_sz(to), len(conts), 2, [64])
-    x,y = [torch.from_numpy(to.items[o].to_numpy(dtype)) for o,dtype in ((cats, 'int64'), (conts, 'float32'))],torch.from_numpy(high[to.items.index].to_numpy().astype('int64'))
-    return make,x,y,len(train)
+@cache
+def rows_of(name): return all_sets[name]()
 
-class Bag(nn.Module):
-    "Mean of word vectors, and one hidden layer"
-    def __init__(self, words):
-        super().__init__()
-        self.words,self.layers = nn.EmbeddingBag(words, 32, mode='mean', padding_idx=0),nn.Sequential(nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 2))
+def run_unit(regime, where, recipe, splits, number):
+    "A row for each trial of each split"
+    tasks = [split_task(rows_of(where), regimes[regime], o) for o in splits]
+    trials = [draw_trials(o, number) for o in splits]
+    found = train(tasks, recipes[recipe], splits, trials, regimes[regime].linear)
+    names = [dict(regime=regime, set=where, recipe=recipe, split=split, trial=i, lr=o.lr, weight_decay=o.weight_decay, dropout=o.dropout)
+        for split,of_split in zip(splits, trials) for i,o in enumerate(of_split)]
+    return [a | b for a,b in zip(names, found)]
 
-    def forward(self, x): return self.layers(self.words(x))
+def start_worker():
+    use_threads(1)
+    warnings.simplefilter('ignore')
 
-def sms(seed):
-    "The SMS spam collection, 1,000 messages to train on, of which 13 % are spam"
-    df = pd.read_csv(data/'sms-spam.csv.gz', index_col=0).sample(frac=1, random_state=seed)
-    words = [re.findall(r"[a-z']+|\d+|[^\w\s]", o.lower())[:64] for o in df.text]
-    number = {w: i+1 for i,w in enumerate(w for w,m in Counter(w for o in words[:1000] for w in o).items() if m > 1)}
-    x = torch.zeros(len(df), 64, dtype=torch.int64)
-    for row,o in zip(x, words): row[:len(o)] = torch.tensor([number.get(w, 0) for w in o])
-    return partial(Bag, len(number)+1),[x],torch.tensor(df.spam.to_numpy(dtype='int64')),1000
+# --- All units ---
 
-# --- Losses and recipes ---
+def append(rows, file):
+    "Add `rows` to a compressed file in one write, so that a stop leaves whole rows"
+    text = pd.DataFrame(rows).to_csv(index=False, header=not file.exists(), float_format='%.5g')
+    with file.open('ab') as f: f.write(gzip.compress(text.encode()))
 
-class Mixed(nn.Module):
-    "Cross-entropy plus another loss"
-    def __init__(self, loss):
-        super().__init__()
-        self.loss,self.ce = loss,CrossEntropyLossFlat()
+def left_out(args):
+    "Recipes and sets whose packages are not installed, and why"
+    notes = []
+    recipe_names = [o for o in args.recipes if not (libauc_missing() and recipes[o].peer)]
+    set_names = [o for o in args.sets if not (missing_packages() and o not in sets)]
+    if len(recipe_names) < len(args.recipes): notes.append(libauc_missing())
+    if len(set_names) < len(args.sets): notes.append(missing_packages())
+    return recipe_names,set_names,notes
 
-    def forward(self, outputs, targets): return self.ce(outputs, targets) + self.loss(outputs, targets)
+def open_units(args, file):
+    "What is asked for and not yet in `file`, some splits at a time"
+    done = set()
+    if file.exists(): done = set(map(tuple, pd.read_csv(file, usecols=['regime','set','recipe','split'])[['regime','set','recipe','split']].to_numpy()))
+    recipe_names,set_names,notes = left_out(args)
+    for o in notes: print(o)
+    units = [(regime, where, recipe, start) for start in range(0, args.splits, together) for regime in args.regimes for where in regimes[regime].sets
+        if where in set_names for recipe in recipes_of(regime) if recipe in recipe_names]
+    splits = [[i for i in range(start, min(start + together, args.splits)) if (*names, i) not in done] for *names,start in units]
+    return [(*names, o) for (*names, _),o in zip(units, splits) if o]
 
-losses = {'cross-entropy':CrossEntropyLossFlat, 'dice':SoftDiceLoss, 'AUM':AUMLoss, 'AUM, margins':partial(AUMLoss, margins=True), 'AUROCLoss':AUROCLoss,
-    'squared hinge':SquaredHingeAUCLoss}
-recipes = 'alone','balanced batches','after cross-entropy','mixed','mixed, balanced'
-
-class Watch(Callback):
-    "In place of a validation, AUROC of both held-out sets after each epoch"
-    def __init__(self, x, y, where): self.x,self.y,self.where,self.seen = x,y,where,[]
-
-    def before_validate(self):
-        with torch.no_grad(): outputs = self.model.eval()(*self.x)
-        self.seen.append([auroc_score(outputs[o], self.y[o], activation='softmax').item() for o in self.where])
-        raise CancelValidException
-
-def train(task, name, recipe, seed, lr):
-    "AUROC on both held-out sets after each epoch"
-    make,x,y,n = task
-    set_seed(seed)
-    dl = DataLoader(n=n, bs=bs, shuffle=True, drop_last=True, indexed=True, create_item=lambda i: i, create_batch=lambda i: (*(o[i] for o in x), y[i]))
-    dls = DataLoaders(dl, dl)
-    if 'balanced' in recipe: StratifiedBatchSampler(y[:n], bs).install(dls)
-    loss,watch = losses[name](),Watch(x, y, torch.arange(n, len(y)).chunk(2))
-    learn = Learner(dls, make(), loss_func=Mixed(loss) if 'mixed' in recipe else loss)
-    with learn.no_bar(), learn.no_logging():
-        if recipe == 'after cross-entropy':
-            learn.loss_func = CrossEntropyLossFlat()
-            learn.fit_one_cycle(warm, lr, cbs=watch)
-            learn.loss_func = loss
-        learn.fit_one_cycle(epochs - len(watch.seen), lr, cbs=watch)
-    return watch.seen
+def run(args, file):
+    "Run what is open, until the time is over"
+    # Large arrays come and go at each step: glibc is to keep their memory, which the workers read from here at their start
+    for name in ('MMAP', 'TRIM'): os.environ.setdefault(f'MALLOC_{name}_THRESHOLD_', str(2**32))
+    end = monotonic() + 60*args.minutes
+    units = open_units(args, file)
+    context = multiprocessing.get_context('spawn')
+    with ProcessPoolExecutor(args.workers, context, start_worker) as pool:
+        futures = [pool.submit(run_unit, *o, args.trials) for o in units]
+        for future in tqdm(as_completed(futures), total=len(futures), smoothing=.01):
+            if future.cancelled(): continue
+            append(future.result(), file)
+            if monotonic() > end: pool.shutdown(wait=False, cancel_futures=True)
 
 # --- Results ---
 
-def run(tasks, seeds, file):
-    "A row for each training: AUROC where the first held-out set says the epoch and the learning rate are best; rows in `file` are not run again"
-    done = pd.read_csv(file) if file.exists() else pd.DataFrame(columns=['task','loss','recipe','seed','chosen','auroc','lr','epoch'])
-    for seed in range(seeds):
-        for where,make in tasks.items():
-            task = make(seed)
-            for name in losses:
-                for recipe in recipes if name != 'cross-entropy' else recipes[:2]:
-                    if len(done.query('task == @where and loss == @name and recipe == @recipe and seed == @seed')): continue
-                    best = max((chosen, auroc, lr, i+1) for lr in rates for i,(chosen, auroc) in enumerate(train(task, name, recipe, seed, lr)))
-                    done.loc[len(done)] = [where, name, recipe, seed, *best]
-                    done.to_csv(file, index=False, float_format='%.6g')
-                    print(*done.iloc[-1], flush=True)
-    return done
+def about(runs, quick):
+    "What was run, as lines of a list"
+    splits = Counter(runs.groupby(['regime','set','recipe']).split.nunique())
+    counts = ', '.join(f'{k} splits of {n} pairs of set and recipe' for k,n in sorted(splits.items(), reverse=True))
+    return [*machine('scipy', 'pandas', 'libauc'), written_by('recipes.py', quick), f'{len(runs):,} trainings: {counts}; {runs.trial.max() + 1} trials each']
 
-def summary(done, where):
-    "Cells of a table: mean AUROC of a loss by a recipe, and how far it is from cross-entropy alone on the same seeds, with a 95% interval"
-    wide = done[done.task == where].pivot(index='seed', columns=['loss','recipe'], values='auroc')
-    ce = wide['cross-entropy','alone']
-    def cell(name, recipe):
-        if (name, recipe) not in wide: return '–'
-        gain = wide[name,recipe] - ce
-        reach = student.ppf(.975, len(gain)-1)*gain.std()/len(gain)**.5
-        if name == 'cross-entropy' and recipe == 'alone': return f'{ce.mean():.4f}'
-        return f'{wide[name,recipe].mean():.4f} ({gain.mean():+.4f} ± {reach:.4f})'
-    return [[name, *(cell(name, recipe) for recipe in recipes)] for name in losses]
+def expectations(shown): return '\n'.join(f'- **{o}.** {regimes[o].expected}' for o in shown)
+
+def report(runs, out, quick=False):
+    "Write tables and plots"
+    summaries = summarize(runs)
+    shown = [o for o in regimes if o in set(runs.regime)]
+    alts = [forest_plot(summaries, out/'recipes.png', shown[0], families)]
+    if len(shown) > 1: alts.append(regime_plot(summaries, few[1:], out/'regimes.png', shown[1:]))
+    figures = '\n\n'.join(f'![{alt}]({name}.png)' for alt,name in zip(alts, ('recipes', 'regimes')))
+    linear = runs[runs.regime == 'linear model']
+    more = '' if linear.empty else '\n# Beside logistic regression\n\n' + results_tables(summarize(linear, 'logistic regression'))
+    text = f"""# Which loss, which sampler, when
+
+{bullets(about(runs, quick))}
+
+Difference from cross-entropy on the same splits, on rows that served neither training nor choice. Half of the rows train, a quarter chooses learning
+rate, weight decay, dropout and the look at which to stop ({looks} looks, one every {steps} steps), each by the measure that is reported, and a quarter reports;
+positives that are thinned out report, too, with weights that give them the share they have in training. Every recipe has the same trials. Intervals of
+95 %: of a set by the corrected resampled t-test (Nadeau & Bengio 2003), of the mean of the sets by Student's t over sets. p is adjusted by Holm over the
+recipes of a regime and a measure; bold is below .05.
+
+## What was expected, written before the first run
+
+{expectations(shown)}
+
+{figures}
+
+{results_tables(summaries, shown, list(recipes))}{more}"""
+    (out/'recipes.md').write_text(text, encoding='utf-8')
+
+def options():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--out', type=Path, default=results, help='folder of the results (benchmarks/results)')
+    parser.add_argument('--splits', type=int, default=20)
+    parser.add_argument('--trials', type=int, default=4, help='draws of learning rate, weight decay and dropout for each recipe and split')
+    parser.add_argument('--regimes', nargs='+', default=list(regimes), choices=list(regimes))
+    parser.add_argument('--sets', nargs='+', default=list(all_sets), choices=list(all_sets))
+    parser.add_argument('--recipes', nargs='+', default=list(recipes), choices=list(recipes))
+    parser.add_argument('--workers', type=int, default=os.cpu_count(), help='processes (as many as cores)')
+    parser.add_argument('--minutes', type=float, default=float('inf'), help='stop after so many minutes; the next run goes on')
+    parser.add_argument('--quick', action='store_true', help='two sets and five recipes, in two minutes, into a folder quick')
+    args = parser.parse_args()
+    if args.quick:
+        vars(args).update(quick)
+        args.out = args.out/'quick'
+    return args
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--out', type=Path, default=Path(__file__).resolve().parent/'results', help='folder for recipes.csv and recipes.md (benchmarks/results)')
-    parser.add_argument('--seeds', type=int, default=5)
-    args = parser.parse_args()
-    use_threads(1)
+    args = options()
     args.out.mkdir(parents=True, exist_ok=True)
-    tasks = {'Adult':adult, 'SMS':sms}
-    done = run(tasks, args.seeds, args.out/'recipes.csv')
-    about = bullets([*machine(), written_by('recipes.py')])
-    tables = '\n\n'.join(f'## {make.__doc__}\n\n{table(["loss", *recipes], summary(done, where))}' for where,make in tasks.items())
-    text = f"""# What each loss does to AUROC
-
-{about}
-
-AUROC on rows held out, mean of {done.seed.nunique()} seeds (each with its own split and start); in brackets the difference from cross-entropy alone on the same seeds,
-with its 95% interval (Student's t). {epochs} epochs of Adam by `fit_one_cycle`, batches of {bs}; epoch and learning rate (of {", ".join(map(str, rates))}) are those that
-are best on one half of the rows held out, AUROC is that on the other half. After cross-entropy: {warm} epochs of it, then {epochs-warm} of the loss.
-Mixed: cross-entropy plus the loss. Balanced: `StratifiedBatchSampler`, as many rows of each class in a batch.
-
-{tables}
-"""
-    (args.out/'recipes.md').write_text(text, encoding='utf-8')
+    file = args.out/'recipes.csv.gz'
+    run(args, file)
+    report(pd.read_csv(file), args.out, args.quick)
 
 if __name__ == '__main__': main()

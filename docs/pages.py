@@ -7,7 +7,7 @@ from latex2mathml.converter import convert
 root = Path(__file__).resolve().parent.parent
 base = 'https://fastai-auroc.github.io/fastai_auroc/'
 fastai1 = root/'.venv-fastai1/bin/python'  # whose page has signatures where this is
-tutorials = dict(tabular='Tabular', text='Text', vision='Vision', aum_mnist='AUM on MNIST', averaging='Why not average over batches?',
+tutorials = dict(tabular='Tabular', text='Text', vision='Vision', which_loss='Which loss should I use?', aum_mnist='AUM on MNIST', averaging='Why not average over batches?',
     rare_events='Rare events', threshold='Choosing a threshold', groups='Groups and fairness', intervals='Intervals for many classes and patients',
     fastai1_to_fastai2='fastai 1 to fastai 2', kaggle='Kaggle')
 
@@ -15,14 +15,30 @@ def _page(name):
     "Where a notebook's page is: numbers are for files, not for readers"
     return re.sub(r'^\d+[a-z]?_', '', name)
 
+def _keep_introduction(path):
+    "Give what follows the title and the summary of a notebook a cell of its own: nbdev drops what is left of theirs"
+    nb = nbformat.read(path, as_version=4)
+    i = next((i for i,o in enumerate(nb.cells) if o.cell_type == 'markdown' and o.source.startswith('# ')), None)
+    if i is None: return
+    title,rest = re.fullmatch(r'(# [^\n]+(?:\n+> [^\n]+)?)\n*(.*)', nb.cells[i].source, re.S).groups()
+    if not rest: return
+    nb.cells[i].source = title
+    nb.cells.insert(i+1, nbformat.v4.new_markdown_cell(rest))
+    nbformat.write(nb, path)
+
 def _linked(text, up=''):
     "`text` with links to notebooks and to the site's own address turned into links between pages"
-    text = re.sub(r'\]\((?:\.\./)*(tutorials/)?(\d+[a-z]?_)?(\w+)\.html(#[\w.-]+)?\)', lambda m: f"]({up}{m[1] or ''}{m[3]}.md{m[4] or ''})", text)
+    text = re.sub(r'\]\(((?:\.\./)?(?:tutorials/)?)(\d+[a-z]?_)?(\w+)\.html(#[\w.-]+)?\)', lambda m: f"]({m[1]}{m[3]}.md{m[4] or ''})", text)
     text = re.sub(rf'\]\({re.escape(base)}([\w/]+)\.html(#[\w.-]+)?\)', lambda m: f"]({up}{m[1]}.md{(m[2] or '').lower()})", text)
     text = text.replace('fastai1.md#auroc', 'metric.md#auroc')  # of two classes of one name nbdev knows the last
     repo = r'https://github\.com/fastai-auroc/fastai_auroc/blob/main/nbs/'
     text = text.replace('](https://github.com/fastai-auroc/fastai_auroc/blob/main/benchmarks/peers.ipynb)', f']({up}peers.md)')
     return re.sub(rf'\]\({repo}(tutorials/)?(\d+[a-z]?_)?(\w+)\.ipynb\)', lambda m: f"]({up}{m[1] or ''}{m[3]}.md)", text)
+
+def _with_pictures(text, folder):
+    "`text` with pictures of the repository copied into `folder`, since a page asks no other host"
+    def copied(m): return f"](images/{Path(shutil.copy(root/m[1], folder/'images')).name})"
+    return re.sub(r'\]\(https://github\.com/fastai-auroc/fastai_auroc/raw/main/([\w/]+\.png)\)', copied, text)
 
 def _with_formulas(text):
     "`text` with LaTeX as MathML, which needs no script"
@@ -55,7 +71,7 @@ def _write(nb, name, folder, up=''):
         if cell.cell_type == 'markdown':
             found = re.findall('^#+ (.+)$', cell.source, re.M)
             if found: heading = re.sub(r'\[`?([^`\]]*)`?\]\([^)]*\)', r'\1', found[-1]).strip('`')
-            parts.append(_with_formulas(_linked(cell.source, up)))
+            parts.append(_with_formulas(_linked(_with_pictures(cell.source, folder), up)))
             continue
         directives = [line for line in cell.source.splitlines() if line.startswith('#|')]
         if any(o.split()[1] in ('hide', 'export', 'default_exp') for o in directives): continue
@@ -102,6 +118,7 @@ def build(work):
     "Build everything in the folder `work`, then put the site into site/"
     for name in ('nbs', 'fastai_auroc'): shutil.copytree(root/name, work/name, ignore=shutil.ignore_patterns('__pycache__', '.ipynb_checkpoints'))
     shutil.copy(root/'pyproject.toml', work)
+    for path in (work/'nbs').rglob('*.ipynb'): _keep_introduction(path)
     process = 'from nbdev.serve import proc_nbs; proc_nbs('
     if fastai1.exists(): subprocess.run([fastai1, '-W', 'ignore', '-c', process + "file_re='13_fastai1')"], cwd=work, check=True, env=os.environ | {'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD':'1'})
     subprocess.run([sys.executable, '-W', 'ignore', '-c', process + "skip_file_re='13_fastai1')"], cwd=work, check=True)
@@ -110,7 +127,7 @@ def build(work):
     shutil.copy(root/'docs/style.css', pages)
     modules = sorted(p.stem for p in (root/'nbs').glob('[0-9]*.ipynb'))
     for name in ['index', *modules, *(f'tutorials/{o}' for o in tutorials)]:
-        done,source = work/'_proc'/f'{name}.ipynb',root/'nbs'/f'{name}.ipynb'
+        done,source = work/'_proc'/f'{name}.ipynb',work/'nbs'/f'{name}.ipynb'
         nb = nbformat.read(done if done.exists() else source, as_version=4)
         folder = pages/'tutorials' if '/' in name else pages
         _write(nb, _page(Path(name).name), folder, '../' if '/' in name else '')

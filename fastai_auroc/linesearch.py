@@ -1,4 +1,4 @@
-"""Steps for linear models that never lower AUROC
+"""Steps for linear models that never lower the AUROC of the rows they are given
 
 Docs: https://fastai-auroc.github.io/fastai_auroc/linesearch.html.md"""
 

@@ -1,4 +1,4 @@
-"""What to minimise so that AUROC rises
+"""Losses of a whole batch that look at how its rows rank
 
 Docs: https://fastai-auroc.github.io/fastai_auroc/losses.html.md"""
 

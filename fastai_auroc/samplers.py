@@ -418,6 +418,7 @@ def balance_batches(
 ): # The `StratifiedBatchSampler`
     """Train on batches that hold every class: a `StratifiedBatchSampler` orders the training set of `dls`
 
+    Probabilities of a model trained on balanced batches are those of data with as many rows of each class.
     Raises `ValueError` where labels cannot be read, are not one of several classes in each row, or are not as many
     as the rows."""
     return StratifiedBatchSampler.from_dls(dls, balanced, seed)

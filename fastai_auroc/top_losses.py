@@ -1,4 +1,4 @@
-"""What to minimise so that a partial area under the ROC curve, or average precision, rises
+"""Losses of a partial area under the ROC curve, and of average precision
 
 Docs: https://fastai-auroc.github.io/fastai_auroc/top_losses.html.md"""
 

@@ -3,8 +3,11 @@ import importlib.util, subprocess, sys, warnings
 from pathlib import Path
 import numpy as np, pytest, torch
 from sklearn import metrics as skm
+from torch import nn
 from torch._subclasses import FakeTensorMode
 from fastai_auroc.confidence import auroc_ci
+from fastai_auroc.groups import grouped_auroc
+from fastai_auroc.losses import AUROCLoss, AveragePrecisionLoss, MixedLoss, PartialAUCLoss
 from fastai_auroc.pr import average_precision, pr_curve
 from fastai_auroc.roc import auroc_score, roc_curve
 
@@ -56,6 +59,71 @@ def test_classes_as_scikit_learn(kwargs):
     p = z.double().softmax(-1)
     want = skm.roc_auc_score(y, p, **dict(dict(multi_class='ovr'), **kwargs))
     assert auroc_score(p.cuda(), y.cuda(), **kwargs) == pytest.approx(want, abs=1e-12)
+
+class Heads(nn.Module):
+    "Three classes, and two"
+    def __init__(self):
+        super().__init__()
+        self.three,self.two = nn.Linear(4, 3),nn.Linear(4, 2)
+
+    def forward(self, x): return self.three(x),self.two(x)
+
+class HeadsLoss(nn.Module):
+    "A loss for each head, with weights that have to move"
+    def __init__(self):
+        super().__init__()
+        w = [1., .5, 2.]
+        self.three = MixedLoss(nn.CrossEntropyLoss(weight=torch.tensor(w)), AUROCLoss(weight=w), AveragePrecisionLoss(weight=w), weights=(1, .5, .5))
+        self.two = MixedLoss(nn.CrossEntropyLoss(), PartialAUCLoss(min_tpr=.5))
+
+    def forward(self, outputs, three, two): return self.three(outputs[0], three) + self.two(outputs[1], two)
+
+@pytest.mark.parametrize('device', ['cpu', pytest.param('cuda', marks=[pytest.mark.gpu, needs_gpu])])
+def test_columns_of_a_learner(device):
+    "Of both heads, of groups, above a true positive rate, with intervals: what the same outputs give on the CPU"
+    pytest.importorskip('fastai.callback.progress')  # of `no_bar`
+    from fastai.data.core import DataLoaders
+    from fastai.data.load import DataLoader
+    from fastai.learner import Learner
+    from fastai_auroc.metric import AUROC, AveragePrecision
+    torch.manual_seed(0)
+    rng = torch.Generator().manual_seed(0)
+    x = torch.randn(500, 4, generator=rng)
+    three,two = (x[:,0] + torch.randn(500, generator=rng)).clamp(-1, 1).round().long() + 1,(x[:,1] + torch.randn(500, generator=rng) > 0).long()
+    items = list(zip(x, three, two))
+    sites = [f'site {i % 4}' if i % 9 else None for i in range(200)]
+    options = dict(a=dict(select=1), b=dict(select=0), c=dict(select=1, groups=sites), d=dict(select=1, min_tpr=.8), e=dict(select=1, max_fpr=.2))
+    columns = [AUROC(name=k, **o) for k,o in options.items()] + [AveragePrecision(select=i, name=k) for i,k in enumerate('fg')]
+    intervals = [AUROC(select=0, ci=True, name='h'), AUROC(select=1, groups=sites, ci=True, name='i'), AveragePrecision(select=1, ci=True, name='j')]
+    dls = DataLoaders(*(DataLoader(o, bs=64, num_workers=0, device=torch.device(device)) for o in (items[:300], items[300:])), device=torch.device(device))
+    dls.n_inp = 1
+    model,kept = Heads(),[]
+    def keep(model, inputs, outputs):
+        if not model.training: kept.append([o.detach().cpu() for o in outputs])
+
+    model.register_forward_hook(keep)
+    learn = Learner(dls, model, loss_func=HeadsLoss(), metrics=columns, cbs=intervals)
+    with learn.no_bar(), learn.no_logging(), warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter('always')
+        learn.fit(2)
+    assert not [str(o.message) for o in said if o.filename == 'fastai_auroc']
+    got = dict(zip(list(learn.recorder.metric_names)[1:-1], learn.recorder.values[-1]))
+    z3,z2 = map(torch.cat, zip(*kept[-4:]))
+    y3,y2 = three[300:],two[300:]
+    p = z3.double().softmax(1)
+    margin = z2[:,1].double() - z2[:,0].double()
+    of_groups = [i for i in range(200) if sites[i] is not None]
+    def close(x): return pytest.approx(float(x), abs=1e-12)
+    assert got['a'] == close(skm.roc_auc_score(y2, margin)) and got['b'] == got['h'] == close(skm.roc_auc_score(y3, p, multi_class='ovr'))
+    assert got['c'] == got['i'] == close(grouped_auroc(margin[of_groups], y2[of_groups], [sites[i] for i in of_groups]))
+    assert got['d'] == close(auroc_score(margin, y2, min_tpr=.8)) and got['e'] == close(skm.roc_auc_score(y2, margin, max_fpr=.2))
+    assert got['f'] == close(np.mean([skm.average_precision_score(y3 == c, p[:,c]) for c in range(3)]))
+    assert got['g'] == got['j'] == close(skm.average_precision_score(y2, margin))
+    for name,column in zip('hij', intervals):
+        alone = type(column)(**{**column.options(), 'select':None, 'activation':'softmax'})
+        alone._epoch.order = column._epoch.order
+        alone.add_tensors(*((z3, y3) if name == 'h' else (z2, y2)))
+        assert got[f'{name}_ci'] == close(alone.score().half_width) and 0 < got[f'{name}_ci'] < .3
 
 @on_gpu
 def test_the_guard_can_fail():

@@ -115,7 +115,9 @@ def test_kaggle_offline(installed, tmp_path):
 def test_wheel_in_an_empty_environment(installed, tmp_path):
     "The README's program runs from the wheel, far from the sources"
     wheel,python = installed
-    assert 'fastai_auroc/py.typed' in zipfile.ZipFile(wheel).namelist() and __version__ in wheel.name
+    names = zipfile.ZipFile(wheel).namelist()
+    assert 'fastai_auroc/py.typed' in names and __version__ in wheel.name
+    assert {f'fastai_auroc/data/{o.name}' for o in (root/'fastai_auroc'/'data').iterdir()} <= {*names}
     run(python, '-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', '--force-reinstall', '--no-deps', wheel)
     shutil.copytree(root/'examples', tmp_path/'elsewhere'/'examples')
     env = {k:v for k,v in os.environ.items() if k != 'PYTHONPATH'}

@@ -62,6 +62,13 @@ def test_page(name, visit):
     text = page.locator('article').inner_text()
     assert '#|' not in text and '$$' not in text and len(text) > 300
 
+def test_introductions(visit):
+    "What a notebook says below its title comes before the first heading; of one page that is a table"
+    for name,text in dict(losses='flat almost everywhere', samplers='more than a quarter of all batches').items():
+        assert text in visit(f'{name}.html').locator('article').inner_text(), name
+    page = visit('tutorials/which_loss.html')
+    assert page.locator('blockquote ~ *, blockquote ~ div > table').first.locator('xpath=descendant-or-self::table').count() == 1
+
 @pytest.mark.parametrize('name', pages)
 def test_phone(name, visit):
     "Nothing but code and wide tables is wider than the screen"
