@@ -3,6 +3,7 @@ import subprocess, sys, textwrap
 from fastai.losses import DiceLoss
 import pytest
 from fastai_auroc.losses import SoftDiceLoss
+from fresh import run_code, run_fresh
 
 plain = ('scores keys pairs tasks counts roc confidence distributed buckets streaming loss_options accumulators epoch derivatives surrogates smooth '
     'options batch_loss dice mixed top_losses losses strata samplers linesearch thresholds plots pr_plots report interpret history').split()
@@ -12,6 +13,12 @@ def run(code):
     done = subprocess.run([sys.executable, '-W', 'ignore', '-c', textwrap.dedent(code)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout.split()
+
+def run_after_libraries(code):
+    "The same where PyTorch and the like are loaded before, but nothing of fastai"
+    exitcode,printed = run_fresh(run_code, textwrap.dedent(code))
+    assert exitcode == 0, printed
+    return printed.split()
 
 @pytest.fixture(scope='module')
 def loaded():
@@ -67,17 +74,17 @@ def test_star_import_hides_two_names_of_fastai_only():
         theirs = {n for m in (fastai.tabular.all, fastai.text.all, fastai.vision.all, fastai.collab) for n in vars(m) if n[0] != '_'}
         exec('from fastai_auroc.all import *', full)
         print(*sorted(n for n in full if n in theirs))"""
-    assert run(code) == ['unet_learner', 'vision_learner']
+    assert run_after_libraries(code) == ['unet_learner', 'vision_learner']
 
 def test_star_import_of_all():
     "The line search is for linear models, no Learner uses it"
-    names = run('import fastai_auroc.all as ours; print(*sorted(ours.__all__))')
+    names = run_after_libraries('import fastai_auroc.all as ours; print(*sorted(ours.__all__))')
     assert names == sorted('''AUROC AUMLoss AUROCLoss AveragePrecision AveragePrecisionLoss MixedLoss PartialAUCLoss ROCInterpretation
         ShowROCCallback SoftDiceLoss SquaredHingeAUCLoss StratifiedBatchSampler StreamingAUC ap_ci auc auc_roc_score aum auroc_ci
         auroc_score average_precision balance_batches bias_auroc compare_auroc disable_callback_fns enable_callback_fns
         gather_rows grouped_auroc history plot_aum plot_history plot_pr plot_roc power_mean pr_curve quantile_thresholds
         roc_curve soft_auroc'''.split())
-    with_vision = run('import fastai.vision.all, fastai_auroc.all as ours; print(*sorted(ours.__all__))')
+    with_vision = run_after_libraries('import fastai.vision.all, fastai_auroc.all as ours; print(*sorted(ours.__all__))')
     assert with_vision == sorted([*names, 'unet_learner', 'vision_learner'])
 
 def test_functions_of_vision_by_name():
@@ -89,7 +96,7 @@ def test_functions_of_vision_by_name():
         print(*[o is getattr(both, o.__name__) and hasattr(o, '__wrapped__') for o in (vision_learner, unet_learner)])
         try: ours.cnn_learner
         except AttributeError as e: print(e)"""
-    assert ' '.join(run(code)) == "True True module 'fastai_auroc.all' has no attribute 'cnn_learner'"
+    assert ' '.join(run_after_libraries(code)) == "True True module 'fastai_auroc.all' has no attribute 'cnn_learner'"
 
 def test_star_import_after_disabling():
     "Neither a second star import nor a look at the names enables again; `dir` knows vision's names, and no others are made up"
@@ -99,7 +106,7 @@ def test_star_import_after_disabling():
         ours.disable_callback_fns()
         from fastai_auroc.all import *
         print(len(ours.__all__) > 20, hasattr(Learner.__init__, '__wrapped__'), 'vision_learner' in dir(ours), hasattr(ours, 'nope'))"""
-    assert run(code) == ['True', 'False', 'True', 'False']
+    assert run_after_libraries(code) == ['True', 'False', 'True', 'False']
 
 @pytest.mark.parametrize('room,names', [('losses', 'aum soft_auroc AUMLoss AUROCLoss SquaredHingeAUCLoss SoftDiceLoss MixedLoss PartialAUCLoss AveragePrecisionLoss'),
     ('roc', 'auroc_score auc_roc_score roc_curve auc grouped_auroc bias_auroc')])
