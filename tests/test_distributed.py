@@ -1,5 +1,5 @@
 "Several real processes, joined by gloo: rows and counts come together, and each process sees the AUROC of the whole validation set."
-import importlib.util, json
+import functools, importlib.util, json
 from pathlib import Path
 import numpy as np, pytest
 
@@ -8,7 +8,7 @@ if importlib.util.find_spec('accelerate') is None:
 
 import gather_worker
 from distributed_worker import cases, jobs
-from worlds import run_python, run_world
+from worlds import run_once, run_python, run_world
 
 worker = Path(__file__).parent/'distributed_worker.py'
 
@@ -17,13 +17,10 @@ def lines(path): return [json.loads(o) for o in path.read_text().splitlines()] i
 @pytest.fixture(scope='module')
 def torchrun(tmp_path_factory):
     "What each process of a world that torchrun starts wrote down"
-    known = {}
+    @functools.cache
     def get(world):
-        if world not in known:
-            folder = tmp_path_factory.mktemp(f'torchrun{world}')
-            res = run_world(world, worker, folder)
-            known[world] = [lines(folder/f'{world}-cases-{rank}.jsonl') for rank in range(world)],res
-        return known[world]
+        folder,code,stderr = run_once(tmp_path_factory, f'torchrun{world}', lambda folder: run_world(world, worker, folder))
+        return [lines(folder/f'{world}-cases-{rank}.jsonl') for rank in range(world)],code,stderr
     return get
 
 sizes = dict(late=2, **{o:2 for o in jobs if o.startswith('odd')}, **{o:3 for o in jobs if o.startswith('dies')})
@@ -31,11 +28,11 @@ sizes = dict(late=2, **{o:2 for o in jobs if o.startswith('odd')}, **{o:3 for o 
 @pytest.fixture(scope='module')
 def forked(tmp_path_factory):
     "The same of worlds that one process forks, and how their processes ended"
-    folder = tmp_path_factory.mktemp('forked')
-    res = run_python(worker, folder, '3:cases', '4:cases', *(f'{n}:{job}' for job,n in sizes.items()))
+    args = '3:cases', '4:cases', *(f'{n}:{job}' for job,n in sizes.items())
+    folder,_,stderr = run_once(tmp_path_factory, 'forked', lambda folder: run_python(worker, folder, *args))
     def get(world, job='cases'):
         codes = folder/f'{world}-{job}-codes.json'
-        assert codes.exists(), res.stderr
+        assert codes.exists(), stderr
         return [lines(folder/f'{world}-{job}-{rank}.jsonl') for rank in range(world)],json.loads(codes.read_text())
     return get
 
@@ -55,8 +52,8 @@ def of_worlds(*worlds):
 
 @pytest.mark.parametrize('world, name', of_worlds((2, ()), (3, pytest.mark.slow)))
 def test_torchrun(torchrun, world, name):
-    ranks,res = torchrun(world)
-    assert res.returncode == 0, res.stderr
+    ranks,code,stderr = torchrun(world)
+    assert code == 0, stderr
     check(name, ranks)
 
 @pytest.mark.parametrize('world, name', of_worlds((3, ()), (4, ())))
@@ -92,13 +89,12 @@ def test_odd_tensor(forked, job):
 @pytest.fixture(scope='module')
 def gathered(tmp_path_factory):
     "What each process of a world wrote down that runs the cases of gather_worker.py, and how they ended"
-    folder = tmp_path_factory.mktemp('gathered')
-    res = run_python(gather_worker.__file__, folder, 2, 3)
+    folder,_,stderr = run_once(tmp_path_factory, 'gathered', lambda folder: run_python(gather_worker.__file__, folder, 2, 3))
     def get(world):
         codes = folder/f'{world}-codes.json'
-        assert codes.exists(), res.stderr
+        assert codes.exists(), stderr
         ranks = [{o['case']:o for o in lines(folder/f'{world}-{rank}.jsonl')} for rank in range(world)]
-        return ranks,json.loads(codes.read_text()),res.stderr
+        return ranks,json.loads(codes.read_text()),stderr
     return get
 
 @pytest.mark.parametrize('world', [2, 3])

@@ -1,5 +1,5 @@
 "Several processes, joined by gloo, share the rows of StratifiedBatchSampler: in PyTorch, with accelerate, in fastai 2."
-import importlib.util, json
+import functools, importlib.util, json
 from pathlib import Path
 import numpy as np, pytest
 
@@ -7,21 +7,18 @@ if importlib.util.find_spec('accelerate') is None:
     pytest.skip('fastai trains in several processes through accelerate, which is not installed', allow_module_level=True)
 
 from sampler_worker import binary, bs, cases, epochs, full, labels, n
-from worlds import run_python
+from worlds import run_once, run_python
 
 here = Path(__file__).parent
 
 @pytest.fixture(scope='module')
 def ranks(tmp_path_factory):
     "What each process of a world read"
-    known = {}
+    @functools.cache
     def get(world):
-        if world not in known:
-            folder = tmp_path_factory.mktemp(f'world{world}')
-            res = run_python(here/'sampler_worker.py', folder, world)
-            assert res.returncode == 0 and json.loads((folder/'codes.json').read_text()) == [0]*world, res.stderr
-            known[world] = [json.loads((folder/f'{rank}.json').read_text()) for rank in range(world)]
-        return known[world]
+        folder,code,stderr = run_once(tmp_path_factory, f'sampler{world}', lambda folder: run_python(here/'sampler_worker.py', folder, world))
+        assert code == 0 and json.loads((folder/'codes.json').read_text()) == [0]*world, stderr
+        return [json.loads((folder/f'{rank}.json').read_text()) for rank in range(world)]
     return get
 
 def in_steps(read):

@@ -1,5 +1,5 @@
 "Worlds of processes on this machine, joined by gloo: forked, or started by torchrun"
-import os, subprocess, sys, torch, torch.distributed as dist, traceback
+import fcntl, json, os, subprocess, sys, torch, torch.distributed as dist, traceback
 from pathlib import Path
 
 root = Path(__file__).parent.parent
@@ -14,6 +14,19 @@ def run_world(size, *args):
     "Run a script in `size` processes of torchrun, which chooses a port itself: one found here could be taken by another test until it is used"
     alone = '--standalone', '--local_addr', '127.0.0.1'
     return run_python('-m', 'torch.distributed.run', *alone, '--nproc_per_node', size, *args)
+
+def run_once(tmp_path_factory, name, run):
+    "Let the first test process that asks call `run(folder)`, and others wait: the folder, how the program ended and what it said"
+    shared = tmp_path_factory.getbasetemp()
+    if 'PYTEST_XDIST_WORKER' in os.environ: shared = shared.parent
+    folder,end = shared/name,shared/f'{name}.json'
+    with open(shared/f'{name}.lock', 'w') as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not end.exists():
+            folder.mkdir()
+            res = run(folder)
+            end.write_text(json.dumps([res.returncode, res.stderr]))
+    return folder,*json.loads(end.read_text())
 
 def fork_world(size, work):
     "Call `work(rank)` in `size` processes forked from this one; how they ended: 0, 3 after an exception, -n by signal n"
