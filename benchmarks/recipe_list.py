@@ -41,6 +41,7 @@ average_precision = always(AveragePrecisionLoss)
 families = { # chkstyle: ignore
     'cross-entropy': {
         'cross-entropy': Recipe(ce),
+        'mean of the trials': Recipe(ce, mean_of_trials=True),
         'balanced batches': Recipe(ce, balanced=True),
         'class weights': Recipe(weighted_cross_entropy),
         'focal loss': Recipe(always(FocalLoss, gamma=2.)),
@@ -109,8 +110,8 @@ recipes = {name: recipe for family in families.values() for name,recipe in famil
 
 # --- Regimes ---
 
-few = ('cross-entropy', 'balanced batches', 'label smoothing .1', 'averaged weights', 'AUROCLoss', 'AUROCLoss, balanced', 'squared hinge, balanced',
-    'AUM, balanced', 'mixed AUROCLoss', 'mixed squared hinge, balanced')
+few = ('cross-entropy', 'mean of the trials', 'balanced batches', 'label smoothing .1', 'averaged weights', 'AUROCLoss', 'AUROCLoss, balanced',
+    'squared hinge, balanced', 'AUM, balanced', 'mixed AUROCLoss', 'mixed squared hinge, balanced')
 confirmed = *few,'class weights','logit-adjusted','squared hinge','average precision','mixed squared hinge','mixed average precision'
 tables = ('Adult 2 %', 'caravan', 'satellite', 'letter Z')
 unseen = tuple(confirmation_sets())
@@ -118,7 +119,8 @@ unseen = tuple(confirmation_sets())
 regimes = { # chkstyle: ignore
     'plain': Regime('No rank loss alone beats tuned cross-entropy in the mean over sets by more than its interval, and AUM alone is below it by .005 or more. '
         'Balanced batches and mixtures with cross-entropy lie within .003 of it. Averaged weights and label smoothing do at least as well as any rank loss. '
-        'For the area above 80 % true positives, the partial area loss mixed with cross-entropy gains up to .005, and less in AUROC.'),
+        'For the area above 80 % true positives, the partial area loss mixed with cross-entropy gains up to .005, and less in AUROC. '
+        'The mean of the trials (added when the others had run on five splits) gains .003 in all measures.'),
     'linear model': Regime('The squared hinge on balanced batches gains .003 to .010 over logistic regression on satellite, where the classes are no shifts '
         'of each other, and nothing on Adult and caravan. AUMLineSearch, which does not shrink its weights, is below logistic regression on caravan, '
         'and at or above it on satellite and letter.', tables, linear=True),

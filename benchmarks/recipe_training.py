@@ -33,6 +33,7 @@ class Recipe(NamedTuple):
     warm: int = 0 # Looks at the start that are trained by cross-entropy
     batch_size: int = 128
     average: float|None = None # Decay by step of a moving average of the weights, which is judged in their place
+    mean_of_trials: bool = False # Whether the probabilities of all trials of a split are averaged, where others choose one trial
     peer: Callable|None = None # Sets up a stage by another library
     solve: Callable|None = None # Scores of validation and test by a method that is no stochastic descent
 
@@ -61,28 +62,50 @@ def measure(scores, targets, weight=None):
     return dict(auroc=auroc_score(scores, targets).item(), ap=average_precision(scores, targets, sample_weight=weight).item(),
         top=auroc_score(scores, targets, min_tpr=.8).item())
 
+class Look(NamedTuple):
+    "The best look at validation so far"
+    number: int # From 1
+    value: float # On validation
+    valid_scores: torch.Tensor
+    test_scores: Callable # Gives them, later
+
 class Best:
-    "What gives the test scores of the look that is best on validation, for each metric"
+    "The look that is best on validation, for each metric"
     def __init__(self, task):
         self.task = task
-        self.found = {o: (0, math.nan, None) for o in metrics}
+        self.found = dict.fromkeys(metrics)
 
     def look(self, number, valid_scores, keep):
         "`keep` is called where validation is better than before, and returns a function that gives the test scores"
         valid = measure(valid_scores, self.task.valid_y)
-        better = [o for o in metrics if valid[o] > self.found[o][1] or not self.found[o][0] and not math.isnan(valid[o])]
+        better = [o for o in metrics if not math.isnan(valid[o]) and (self.found[o] is None or valid[o] > self.found[o].value)]
         kept = keep() if better else None
-        for o in better: self.found[o] = (number, valid[o], kept)
+        for o in better: self.found[o] = Look(number, valid[o], valid_scores, kept)
 
     def result(self):
         "Columns of a run"
         tested = {}
         row = {}
-        for name,(number, valid, kept) in self.found.items():
-            if number and number not in tested: tested[number] = measure(kept(), self.task.test_y, self.task.test_weight)
-            value = tested[number][name] if number else math.nan
-            row |= {f'{name}_epoch': number, f'{name}_valid': valid, f'{name}_test': value}
+        for name,found in self.found.items():
+            if found is None:
+                row |= {f'{name}_epoch': 0, f'{name}_valid': math.nan, f'{name}_test': math.nan}
+                continue
+            if found.number not in tested: tested[found.number] = measure(found.test_scores(), self.task.test_y, self.task.test_weight)
+            row |= {f'{name}_epoch': found.number, f'{name}_valid': found.value, f'{name}_test': tested[found.number][name]}
         return row
+
+def mean_result(bests):
+    "Columns of a run that scores by the mean probability of several trials of a split, each at its best look"
+    task = bests[0].task
+    row = {}
+    for name in metrics:
+        found = [o.found[name] for o in bests if o.found[name] is not None]
+        if not found: return bests[0].result()
+        valid = torch.stack([o.valid_scores for o in found]).double().sigmoid().mean(0)
+        test = torch.stack([o.test_scores() for o in found]).double().sigmoid().mean(0)
+        row |= {f'{name}_epoch': max(o.number for o in found), f'{name}_valid': measure(valid, task.valid_y)[name],
+            f'{name}_test': measure(test, task.test_y, task.test_weight)[name]}
+    return row
 
 # --- Training side by side ---
 
@@ -191,7 +214,9 @@ def train_networks(bench, recipe, splits):
             if average: average.update_parameters(bench.model)
         stage.after_look((number + 1)/looks)
         look(bench, average.module if average else bench.model, number + 1)
-    return [o.result() for o in bench.best]
+    if not recipe.mean_of_trials: return [o.result() for o in bench.best]
+    by_split = [[best for best,i in zip(bench.best, bench.split_of) if i == split] for split in range(len(bench.tasks))]
+    return [mean_result(o) for o in by_split for _ in o]
 
 def solve(task, recipe, trial):
     "By a method that is no stochastic descent"
