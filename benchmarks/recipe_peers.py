@@ -23,11 +23,10 @@ def libauc_missing():
     if find_spec('libauc'): return ''
     return 'LibAUC is not installed: its recipes are left out (pip install --no-deps libauc)'
 
-# Learning rates are drawn for Adam, between 3e-3 and 6e-2. PESG is a kind of SGD, and gradients of a squared loss of
-# sigmoids are small. LibAUC trains with .1, in many more steps than ours; in ours on satellite the best were .9 to 2,
-# and 3 was worse. So 30 times the range of Adam: .09 to 1.8. The others are Adam themselves: LibAUC's examples
-# take 1e-3, and in our steps 1e-2 was better.
-pesg_lr = 30
+# Learning rates are drawn for Adam, between .0005 and .1. PESG is a kind of SGD, and gradients of a squared loss of
+# sigmoids are small. LibAUC trains with .1, in many more steps than ours; in ours the best were 1 to 2 on satellite and
+# more on messages. So 200 times the range of Adam, .1 to 20. The others are Adam themselves.
+pesg_lr = 200
 # Weight decay is drawn for AdamW, between 1e-4 and 1. LibAUC adds it to the gradient, before Adam divides by its size;
 # its examples take 1e-5 to 2e-4.
 added_decay = .01

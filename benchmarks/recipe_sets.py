@@ -15,9 +15,10 @@ class Rows(NamedTuple):
 # --- Six sets ---
 
 def table_rows(frame, positive, about, rate=None):
-    "`frame` with a column for each number and each level of the others that 1 % of the rows have"
-    frame = pd.get_dummies(frame, dtype='float32')
-    x = frame.loc[:,(frame != 0).mean() >= .01].to_numpy(dtype='float32')
+    "`frame` with a column for each number, and for each level of the others that 1 % of the rows have"
+    numbers = frame.select_dtypes('number')
+    levels = pd.get_dummies(frame.drop(columns=numbers.columns), dtype='float32')
+    x = pd.concat([numbers, levels.loc[:,levels.mean() >= .01]], axis=1).to_numpy(dtype='float32')
     return Rows(torch.from_numpy(x), torch.tensor(np.asarray(positive), dtype=torch.int64), about, rate)
 
 def adult_rows():
@@ -61,11 +62,13 @@ class Regime(NamedTuple):
     "What is made harder, and what is expected of it"
     expected: str # Written before the first run
     sets: tuple = tuple(sets) # Names of sets
+    recipes: tuple = () # Names of recipes; none: all
     rate: float|None = None # Share of positives among rows to train and to choose by
     positives: int|None = None # Positives in all in training: two thirds to train, a third to choose by
     noise: float = 0. # Probability that a label to train or to choose by is flipped
     shift: bool = False # Whether positives to report on lie elsewhere than those to train and to choose by
     linear: bool = False # Whether the model is linear
+    longer: int = 1 # How many times as many steps
 
 class Task(NamedTuple):
     "A split of a set, made ready"
@@ -80,7 +83,8 @@ class Task(NamedTuple):
 def shifted(x, rng):
     "Order of positives along their first principal component, blurred by noise"
     columns = (x - x.mean(0))/x.std(0).clamp(min=1e-6)
-    along = (columns @ torch.linalg.svd(columns, full_matrices=False).Vh[0]).numpy()
+    direction = torch.linalg.svd(columns, full_matrices=False).Vh[0]
+    along = (columns @ direction*direction[direction.abs().argmax()].sign()).numpy()
     rank = along.argsort().argsort()/len(along)
     return (rank + rng.normal(scale=.25, size=len(rank))).argsort()
 
@@ -96,7 +100,7 @@ def kept_positives(regime, rate, negatives, share):
     return None if rate is None else max(2, round(negatives*rate/(1 - rate)))
 
 def split_indices(rows, y, regime, rng):
-    "Row numbers to train, to choose by and to report on; positives that are thinned out are reported on"
+    "Row numbers to train, to choose by and to report on; positives that are thinned out are reported on, unless they lie elsewhere"
     negative,positive = [torch.from_numpy(rng.permutation(np.flatnonzero(y == o))) for o in (0, 1)]
     order = np.arange(len(positive))
     if regime.shift:
@@ -108,7 +112,7 @@ def split_indices(rows, y, regime, rng):
     for i,share in enumerate((2/3, 1/3)):
         keep = kept_positives(regime, rows.rate, len(negatives[i]), share)
         if keep is None: continue
-        positives[2] = torch.cat([positives[2], positives[i][keep:]])
+        if not regime.shift: positives[2] = torch.cat([positives[2], positives[i][keep:]])
         positives[i] = positives[i][:keep]
     return [torch.cat(o) for o in zip(negatives, positives)]
 

@@ -11,7 +11,7 @@ from fastai_auroc.roc import auroc_score
 from fastai_auroc.samplers import StratifiedBatchSampler
 from recipe_networks import AdamW, build
 
-looks,steps = 12,50 # How often validation is looked at, and after how many steps
+looks = 12 # At validation, evenly spaced over the steps
 metrics = ('auroc','ap','top')
 
 class Trial(NamedTuple):
@@ -19,12 +19,16 @@ class Trial(NamedTuple):
     lr: float
     weight_decay: float
     dropout: float
+    steps: int
     seed: int
 
-def draw_trials(split, number):
-    "Draws that fill the ranges evenly: learning rates .003 to .06 and weight decays .0001 to 1 on a log scale, dropout 0 to .5"
+def draw_trials(split, number, longer=1):
+    """Draws that fill the ranges evenly: learning rates .0005 to .1 and weight decays .0001 to 1 on a log scale, dropout 0 to .5
+
+    Every second has 150 steps, the others have 600."""
     shares = qmc.LatinHypercube(3, rng=1_000 + split).random(number)
-    return [Trial(3e-3*20**a, 1e-4*1e4**b, c/2, 100*split + i) for i,(a, b, c) in enumerate(shares.tolist())]
+    steps = [150*longer, 600*longer]
+    return [Trial(5e-4*200**a, 1e-4*1e4**b, c/2, steps[i % 2], 100*split + i) for i,(a, b, c) in enumerate(shares.tolist())]
 
 class Recipe(NamedTuple):
     "How to train"
@@ -33,7 +37,7 @@ class Recipe(NamedTuple):
     warm: int = 0 # Looks at the start that are trained by cross-entropy
     batch_size: int = 128
     average: float|None = None # Decay by step of a moving average of the weights, which is judged in their place
-    mean_of_trials: bool = False # Whether the probabilities of all trials of a split are averaged, where others choose one trial
+    mean_of_trials: bool = False # Average the probabilities of all trials of a split, where others choose one trial
     peer: Callable|None = None # Sets up a stage by another library
     solve: Callable|None = None # Scores of validation and test by a method that is no stochastic descent
 
@@ -182,10 +186,10 @@ class PeerOptimizer:
 
     def zero_grad(self): self.optimizer.zero_grad()
 
-def peer_stage(bench, recipe):
+def peer_stage(bench, recipe, steps):
     "What another library says, for one network"
     trial = bench.trials[0]
-    peer = recipe.peer(bench.model, bench.tasks[0].train_y, trial.lr, trial.weight_decay, (looks - recipe.warm)*steps, recipe.batch_size, trial.seed)
+    peer = recipe.peer(bench.model, bench.tasks[0].train_y, trial.lr, trial.weight_decay, steps, recipe.batch_size, trial.seed)
     return Stage([peer.loss], PeerOptimizer(peer.optimizer), [peer.batches], peer.after_epoch)
 
 def pace_at(done):
@@ -203,30 +207,41 @@ def step_all(bench, stage):
     stage.optimizer.zero_grad()
 
 def train_networks(bench, recipe, splits):
-    "Train, and look at validation twelve times"
+    "Train, and look at validation twelve times, but not while cross-entropy warms up"
+    steps = bench.trials[0].steps
     stage = cross_entropy_stage(bench, recipe, splits)
     average = AveragedModel(bench.model, multi_avg_fn=get_ema_multi_avg_fn(recipe.average)) if recipe.average else None
     for number in range(looks):
-        if number == recipe.warm: stage = peer_stage(bench, recipe) if recipe.peer else own_stage(bench, recipe, splits, stage)
-        for step in range(number*steps, (number + 1)*steps):
-            stage.optimizer.pace = pace_at((step + .5)/(looks*steps))
+        first,last = steps*number//looks,steps*(number + 1)//looks
+        if number == recipe.warm: stage = peer_stage(bench, recipe, steps - first) if recipe.peer else own_stage(bench, recipe, splits, stage)
+        for step in range(first, last):
+            stage.optimizer.pace = pace_at((step + .5)/steps)
             step_all(bench, stage)
             if average: average.update_parameters(bench.model)
         stage.after_look((number + 1)/looks)
-        look(bench, average.module if average else bench.model, number + 1)
-    if not recipe.mean_of_trials: return [o.result() for o in bench.best]
-    by_split = [[best for best,i in zip(bench.best, bench.split_of) if i == split] for split in range(len(bench.tasks))]
-    return [mean_result(o) for o in by_split for _ in o]
+        if number >= recipe.warm: look(bench, average.module if average else bench.model, number + 1)
+    return bench.best
 
 def solve(task, recipe, trial):
     "By a method that is no stochastic descent"
     best = Best(task)
     for i,(valid, test) in enumerate(recipe.solve(task, trial)): best.look(i + 1, valid, lambda test=test: lambda: test)
-    return best.result()
+    return best
+
+def best_looks(tasks, recipe, splits, trials, linear=False):
+    "`Best` of each trial of each split; `tasks`, `splits` and `trials` have an entry for each split"
+    if recipe.solve: return [[solve(task, recipe, o) for o in of_split] for task,of_split in zip(tasks, trials)]
+    if recipe.peer: return [[train_networks(bench_of([task], [[o]], linear), recipe, [split])[0] for o in of_split]
+        for task,split,of_split in zip(tasks, splits, trials)]
+    found = [{} for _ in tasks]
+    for steps in sorted({o.steps for of_split in trials for o in of_split}):
+        alike = [[o for o in of_split if o.steps == steps] for of_split in trials]
+        bench = bench_of(tasks, alike, linear)
+        for i,trial,best in zip(bench.split_of, bench.trials, train_networks(bench, recipe, splits)): found[i][trial] = best
+    return [[of_split[o] for o in in_order] for of_split,in_order in zip(found, trials)]
 
 def train(tasks, recipe, splits, trials, linear=False):
-    "Columns of the row of each trial of each split; `tasks`, `splits` and `trials` have an entry for each split"
-    if recipe.solve: return [solve(task, recipe, o) for task,of_split in zip(tasks, trials) for o in of_split]
-    if not recipe.peer: return train_networks(bench_of(tasks, trials, linear), recipe, splits)
-    alone = [(task, split, o) for task,split,of_split in zip(tasks, splits, trials) for o in of_split]
-    return [train_networks(bench_of([task], [[o]], linear), recipe, [split])[0] for task,split,o in alone]
+    "Columns of the row of each trial of each split"
+    bests = best_looks(tasks, recipe, splits, trials, linear)
+    if recipe.mean_of_trials: return [mean_result(o) for o in bests for _ in o]
+    return [o.result() for of_split in bests for o in of_split]

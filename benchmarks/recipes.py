@@ -3,23 +3,24 @@
 It goes on where it stopped. Writes recipes.csv.gz (every training), recipes.md (tables), recipes.png and regimes.png (forest plots)."""
 import argparse, gzip, multiprocessing, os, warnings
 from collections import Counter
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from time import monotonic
 import pandas as pd
 from tqdm import tqdm
 from measuring import bullets, machine, results, use_threads, written_by
 from recipe_confirm import confirmation_sets, missing_packages
-from recipe_list import families, few, recipes, recipes_of, regimes
+from recipe_list import families, few, recipes, regimes
 from recipe_peers import libauc_missing
 from recipe_report import forest_plot, regime_plot, results_tables, summarize
 from recipe_sets import sets, split_task
-from recipe_training import draw_trials, looks, steps, train
+from recipe_training import draw_trials, looks, train
 
 all_sets = sets | confirmation_sets()
 together = 5 # Splits whose networks are trained side by side
-quick = dict(splits=3, trials=2, regimes=['plain'], sets=['satellite', 'letter Z'], recipes=['cross-entropy', 'balanced batches', 'AUROCLoss',
+quick = dict(splits=5, trials=2, regimes=['plain'], sets=['satellite', 'letter Z'], recipes=['cross-entropy', 'balanced batches', 'AUROCLoss',
     'mixed AUROCLoss', 'squared hinge, balanced'])
 
 # --- One unit: a recipe on some splits of a set, all trials ---
@@ -30,11 +31,11 @@ def rows_of(name): return all_sets[name]()
 def run_unit(regime, where, recipe, splits, number):
     "A row for each trial of each split"
     tasks = [split_task(rows_of(where), regimes[regime], o) for o in splits]
-    trials = [draw_trials(o, number) for o in splits]
+    trials = [draw_trials(o, number, regimes[regime].longer) for o in splits]
     found = train(tasks, recipes[recipe], splits, trials, regimes[regime].linear)
-    names = [dict(regime=regime, set=where, recipe=recipe, split=split, trial=i, lr=o.lr, weight_decay=o.weight_decay, dropout=o.dropout)
-        for split,of_split in zip(splits, trials) for i,o in enumerate(of_split)]
-    return [a | b for a,b in zip(names, found)]
+    names = [dict(regime=regime, set=where, recipe=recipe, split=split, trial=i) for split,of_split in zip(splits, trials) for i in range(len(of_split))]
+    options = [dict(lr=o.lr, weight_decay=o.weight_decay, dropout=o.dropout, steps=o.steps) for of_split in trials for o in of_split]
+    return [a | b | c for a,b,c in zip(names, options, found)]
 
 def start_worker():
     use_threads(1)
@@ -56,16 +57,26 @@ def left_out(args):
     if len(set_names) < len(args.sets): notes.append(missing_packages())
     return recipe_names,set_names,notes
 
+def read_runs(file):
+    "All trainings in `file`; of one that was run twice the last"
+    return pd.read_csv(file).drop_duplicates(['regime','set','recipe','split','trial'], keep='last')
+
 def open_units(args, file):
-    "What is asked for and not yet in `file`, some splits at a time"
+    "What is asked for and not in `file` with as many trials, some splits at a time"
     done = set()
-    if file.exists(): done = set(map(tuple, pd.read_csv(file, usecols=['regime','set','recipe','split'])[['regime','set','recipe','split']].to_numpy()))
+    if file.exists():
+        trials = read_runs(file).groupby(['regime','set','recipe','split']).size()
+        done = set(trials[trials == args.trials].index)
     recipe_names,set_names,notes = left_out(args)
     for o in notes: print(o)
-    units = [(regime, where, recipe, start) for start in range(0, args.splits, together) for regime in args.regimes for where in regimes[regime].sets
-        if where in set_names for recipe in recipes_of(regime) if recipe in recipe_names]
-    splits = [[i for i in range(start, min(start + together, args.splits)) if (*names, i) not in done] for *names,start in units]
-    return [(*names, o) for (*names, _),o in zip(units, splits) if o]
+    units = []
+    for start in range(0, args.splits, together):
+        splits = range(start, min(start + together, args.splits))
+        for name in args.regimes:
+            pairs = [(name, where, recipe) for where in regimes[name].sets if where in set_names
+                for recipe in regimes[name].recipes or recipes if recipe in recipe_names]
+            units += [(*o, list(splits)) for o in pairs if any((*o, split) not in done for split in splits)]
+    return units
 
 def run(args, file):
     "Run what is open, until the time is over"
@@ -73,13 +84,17 @@ def run(args, file):
     for name in ('MMAP', 'TRIM'): os.environ.setdefault(f'MALLOC_{name}_THRESHOLD_', str(2**32))
     end = monotonic() + 60*args.minutes
     units = open_units(args, file)
-    context = multiprocessing.get_context('spawn')
-    with ProcessPoolExecutor(args.workers, context, start_worker) as pool:
-        futures = [pool.submit(run_unit, *o, args.trials) for o in units]
-        for future in tqdm(as_completed(futures), total=len(futures), smoothing=.01):
-            if future.cancelled(): continue
-            append(future.result(), file)
-            if monotonic() > end: pool.shutdown(wait=False, cancel_futures=True)
+    bar = tqdm(total=len(units), smoothing=.01)
+    waiting = iter(units)
+    with ProcessPoolExecutor(args.workers, multiprocessing.get_context('spawn'), start_worker) as pool:
+        running = {pool.submit(run_unit, *o, args.trials) for o in islice(waiting, args.workers + 1)}
+        while running:
+            done,running = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                append(future.result(), file)
+                bar.update()
+            if monotonic() < end: running |= {pool.submit(run_unit, *o, args.trials) for o in islice(waiting, len(done))}
+    bar.close()
 
 # --- Results ---
 
@@ -105,7 +120,7 @@ def report(runs, out, quick=False):
 {bullets(about(runs, quick))}
 
 Difference from cross-entropy on the same splits, on rows that served neither training nor choice. Half of the rows train, a quarter chooses learning
-rate, weight decay, dropout and the look at which to stop ({looks} looks, one every {steps} steps), each by the measure that is reported, and a quarter reports;
+rate, weight decay, dropout, steps (150 or 600) and at which of {looks} looks to stop, each by the measure that is reported, and a quarter reports;
 positives that are thinned out report, too, with weights that give them the share they have in training. Every recipe has the same trials. Intervals of
 95 %: of a set by the corrected resampled t-test (Nadeau & Bengio 2003), of the mean of the sets by Student's t over sets. p is adjusted by Holm over the
 recipes of a regime and a measure; bold is below .05.
@@ -123,7 +138,7 @@ def options():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--out', type=Path, default=results, help='folder of the results (benchmarks/results)')
     parser.add_argument('--splits', type=int, default=20)
-    parser.add_argument('--trials', type=int, default=4, help='draws of learning rate, weight decay and dropout for each recipe and split')
+    parser.add_argument('--trials', type=int, default=8, help='draws of learning rate, weight decay and dropout for each recipe and split')
     parser.add_argument('--regimes', nargs='+', default=list(regimes), choices=list(regimes))
     parser.add_argument('--sets', nargs='+', default=list(all_sets), choices=list(all_sets))
     parser.add_argument('--recipes', nargs='+', default=list(recipes), choices=list(recipes))
@@ -141,6 +156,6 @@ def main():
     args.out.mkdir(parents=True, exist_ok=True)
     file = args.out/'recipes.csv.gz'
     run(args, file)
-    report(pd.read_csv(file), args.out, args.quick)
+    report(read_runs(file), args.out, args.quick)
 
 if __name__ == '__main__': main()
