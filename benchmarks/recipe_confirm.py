@@ -20,7 +20,7 @@ which they were chosen, before any loss of this project was trained on one:
   above .99 would be the class in disguise (the sets that remain have none).
 
 Medians and rare levels are those of all rows; no class is used. Rows of one person, vehicle or job offer are treated as
-independent. An earlier trial with five splits was seen of three sets (`seen_before`)."""
+independent. Of three sets (`seen_before`) an earlier trial was seen, so they are left out where a recipe is confirmed."""
 import argparse, importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
