@@ -19,7 +19,7 @@ help:
 	@echo "make test-slow  the tests that take minutes, for a release"
 	@echo "make bench      time and check scorers, losses, counting and import beside other libraries, a quarter of an hour (BENCH=--quick: one or two minutes); writes benchmarks/results"
 	@echo "make bench-gpu  the scorers and losses on a CUDA device, with its tests; writes benchmarks/results/gpu.md; without one it only says so"
-	@echo "make recipes    train with each loss and recipe on 35 data sets, hours on two cores; goes on where it stopped (RECIPES=--quick: two minutes)"
+	@echo "make recipes    train with each loss and recipe on 36 data sets, hours on two cores; goes on where it stopped (RECIPES=--quick: two minutes)"
 	@echo "make peers      run benchmarks/peers.ipynb, the table of other libraries, which it installs into an environment of their own, .venv-peers"
 	@echo "make notebooks  run the notebooks and save their outputs"
 	@echo "make readme     write README.md from nbs/index.ipynb"
