@@ -39,11 +39,11 @@ def letter_rows():
     return table_rows(frame, frame.pop('lettr') == 'Z', 'Printed letters, Z against the rest, 4 % positives')
 
 def sms_rows(length=64):
-    "Numbers of the words of each message, for words of three messages or more"
+    "Numbers of the words of each message, for words of five messages or more"
     frame = sms_spam()
     words = [re.findall(r"[a-z']+|\d+|[^\w\s]", o.lower())[:length] for o in frame.text]
     counts = Counter(w for o in words for w in set(o))
-    number = {w: i+1 for i,w in enumerate(w for w,m in counts.items() if m > 2)}
+    number = {w: i+1 for i,w in enumerate(w for w,m in counts.items() if m > 4)}
     x = torch.zeros(len(frame), length, dtype=torch.int64)
     for row,message in zip(x, words): row[:len(message)] = torch.tensor([number.get(w, 0) for w in message])
     return Rows(x, torch.tensor(frame.spam.to_numpy(dtype='int64')), 'SMS messages, spam, 13 % positives')

@@ -37,7 +37,7 @@ class Recipe(NamedTuple):
     warm: int = 0 # Looks at the start that are trained by cross-entropy
     batch_size: int = 128
     average: float|None = None # Decay by step of a moving average of the weights, which is judged in their place
-    mean_of_trials: bool = False # Average the probabilities of all trials of a split, where others choose one trial
+    best_trials: int = 1 # Of a split, by validation; of several the probabilities are averaged
     peer: Callable|None = None # Sets up a stage by another library
     solve: Callable|None = None # Scores of validation and test by a method that is no stochastic descent
 
@@ -98,12 +98,12 @@ class Best:
             row |= {f'{name}_epoch': found.number, f'{name}_valid': found.value, f'{name}_test': tested[found.number][name]}
         return row
 
-def mean_result(bests):
-    "Columns of a run that scores by the mean probability of several trials of a split, each at its best look"
+def mean_result(bests, number):
+    "Columns of a run that scores by the mean probability of the trials of a split that are best on validation, each at its best look"
     task = bests[0].task
     row = {}
     for name in metrics:
-        found = [o.found[name] for o in bests if o.found[name] is not None]
+        found = sorted([o.found[name] for o in bests if o.found[name] is not None], key=lambda o: o.value)[-number:]
         if not found: return bests[0].result()
         valid = torch.stack([o.valid_scores for o in found]).double().sigmoid().mean(0)
         test = torch.stack([o.test_scores() for o in found]).double().sigmoid().mean(0)
@@ -243,5 +243,5 @@ def best_looks(tasks, recipe, splits, trials, linear=False):
 def train(tasks, recipe, splits, trials, linear=False):
     "Columns of the row of each trial of each split"
     bests = best_looks(tasks, recipe, splits, trials, linear)
-    if recipe.mean_of_trials: return [mean_result(o) for o in bests for _ in o]
+    if recipe.best_trials > 1: return [mean_result(o, recipe.best_trials) for o in bests for _ in o]
     return [o.result() for of_split in bests for o in of_split]
