@@ -16,9 +16,9 @@ class Rows(NamedTuple):
 
 def table_rows(frame, positive, about, rate=None):
     "`frame` with a column for each number, and for each level of the others that 1 % of the rows have"
-    numbers = frame.select_dtypes('number')
-    levels = pd.get_dummies(frame.drop(columns=numbers.columns), dtype='float32')
-    x = pd.concat([numbers, levels.loc[:,levels.mean() >= .01]], axis=1).to_numpy(dtype='float32')
+    columns = pd.get_dummies(frame, dtype='float32')
+    rare = [o for o in columns.columns.difference(frame.select_dtypes('number').columns) if columns[o].mean() < .01]
+    x = columns.drop(columns=rare).to_numpy(dtype='float32')
     return Rows(torch.from_numpy(x), torch.tensor(np.asarray(positive), dtype=torch.int64), about, rate)
 
 def adult_rows():

@@ -85,6 +85,19 @@ def test_a_split_of_digits_is_for_one_class(bench):
     task = bench.recipe_sets.split_task(digits, bench.recipe_sets.Regime(''), 13)
     assert int(task.train_y.sum() + task.valid_y.sum() + task.test_y.sum()) == 50
 
+@pytest.mark.parametrize('name, rows, share', [('Adult 2 %', 32_561, .241), ('SMS', 4_837, .132), ('caravan', 9_822, .06), ('satellite', 6_435, .097),
+    ('letter Z', 20_000, .037)])
+def test_sets_have_their_rows_and_positives(bench, name, rows, share):
+    x,y,*_ = bench.recipe_sets.sets[name]()
+    assert len(x) == len(y) == rows and abs(y.float().mean() - share) < .001
+    assert x.dtype == (torch.int64 if name == 'SMS' else torch.float32) and x.float().isfinite().all()
+
+def test_rare_levels_and_no_numbers_are_left_out(bench):
+    frame = pd.DataFrame(dict(number=[0.]*199 + [1.], level=['a']*100 + ['b']*99 + ['c']))
+    rows = bench.recipe_sets.table_rows(frame, [0, 1]*100, 'made up')
+    assert torch.equal(rows.x, torch.tensor([[0., 1, 0]]*100 + [[0., 0, 1]]*99 + [[1., 0, 0]]))
+    assert torch.equal(bench.recipe_sets.table_rows(frame[['number']], [0, 1]*100, 'made up').x, rows.x[:,:1])
+
 # --- Networks ---
 
 def test_layers_are_those_of_pytorch(bench):
