@@ -6,7 +6,7 @@ from fastai_auroc.losses import AUMLoss, AUROCLoss, AveragePrecisionLoss, MixedL
 import recipe_peers as peers
 from recipe_confirm import confirmation_sets, seen_before
 from recipe_sets import Regime
-from recipe_training import Recipe
+from recipe_training import Recipe, scores_of
 
 # --- Losses that are made for a task ---
 
@@ -25,8 +25,7 @@ def scaled_aum(task):
     "AUM on margins that are divided by their deviation in the batch"
     loss = AUMLoss(margins=True)
     def scaled(outputs, targets):
-        deviation = (outputs[:,1] - outputs[:,0]).std().clamp(min=1e-6)
-        return loss(outputs/deviation, targets)
+        return loss(outputs/scores_of(outputs).std().clamp(min=1e-6), targets)
     return scaled
 
 def mixed(loss, weight=1.): return lambda task: MixedLoss(nn.CrossEntropyLoss(), loss(task), weights=[1., weight])
