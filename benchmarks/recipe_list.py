@@ -24,9 +24,7 @@ def logit_adjusted(task):
 def scaled_aum(task):
     "AUM on margins that are divided by their deviation in the batch"
     loss = AUMLoss(margins=True)
-    def scaled(outputs, targets):
-        return loss(outputs/scores_of(outputs).std().clamp(min=1e-6), targets)
-    return scaled
+    return lambda outputs, targets: loss(outputs/scores_of(outputs).std().clamp(min=1e-6), targets)
 
 def mixed(loss, weight=1.): return lambda task: MixedLoss(nn.CrossEntropyLoss(), loss(task), weights=[1., weight])
 
