@@ -6,7 +6,7 @@ from fastai_auroc.losses import AUMLoss, AUROCLoss, AveragePrecisionLoss, MixedL
 import recipe_peers as peers
 from recipe_confirm import confirmation_sets, seen_before
 from recipe_sets import Regime
-from recipe_training import Recipe, scores_of
+from recipe_training import Mean, Recipe, scores_of
 
 # --- Losses that are made for a task ---
 
@@ -90,8 +90,8 @@ families = { # chkstyle: ignore
         'mixed squared hinge, balanced': Recipe(mixed(hinge), balanced=True),
     },
     'several networks': {
-        'mean of three': Recipe(ce, best_trials=3),
-        'AUROCLoss, balanced, mean of three': Recipe(auroc, balanced=True, best_trials=3)},
+        'mean of three': Mean('cross-entropy'),
+        'AUROCLoss, balanced, mean of three': Mean('AUROCLoss, balanced')},
     'LibAUC': {
         'LibAUC AUCM': Recipe(peer=peers.aucm_pesg),
         'LibAUC AUCM, warm start': Recipe(peer=peers.aucm_pesg, warm=4),

@@ -30,6 +30,11 @@ def draw_trials(split, number, longer=1):
     steps = [150*longer, 600*longer]
     return [Trial(5e-4*200**a, 1e-4*1e4**b, c/2, steps[i % 2], 100*split + i) for i,(a, b, c) in enumerate(shares.tolist())]
 
+class Mean(NamedTuple):
+    "The mean probability of the networks of another recipe whose trials are best by validation"
+    of: str # Name of the recipe, which is trained once for both
+    number: int = 3 # Trials of a split
+
 class Recipe(NamedTuple):
     "How to train"
     loss: Callable|None = None # Makes the loss of a task
@@ -37,7 +42,6 @@ class Recipe(NamedTuple):
     warm: int = 0 # Looks at the start that are trained by cross-entropy
     batch_size: int = 128
     average: float|None = None # Decay by step of a moving average of the weights, which is judged in their place
-    best_trials: int = 1 # Of a split, by validation; of several the probabilities are averaged
     peer: Callable|None = None # Sets up a stage by another library
     solve: Callable|None = None # Scores of validation and test by a method that is no stochastic descent
 
@@ -60,11 +64,12 @@ def batches_of(task, recipe, balanced, split):
 
 # --- What is kept of a training ---
 
-def measure(scores, targets, weight=None):
+def measure(scores, targets, weight=None, only=metrics):
     "AUROC, average precision and the area above 80 % true positives; NaN where scores are not finite"
-    if not scores.isfinite().all(): return dict.fromkeys(metrics, math.nan)
-    return dict(auroc=auroc_score(scores, targets).item(), ap=average_precision(scores, targets, sample_weight=weight).item(),
-        top=auroc_score(scores, targets, min_tpr=.8).item())
+    if not scores.isfinite().all(): return dict.fromkeys(only, math.nan)
+    measures = dict(auroc=lambda: auroc_score(scores, targets), ap=lambda: average_precision(scores, targets, sample_weight=weight),
+        top=lambda: auroc_score(scores, targets, min_tpr=.8))
+    return {o: measures[o]().item() for o in only}
 
 class Look(NamedTuple):
     "The best look at validation so far"
@@ -107,8 +112,8 @@ def mean_result(bests, number):
         if not found: return bests[0].result()
         valid = torch.stack([o.valid_scores for o in found]).double().sigmoid().mean(0)
         test = torch.stack([o.test_scores() for o in found]).double().sigmoid().mean(0)
-        row |= {f'{name}_epoch': max(o.number for o in found), f'{name}_valid': measure(valid, task.valid_y)[name],
-            f'{name}_test': measure(test, task.test_y, task.test_weight)[name]}
+        row |= {f'{name}_epoch': max(o.number for o in found), f'{name}_valid': measure(valid, task.valid_y, only=[name])[name],
+            f'{name}_test': measure(test, task.test_y, task.test_weight, [name])[name]}
     return row
 
 # --- Training side by side ---
@@ -240,8 +245,10 @@ def best_looks(tasks, recipe, splits, trials, linear=False):
         for i,trial,best in zip(bench.split_of, bench.trials, train_networks(bench, recipe, splits)): found[i][trial] = best
     return [[of_split[o] for o in in_order] for of_split,in_order in zip(found, trials)]
 
-def train(tasks, recipe, splits, trials, linear=False):
-    "Columns of the row of each trial of each split"
+def train(tasks, recipe, splits, trials, linear=False, means=()):
+    """Columns of the row of each trial of each split, in a list for the recipe, and in one for each of `means`: numbers of trials to average
+
+    All trials of a split have the same mean, which fills their rows."""
     bests = best_looks(tasks, recipe, splits, trials, linear)
-    if recipe.best_trials > 1: return [mean_result(o, recipe.best_trials) for o in bests for _ in o]
-    return [o.result() for of_split in bests for o in of_split]
+    averaged = [[mean_result(of_split, number) for of_split in bests for _ in of_split] for number in means]
+    return [[o.result() for of_split in bests for o in of_split], *averaged]

@@ -16,7 +16,7 @@ from recipe_list import families, few, recipes, regimes
 from recipe_peers import libauc_missing
 from recipe_report import forest_plot, regime_plot, results_tables, summarize
 from recipe_sets import sets, split_task
-from recipe_training import draw_trials, looks, train
+from recipe_training import Mean, draw_trials, looks, train
 
 all_sets = sets | confirmation_sets()
 together = 5 # Splits whose networks are trained side by side
@@ -28,14 +28,18 @@ quick = dict(splits=5, trials=2, regimes=['plain'], sets=['satellite', 'letter Z
 @cache
 def rows_of(name): return all_sets[name]()
 
+means = {name: o for name,o in recipes.items() if isinstance(o, Mean)} # Scored where the recipe that they average is trained
+
 def run_unit(regime, where, recipe, splits, number):
-    "A row for each trial of each split"
+    "A row for each trial of each split, of the recipe and of the means of its trials"
     tasks = [split_task(rows_of(where), regimes[regime], o) for o in splits]
     trials = [draw_trials(o, number, regimes[regime].longer) for o in splits]
-    found = train(tasks, recipes[recipe], splits, trials, regimes[regime].linear)
-    names = [dict(regime=regime, set=where, recipe=recipe, split=split, trial=i) for split,of_split in zip(splits, trials) for i in range(len(of_split))]
+    averaged = {name: o.number for name,o in means.items() if o.of == recipe and o.number <= number}
+    found = train(tasks, recipes[recipe], splits, trials, regimes[regime].linear, averaged.values())
+    places = [dict(split=split, trial=i) for split,of_split in zip(splits, trials) for i in range(len(of_split))]
     options = [dict(lr=o.lr, weight_decay=o.weight_decay, dropout=o.dropout, steps=o.steps) for of_split in trials for o in of_split]
-    return [a | b | c for a,b,c in zip(names, options, found)]
+    return [dict(regime=regime, set=where, recipe=name) | a | b | c for name,columns in zip([recipe, *averaged], found)
+        for a,b,c in zip(places, options, columns)]
 
 def start_worker():
     use_threads(1)
@@ -48,10 +52,10 @@ def append(rows, file):
     text = pd.DataFrame(rows).to_csv(index=False, header=not file.exists(), float_format='%.5g')
     with file.open('ab') as f: f.write(gzip.compress(text.encode()))
 
-def left_out(args):
-    "Recipes and sets whose packages are not installed, and why"
+def can_run(args):
+    "Recipes and sets whose packages are installed, and which are not"
     notes = []
-    recipe_names = [o for o in args.recipes if not (libauc_missing() and recipes[o].peer)]
+    recipe_names = [o for o in args.recipes if not (libauc_missing() and o in families['LibAUC'])]
     set_names = [o for o in args.sets if not (missing_packages() and o not in sets)]
     if len(recipe_names) < len(args.recipes): notes.append(libauc_missing())
     if len(set_names) < len(args.sets): notes.append(missing_packages())
@@ -67,15 +71,17 @@ def open_units(args, file):
     if file.exists():
         trials = read_runs(file).groupby(['regime','set','recipe','split']).size()
         done = set(trials[trials == args.trials].index)
-    recipe_names,set_names,notes = left_out(args)
+    recipe_names,set_names,notes = can_run(args)
     for o in notes: print(o)
+    recipe_names = [o for o in recipe_names if o not in means or means[o].number <= args.trials]
     units = []
     for start in range(0, args.splits, together):
         splits = range(start, min(start + together, args.splits))
         for name in args.regimes:
-            pairs = [(name, where, recipe) for where in regimes[name].sets if where in set_names
+            asked = [(name, where, recipe) for where in regimes[name].sets if where in set_names
                 for recipe in regimes[name].recipes or recipes if recipe in recipe_names]
-            units += [(*o, list(splits)) for o in pairs if any((*o, split) not in done for split in splits)]
+            open_ones = [o for o in asked if any((*o, split) not in done for split in splits)]
+            units += [(*o, list(splits)) for o in dict.fromkeys((*names, means[o].of if o in means else o) for *names,o in open_ones)]
     return units
 
 def run(args, file):

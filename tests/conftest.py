@@ -1,6 +1,7 @@
 "Small real Learners of fastai 2, shared by the tests."
-import numpy as np, pytest, random, torch
+import importlib, numpy as np, pytest, random, sys, torch
 from itertools import groupby
+from pathlib import Path
 from fastai.tabular.all import Categorify, CategoryBlock, FillMissing, Normalize, TabularDataLoaders, accuracy, noop, set_seed, tabular_learner
 from matplotlib import pyplot as plt
 from shared_fixtures import adult, adult_small, margin_auroc, sms  # chkstyle: ignore
@@ -28,6 +29,15 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(n)
+
+@pytest.fixture(scope='module')
+def load_benchmark():
+    "Imports a module of benchmarks/ by its name; after the tests of a file all of them are forgotten"
+    folder = Path(__file__).parent.parent/'benchmarks'
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        yield importlib.import_module
+    for path in folder.glob('*.py'): sys.modules.pop(path.stem, None)
 
 @pytest.fixture
 def compiler():

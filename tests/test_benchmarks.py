@@ -1,23 +1,11 @@
 "What the benchmarks compare is the same quantity, and their tables say rightly what is met. Nothing is timed here."
-import importlib, sys
-from pathlib import Path
 import pytest, torch
 
-folder = Path(__file__).parent.parent/'benchmarks'
+@pytest.fixture
+def losses(load_benchmark): return load_benchmark('losses')
 
 @pytest.fixture
-def losses(monkeypatch):
-    "benchmarks/losses.py"
-    monkeypatch.syspath_prepend(folder)
-    yield importlib.import_module('losses')
-    for name in ('losses', 'measuring'): sys.modules.pop(name)
-
-@pytest.fixture
-def measuring(monkeypatch):
-    "benchmarks/measuring.py"
-    monkeypatch.syspath_prepend(folder)
-    yield importlib.import_module('measuring')
-    sys.modules.pop('measuring')
+def measuring(load_benchmark): return load_benchmark('measuring')
 
 def test_naive_code_is_the_same_loss(losses):
     "Value and gradient of ours and of the naive code, for each mini-batch of at most 256 rows"

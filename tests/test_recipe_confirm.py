@@ -1,17 +1,9 @@
 "The sets of benchmarks/recipe_confirm.py follow its rule. The packages that bring them need not be there."
-import importlib, sys
-from pathlib import Path
+import importlib.util
 import numpy as np, pandas as pd, pytest, torch
 
-folder = Path(__file__).parent.parent/'benchmarks'
-
 @pytest.fixture(scope='module')
-def confirm():
-    "benchmarks/recipe_confirm.py"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(folder)
-        yield importlib.import_module('recipe_confirm')
-    for name in ('recipe_confirm', 'recipe_sets'): sys.modules.pop(name, None)
+def confirm(load_benchmark): return load_benchmark('recipe_confirm')
 
 # --- The rule ---
 

@@ -1,20 +1,13 @@
 "Linear models and LibAUC's recipes in benchmarks/recipe_peers.py, against scikit-learn and brute force. Nothing is timed."
-import importlib, math, sys
-from pathlib import Path
+import math
 from types import SimpleNamespace
 import numpy as np, pytest, torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from torch import nn
 
-folder = Path(__file__).parent.parent/'benchmarks'
-
 @pytest.fixture
-def peers(monkeypatch):
-    "benchmarks/recipe_peers.py"
-    monkeypatch.syspath_prepend(folder)
-    yield importlib.import_module('recipe_peers')
-    sys.modules.pop('recipe_peers')
+def peers(load_benchmark): return load_benchmark('recipe_peers')
 
 def rows(n, columns, seed, share=.2):
     "Columns that shift with the class, float32, and targets"

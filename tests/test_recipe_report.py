@@ -1,19 +1,11 @@
 "The report of the benchmark of recipes against brute force and SciPy, on simulated runs. Nothing is trained here."
-import importlib, sys
 from itertools import product
 from math import isnan, sqrt
-from pathlib import Path
 import numpy as np, pandas as pd, pytest
 from scipy import stats
 
-folder = Path(__file__).parent.parent/'benchmarks'
-
 @pytest.fixture
-def report(monkeypatch):
-    "benchmarks/recipe_report.py"
-    monkeypatch.syspath_prepend(folder)
-    yield importlib.import_module('recipe_report')
-    for name in ('recipe_report', 'measuring'): sys.modules.pop(name, None)
+def report(load_benchmark): return load_benchmark('recipe_report')
 
 def simulate(effects, sets=6, regimes=('plain',), splits=5, trials=3, seed=0, noise=.004, ties=False):
     "Raw runs in which the test value of a recipe is above that of cross-entropy by its effect; shuffled"

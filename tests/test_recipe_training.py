@@ -1,5 +1,5 @@
 "How the benchmark of recipes splits rows and trains networks side by side, against PyTorch's own layers, optimizer and a network alone"
-import importlib, sys
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 import numpy as np, pandas as pd, pytest, torch
@@ -11,11 +11,9 @@ folder = Path(__file__).parent.parent/'benchmarks'
 names = 'measuring','recipe_confirm','recipe_list','recipe_networks','recipe_peers','recipe_report','recipe_sets','recipe_training','recipes'
 
 @pytest.fixture
-def bench(monkeypatch):
+def bench(load_benchmark):
     "The modules, as attributes"
-    monkeypatch.syspath_prepend(folder)
-    yield SimpleNamespace(**{o: importlib.import_module(o) for o in names})
-    for o in names: sys.modules.pop(o, None)
+    return SimpleNamespace(**{o: load_benchmark(o) for o in names})
 
 def table_of(bench, n=400, columns=5, rate=None, share=.2):
     "Rows of numbers whose first column tells the classes apart a little"
@@ -154,10 +152,10 @@ def trained(bench, recipe, splits, number=2, linear=False, **more):
     rows = table_of(bench, 600)
     tasks = [bench.recipe_sets.split_task(rows, bench.recipe_sets.Regime(''), o) for o in splits]
     trials = [[o._replace(dropout=0., **more) for o in bench.recipe_training.draw_trials(s, number)] for s in splits]
-    return bench.recipe_training.train(tasks, recipe, splits, trials, linear)
+    return bench.recipe_training.train(tasks, recipe, splits, trials, linear)[0]
 
 @pytest.mark.parametrize('name', ['cross-entropy', 'balanced batches', 'AUROCLoss', 'squared hinge, balanced', 'mixed AUROCLoss', 'AUM, scaled margins',
-    'logit-adjusted', 'averaged weights', 'mean of three', 'partial area, warm start', 'AUROCLoss, batches of 512'])
+    'logit-adjusted', 'averaged weights', 'partial area, warm start', 'AUROCLoss, batches of 512'])
 def test_networks_side_by_side_learn_as_one_alone_does(bench, name, monkeypatch):
     "Also with the start of PyTorch: a network of the bench is the same whoever stands beside it"
     recipe = bench.recipe_list.recipes[name]
@@ -258,8 +256,24 @@ def test_it_goes_on_where_it_stopped(bench, tmp_path, monkeypatch):
         names = dict(regime=regime, set=where, recipe=recipe)
         bench.recipes.append([names | dict(split=o, trial=0, auroc_test=.5) for o in splits], file)
     assert bench.recipes.open_units(args, file) == [] and len(bench.recipes.read_runs(file)) == 14
+    args.recipes.append('mean of three')
+    assert bench.recipes.open_units(args, file) == [] # of one trial there is none
     args.trials = 2
     assert len(bench.recipes.open_units(args, file)) == 4
+
+def test_a_mean_is_scored_where_its_networks_are_trained(bench, tmp_path):
+    "One unit gives the rows of both, and whoever asks for either gets both"
+    file = tmp_path/'recipes.csv.gz'
+    args = SimpleNamespace(splits=1, trials=3, regimes=['linear model'], sets=['satellite'], recipes=['mean of three', 'cross-entropy'])
+    (unit,) = bench.recipes.open_units(args, file)
+    assert unit == ('linear model', 'satellite', 'cross-entropy', [0])
+    rows = bench.recipes.run_unit(*unit, args.trials)
+    assert [o['recipe'] for o in rows] == ['cross-entropy']*3 + ['mean of three']*3 and len({o['auroc_test'] for o in rows[3:]}) == 1
+    assert max(o['auroc_valid'] for o in rows[:3]) != rows[3]['auroc_valid']
+    bench.recipes.append(rows[:3], file)
+    assert bench.recipes.open_units(args, file) == [unit]
+    bench.recipes.append(rows[3:], file)
+    assert bench.recipes.open_units(args, file) == []
 
 def test_every_recipe_stands_in_one_family_and_regimes_name_sets_and_recipes_that_exist(bench):
     recipes,regimes = bench.recipe_list.recipes,bench.recipe_list.regimes
