@@ -115,9 +115,10 @@ def test_search(visit):
     page = visit('index.html')
     page.keyboard.press('Control+k')
     page.keyboard.type('StratifiedBatchSampler', delay=10)
-    page.get_by_text('results').first.wait_for(timeout=10_000)
+    # Results come from another thread, letter by letter: wait until the first is one of the whole word
+    page.locator('a[href*="?h="]').first.filter(has_text='StratifiedBatchSampler').wait_for(timeout=30_000)
     page.keyboard.press('Enter')
-    page.wait_for_url('**/samplers.html*', timeout=10_000)
+    page.wait_for_url('**/samplers.html*', timeout=30_000)
 
 def test_dark_mode(visit):
     "The site follows the system's colours"
