@@ -12,6 +12,7 @@ __all__ = ['check_interval', 'half_width', 'AUROCInterval', 'auroc_ci_and_note',
 import math, warnings
 from statistics import NormalDist
 from typing import NamedTuple
+from .docstrings import document
 from .scores import is_number, show_numbers, undefined_category
 from .pairs import auroc_from_counts
 from .delong import delong_components, explain_components
@@ -302,3 +303,6 @@ def compare_auroc(
         res,note = _compare_delong(models, targets, *rows, level)
     if note: warnings.warn(note, undefined_category(), stacklevel=2)
     return res
+
+# %% ../nbs/06_confidence.ipynb #8646acd8
+document(globals())

@@ -10,6 +10,7 @@ __all__ = ['Components', 'delong_components', 'explain_components']
 # %% ../nbs/05e_delong.ipynb #5e000003
 import math, numpy as np, torch
 from typing import NamedTuple
+from .docstrings import document
 from .scores import explain_absence, to_tensor
 from .keys import points_cpu
 from .pairs import doubled_area, ordered_placements, placements, placements_cpu, read_once
@@ -159,3 +160,6 @@ def explain_components(
     if why: return f"AUROC is NaN: {'; '.join(why)}"
     one = ' and '.join(f'one {name}' for name,k in (('positive', p), ('negative', q)) if k == 1)
     return f'AUROC interval is NaN: only {one} in the targets, but a variance needs two' if one else None
+
+# %% ../nbs/05e_delong.ipynb #0226c34f
+document(globals())

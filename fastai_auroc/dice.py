@@ -9,6 +9,7 @@ __all__ = ['SoftDiceLoss']
 
 # %% ../nbs/17e_dice.ipynb #daa3462a
 import numpy as np, torch
+from .docstrings import document
 from .pairs import send
 from .derivatives import plain_array
 from .options import nonnegative_number, truth
@@ -125,3 +126,6 @@ class SoftDiceLoss(BatchLoss):
         if self.reduction == 'mean': return loss
         rows = loss.expand(len(outputs))
         return rows if kept is None else torch.where(kept if kept.ndim == 1 else kept.any(1), rows, 0)
+
+# %% ../nbs/17e_dice.ipynb #d1626cfe
+document(globals())

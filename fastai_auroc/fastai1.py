@@ -13,6 +13,7 @@ from fastai import basic_train
 from fastai.basic_train import LearnerCallback
 from fastai.core import listify, noop
 from fastai.torch_core import add_metrics
+from .docstrings import document
 from .scores import infer_activation
 from .scorers import EpochScore
 from .accumulators import LossHints
@@ -145,7 +146,9 @@ class CallbackColumn(EpochColumn, LearnerCallback):  # chkstyle: ignore
         "The number of the last epoch, a float; NaN where it is undefined"
         return self._last[0]
 
-    def get_state(self, minimal=True):
+    def get_state(self,
+        minimal:bool=True, # Without effect; fastai 1 passes it
+    ):
         "The options, which is all that `export` and `purge` keep"
         return self.options()
 
@@ -160,7 +163,11 @@ class CallbackColumn(EpochColumn, LearnerCallback):  # chkstyle: ignore
         if learn is not None: res._learn = weakref.ref(learn)
         return res
 
-    def on_train_begin(self=None, metrics=None, pbar=None, **kwargs):
+    def on_train_begin(self=None,
+        metrics=None, # Those of the Learner
+        pbar=None, # The bar of epochs; None for `validate`
+        **kwargs, # What else fastai 1 tells
+    ):
         "Tell the Recorder the column's name; raises `ValueError` for a language model, and where no column is possible"
         if self is None:  # called as a function of the class
             raise TypeError('callbacks takes callbacks, not classes: callbacks=[AUROC(learn)], or callback_fns=AUROC')
@@ -174,7 +181,10 @@ class CallbackColumn(EpochColumn, LearnerCallback):  # chkstyle: ignore
         self._data = weakref.ref(learn.data) if hasattr(learn, 'data') else None
         if pbar is not None and not self._aside: _add_names(self, as_metric, learn)
 
-    def on_epoch_begin(self, pbar=None, **kwargs):
+    def on_epoch_begin(self,
+        pbar=None, # The bar of epochs; None for `validate`
+        **kwargs, # What else fastai 1 tells
+    ):
         "Start an epoch; one that `validate` begins inside another puts that aside"
         if self._recorder is not None: warn_of_namesakes(self, self._recorder.names, self._columns)
         self._recorder,self._columns = None,()
@@ -191,7 +201,13 @@ class CallbackColumn(EpochColumn, LearnerCallback):  # chkstyle: ignore
         self._epoch.accumulator.hints = _hints_of(getattr(self.learn, 'loss_func', None))
         self._open = True
 
-    def on_batch_end(self, last_output, last_target, train, n_epochs=None, **kwargs):
+    def on_batch_end(self,
+        last_output, # Outputs of the model
+        last_target, # Targets of the batch
+        train:bool, # Whether it is a batch of training
+        n_epochs:int|None=None, # How many epochs the fit has; None for `get_preds`
+        **kwargs, # What else fastai 1 tells
+    ):
         "Keep the outputs and the targets of a validation batch, on its device; `get_preds` has no `n_epochs`"
         if train or n_epochs is None or not self._open or self._reads or self._epoch.failure: return
         epoch = self._epoch
@@ -201,7 +217,10 @@ class CallbackColumn(EpochColumn, LearnerCallback):  # chkstyle: ignore
             if epoch.order is None: epoch.note_order(_order_of_sampler, self._data and self._data(), epoch.n/max(1, len(outputs)))
         except Exception as e: epoch.fail(e)
 
-    def on_epoch_end(self, last_metrics, **kwargs):
+    def on_epoch_end(self,
+        last_metrics, # Losses and metrics of the epoch, a list that begins with the validation loss or None
+        **kwargs, # What else fastai 1 tells
+    ):
         "Score the epoch, and hand the number to the Recorder"
         if not self._open: return
         validated = last_metrics[0] is not None
@@ -256,3 +275,6 @@ class AveragePrecision(EpochAveragePrecision, CallbackColumn):  # chkstyle: igno
     ):
         EpochAveragePrecision.__init__(self, average, activation, axis, ignore_index, ci, select, name)
         if learn is not None: self._belong_to(learn)
+
+# %% ../nbs/13_fastai1.ipynb #cccd5fd8
+document(globals())

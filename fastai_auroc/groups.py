@@ -12,6 +12,7 @@ __all__ = ['group_codes', 'GroupCounts', 'count_groups', 'GroupedAUROC', 'groupe
 import collections, itertools, math, numpy as np, torch, warnings
 from typing import NamedTuple
 from torch import Tensor
+from .docstrings import document
 from .scores import explain_absence, is_number, list_labels, show_numbers, to_numpy, to_tensor
 from .scores import undefined_category, widen
 from .keys import map_blocks, pack_keys, score_array, sort_keys
@@ -196,10 +197,8 @@ def _count_groups_torch(columns, codes, size):
     order = order.gather(0, codes.gather(0, order).argsort(stable=True))
     s,g,p,q = (x.gather(0, order) for x in (scores, codes, columns.positive[0], columns.negative[0]))
     start = torch.searchsorted(g, torch.arange(size+1, device=g.device))  # of each group, and the end of the last one
-
     def running(x): return torch.nn.functional.pad(x.long().cumsum(0), (1, 0))
     def sums(x): return running(x)[start].diff()
-
     before_p,before_q = running(p),running(q)
     changes = torch.nn.functional.pad((s[1:] != s[:-1]) | (g[1:] != g[:-1]), (1, 0))
     run = torch.where(changes, torch.arange(len(s), device=g.device), 0).cummax(0).values
@@ -327,8 +326,7 @@ def grouped_auroc_and_note(
 ): # A 0-d tensor, or `GroupedAUROC`, and a sentence, or None where nothing is undefined
     "The value of `grouped_auroc`, and a sentence to warn with"
     if average not in _group_averages:
-        raise ValueError(f'average must be one of {_group_averages} for groups, '
-            f'got {average!r}')
+        raise ValueError(f'average must be one of {_group_averages} for groups, got {average!r}')
     task = prepare_task(scores, targets, activation, None, ignore_index, pos_label)
     labels,counts = _count_task(task, groups)
     value = _average_groups(labels, counts, average)
@@ -354,8 +352,7 @@ def grouped_auroc(
     For out-of-fold scores take the fold as the group: each fold's model has a scale of its own, so scores of several
     models must not be ranked together, as one `auroc_score` of all rows would do. The fold's AUROC compares rows of one
     model only; 'macro' is the usual mean over folds, 'pairs' pools their pairs."""
-    options = activation,average,ignore_index,pos_label
-    value,note = grouped_auroc_and_note(scores, targets, groups, *options)
+    value,note = grouped_auroc_and_note(scores, targets, groups, activation, average, ignore_index, pos_label)
     if note: warnings.warn(note, undefined_category(), stacklevel=2)
     return value
 
@@ -448,3 +445,6 @@ def power_mean(
     power = float(power)
     mean = (power*(x.log()-most.log())).expm1().mean()
     return (most*(mean.log1p()/power).exp()).item()
+
+# %% ../nbs/03b_groups.ipynb #dcfdaf36
+document(globals())

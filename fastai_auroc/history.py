@@ -9,6 +9,7 @@ __all__ = ['history', 'plot_history']
 
 # %% ../nbs/24a_history.ipynb #e2dfdc25
 import itertools, math, numpy as np
+from .docstrings import document
 from .plots import axes_or_new
 
 # %% ../nbs/24a_history.ipynb #1de0d8ed
@@ -114,3 +115,6 @@ def plot_history(
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     if len(columns) > 1: ax.legend(fontsize='small')
     return ax
+
+# %% ../nbs/24a_history.ipynb #f09334fc
+document(globals())

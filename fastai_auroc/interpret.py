@@ -12,6 +12,7 @@ import numpy as np, operator, torch
 from contextlib import contextmanager
 from functools import partial
 from numbers import Integral
+from .docstrings import document
 from .scores import apply_activation, is_number, loss_activation
 from .roc import auroc_score
 from .loss_options import infer_ignore_index
@@ -235,3 +236,6 @@ class ROCInterpretation:  # chkstyle: ignore
         fits = is_number(digits) and isinstance(digits, Integral) and digits > 0
         if not fits: raise ValueError(f'digits must be a whole number above 0, got {digits!r}')
         print(*report_lines(self._report(), digits), sep='\n')
+
+# %% ../nbs/23_interpret.ipynb #864f16eb
+document(globals())

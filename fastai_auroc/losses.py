@@ -10,6 +10,7 @@ __all__ = ['check_column_average', 'given_columns', 'aum', 'soft_auroc', 'AUMLos
 
 # %% ../nbs/18_losses.ipynb #d400bd1b
 from torch import Tensor
+from .docstrings import document
 from .scores import class_rows
 from .tasks import checked_rows
 from .derivatives import apply_with_gradient, array_batch
@@ -158,3 +159,6 @@ class SquaredHingeAUCLoss(BatchLoss):
         self.margin = margin
 
     def _surrogate(self): return hinge_surrogate(self.margin)
+
+# %% ../nbs/18_losses.ipynb #910f9cd6
+document(globals())

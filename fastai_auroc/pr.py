@@ -11,6 +11,7 @@ __all__ = ['average_precision_and_note', 'average_precision', 'PRCurve', 'pr_cur
 import math, numpy as np, torch, warnings
 from typing import NamedTuple
 from torch import Tensor
+from .docstrings import document
 from .scores import undefined_category
 from .keys import block_size, count_half, map_columns, pack_keys
 from .keys import score_array, sort_keys, thread_map
@@ -273,3 +274,6 @@ def pr_curve(
     why = explain_missing(task, p, [a or b for a,b in zip(p, q)])
     if why: warnings.warn(f'pr_curve has NaN recall: {why}', undefined_category(), stacklevel=2)
     return curves[0] if micro or task.kind == 'binary' else curves
+
+# %% ../nbs/05_pr.ipynb #61f03c74
+document(globals())

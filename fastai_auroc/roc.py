@@ -12,6 +12,7 @@ __all__ = ['auc_roc_score', 'auroc_and_note', 'auroc_score', 'ROCCurve', 'mean_c
 import math, numpy as np, torch, warnings
 from typing import NamedTuple
 from torch import Tensor
+from .docstrings import document
 from .scores import to_tensor, undefined_category
 from .keys import map_blocks
 from .tasks import check_average, check_options, prepare_task
@@ -235,3 +236,6 @@ def auc(
         odd = ' and '.join(f'{k} of {len(x)} {name}' for name,k in counts if k)
         warnings.warn(f'the area is NaN: {odd} are NaN or infinite', undefined_category(), stacklevel=2)
     return area
+
+# %% ../nbs/04_roc.ipynb #37b9ef48
+document(globals())

@@ -11,6 +11,7 @@ __all__ = ['AUCBounds', 'counts_above_thresholds', 'safe_divide', 'curve_points'
 import inspect, math, reprlib, warnings, torch
 from collections import namedtuple
 from torch import Tensor
+from .docstrings import document
 from .scores import has_float64, to_tensor, upcast, widest_float
 from .pairs import send
 from .distributed import all_reduce_sum
@@ -259,7 +260,9 @@ class StreamingAUC: # chkstyle: ignore
         return res if thresholds is None else dict(res, thresholds=self.thresholds[1:-1])
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls,
+        config:dict, # From `get_config`
+    ):
         "A new metric from what `get_config` gave"
         return cls(**config)
 
@@ -396,3 +399,6 @@ def _check_state(metric, state):
     if right and (weights is None or len(weights) == columns): return
     raise ValueError(f"the stored state has counts of {'one' if columns is None else columns} column(s), "
         f'which is not what {metric!r} counts')
+
+# %% ../nbs/09_streaming.ipynb #311037b1
+document(globals())

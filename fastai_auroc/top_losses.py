@@ -8,6 +8,7 @@ Docs: https://fastai-auroc.github.io/fastai_auroc/top_losses.html.md"""
 __all__ = ['PartialAUCLoss', 'AveragePrecisionLoss']
 
 # %% ../nbs/17g_top_losses.ipynb #2428723b
+from .docstrings import document
 from .scores import is_number
 from .top_pairs import partial_hinge_surrogate, partial_soft_surrogate
 from .smooth_ap import soft_ap_surrogate
@@ -85,3 +86,6 @@ class AveragePrecisionLoss(BatchLoss):
         self.temperature = temperature
 
     def _surrogate(self): return soft_ap_surrogate(self.temperature)
+
+# %% ../nbs/17g_top_losses.ipynb #c5b3dfba
+document(globals())
