@@ -139,13 +139,13 @@ def compose(room, path, node):
     fields = is_class and constructor(room, node) is None
     result = None if is_class else read_result(room, node)
     see,example = examples.get(f'{room.name}.{path}', examples.get(path, ([], '')))
-    sections = {
-        'Attributes' if fields else 'Parameters': [parameter_entry(o) for o in read_parameters(room, node)],
-        'Returns': [entry(result.type, result.meaning) if result.type else result.meaning] if result else [],
-        'Raises': [entry(name, when) for name,when in raised],
-        'See Also': [f'{o} : {summary_of(o)}' for o in see],
-        'Examples': [example] if example else []}
-    return '\n\n'.join(filter(None, [summary, more, *('\n'.join([title, '-'*len(title), *lines]) for title,lines in sections.items() if lines)]))
+    sections = {'Attributes' if fields else 'Parameters': [parameter_entry(o) for o in read_parameters(room, node)]}
+    sections['Returns'] = [entry(result.type, result.meaning) if result.type else result.meaning] if result else []
+    sections['Raises'] = [entry(name, when) for name,when in raised]
+    sections['See Also'] = [f'{o} : {summary_of(o)}' for o in see]
+    sections['Examples'] = [example] if example else []
+    parts = ['\n'.join([title, '-'*len(title), *lines]) for title,lines in sections.items() if lines]
+    return '\n\n'.join(filter(None, [summary, more, *parts]))
 
 def public_definitions(room):
     "(path, node) of what a room's `__all__` names, and of the public methods of its classes"

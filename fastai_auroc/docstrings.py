@@ -14,10 +14,10 @@ from pkgutil import get_data
 
 # %% ../nbs/00_docstrings.ipynb #862021fa
 @lru_cache(maxsize=1)
-def read_docstrings() -> dict: # By module, and there by name, such as 'StreamingAUC.update_state'; empty without the file
+def read_docstrings() -> dict: # By module, and there by name, as 'StreamingAUC.merge_state'; empty without the file
     "The docstrings of the package's file"
-    try: return json.loads(get_data('fastai_auroc', 'docstrings.json'))
-    except (OSError, TypeError, ValueError): return {}
+    try: return json.loads(get_data('fastai_auroc', 'docstrings.json') or '{}')
+    except (OSError, ValueError): return {}
 
 # %% ../nbs/00_docstrings.ipynb #5649d21d
 def _find(names, path):

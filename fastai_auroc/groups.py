@@ -326,7 +326,8 @@ def grouped_auroc_and_note(
 ): # A 0-d tensor, or `GroupedAUROC`, and a sentence, or None where nothing is undefined
     "The value of `grouped_auroc`, and a sentence to warn with"
     if average not in _group_averages:
-        raise ValueError(f'average must be one of {_group_averages} for groups, got {average!r}')
+        raise ValueError(f'average must be one of {_group_averages} for groups, '
+            f'got {average!r}')
     task = prepare_task(scores, targets, activation, None, ignore_index, pos_label)
     labels,counts = _count_task(task, groups)
     value = _average_groups(labels, counts, average)
@@ -442,9 +443,8 @@ def power_mean(
     most = x.max() if power > 0 else x.min()
     if most == 0 or most.isinf() or math.isinf(power): return most.item()
     # Powers of quotients by the value that counts most do not overflow, and expm1 keeps those near 1 apart
-    power = float(power)
-    mean = (power*(x.log()-most.log())).expm1().mean()
-    return (most*(mean.log1p()/power).exp()).item()
+    mean = (float(power)*(x.log()-most.log())).expm1().mean()
+    return (most*(mean.log1p()/float(power)).exp()).item()
 
 # %% ../nbs/03b_groups.ipynb #dcfdaf36
 document(globals())

@@ -102,7 +102,7 @@ class RankedScores:  # chkstyle: ignore
         return self.aurocs[c],_points_to_draw(*self.column(c), self.aurocs[c])
 
     def interval(self, c, # Number of a column
-            level): # Confidence level; None for none
+        level): # Confidence level; None for none
         "DeLong's interval of a column; nothing if `level` is None"
         return () if level is None else map(float, auroc_ci_and_note(*self.column(c), level=level)[0][1:3])
 

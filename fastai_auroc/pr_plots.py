@@ -65,8 +65,8 @@ class RankedPrecision(RankedScores):
         return value,curve and decimate_steps(*curve)
 
     def interval(self,
-        c:int, # Number of a column
-        level:float|None, # Confidence level; None for none
+        c, # Number of a column
+        level, # Confidence level; None for none
     ):
         "The bootstrap interval of a column, the same each time; nothing if `level` is None or the number is undefined"
         if level is None or np.isnan(self.of_class(c)[0]): return ()
