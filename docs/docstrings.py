@@ -115,22 +115,23 @@ def parameter_entry(o):
     about = ', '.join(filter(None, [o.type, o.default and f'default {o.default}']))
     return entry(f'{o.name} : {about}' if about else o.name, o.meaning)
 
+def imports_of(example):
+    "Lines that an example begins with, but one that goes on where another ended"
+    if any(re.search('import|as for AUROC', line) for line in example): return []
+    return ['>>> import torch']*any(re.match(r'>>> .*\btorch\.', line) for line in example) + ['>>> from fastai_auroc.all import *']
+
 def read_examples():
     "What to see also and an example, by name, from docs/examples.txt"
     res = {}
     for block in (root/'docs/examples.txt').read_text(encoding='utf-8').strip().split('\n\n'):
         head,*example = block.splitlines()
         name,_,see = head.partition(': ')
-        res[name] = see.split(', ') if see else [], '\n'.join(example)
+        res[name] = see.split(', ') if see else [], '\n'.join(imports_of(example) + example)
     return res
 
 examples = read_examples()
 
-def summary_of(name):
-    room = find_room(aliases.get(name, name))
-    return split_raises(ast.get_docstring(room.definitions[aliases.get(name, name)]))[0]
-
-aliases = dict(auc_roc_score='auroc_score')
+def summary_of(name): return split_raises(ast.get_docstring(find_room(name).definitions[name]))[0]
 
 def compose(room, path, node):
     "The docstring of a definition"

@@ -206,7 +206,7 @@ class BatchLoss(CheckedModule):
         multilabel:bool=False, # Whether targets have the shape of K columns of outputs, each with a sigmoid of its own
         reduction:str='mean', # 'mean', or 'none': one number a row, whose mean is the loss
         ignore_index:int|None=None, # Label of rows, pixels, or entries of many labels, to leave out
-        weight=None, # Weight of each class or label in the mean over them; for K > 2 classes or several labels
+        weight=None, # Weight of each class or label in their mean, shape (K,); for K > 2 classes or several labels
     ):
         super().__init__()
         self.axis = axis

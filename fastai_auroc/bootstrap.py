@@ -173,7 +173,7 @@ def precisions(
 # %% ../nbs/05b_bootstrap.ipynb #5b000023
 class Statistic(NamedTuple):
     "What to compute of each replicate"
-    segments:Segments
+    segments:Segments # Whose columns
     defined:np.ndarray # Which columns of the task these are, bool, shape (C,)
     average:str|None='macro' # 'macro', 'min' or None; weighted by 'positives', 'negatives', 'rows', 'pairs'
     max_fpr:float|None=None # Up to which false positive rate

@@ -87,8 +87,8 @@ class Components(NamedTuple):
     "What an interval or a test is computed from, on the CPU"
     doubled_u:list # 2U of each model
     nan:list # How many rows have a NaN score, for each model
-    positives:int
-    negatives:int
+    positives:int # Positive rows
+    negatives:int # Negative rows
     rows:int # Ignored ones included
     variance:float # DeLong's variance of the AUROC; of two models that of the difference
 

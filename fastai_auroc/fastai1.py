@@ -231,7 +231,9 @@ class CallbackColumn(EpochColumn, LearnerCallback):  # chkstyle: ignore
         else: self.reset()
         return add_metrics(last_metrics, self._last[:1+self.ci]) if validated else None
 
-    def on_train_end(self, **kwargs):
+    def on_train_end(self,
+        **kwargs, # What else fastai 1 tells
+    ):
         "Let go of the batches, also after an interrupt"
         self._open,self._outer = False,()
         self.reset()
@@ -252,9 +254,9 @@ class AUROC(EpochAUROC, CallbackColumn):  # chkstyle: ignore
         name:str='auroc', # Name of the column, and of the Learner's attribute when used as a callback
         min_tpr:float|None=None, # Standardised partial area above this true positive rate, in [0, 1)
         standardize:bool=True, # Whether a partial area is standardised; False: as it is
-        groups=None, # Group of each item of the validation set, in its order: AUROC within groups, of a binary task
+        groups=None, # Group of each item of the validation set, shape (n,), in its order: AUROC within groups; binary
         group_average:str='macro', # How to combine groups: 'macro', 'weighted' (by rows), 'pairs' or 'min'
-        select=None, # Which of several outputs: an index, a key, an attribute's name, or a function of (outputs, targets)
+        select=None, # Which of several outputs: index, key, attribute's name, or a function of (outputs, targets)
     ):
         EpochAUROC.__init__(self, average, multi_class, max_fpr, activation, axis, ignore_index, thresholds, ci, name, min_tpr,
             standardize, groups, group_average, select)
@@ -270,7 +272,7 @@ class AveragePrecision(EpochAveragePrecision, CallbackColumn):  # chkstyle: igno
         axis:int|None=None, # Axis of the outputs that holds the classes; None compares shapes and asks the loss
         ignore_index:int|None=None, # Label of rows to leave out, such as padding or void pixels
         ci:bool=False, # Add a column `name`_ci: half the width of the 95% interval; as a callback only
-        select=None, # Which of several outputs: an index, a key, an attribute's name, or a function of (outputs, targets)
+        select=None, # Which of several outputs: index, key, attribute's name, or a function of (outputs, targets)
         name:str='ap', # Name of the column, and of the Learner's attribute when used as a callback
     ):
         EpochAveragePrecision.__init__(self, average, activation, axis, ignore_index, ci, select, name)

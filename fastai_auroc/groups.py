@@ -113,8 +113,8 @@ def _number_on_device(groups):
 class GroupCounts(NamedTuple):
     "What was counted in each of G groups, int64, each of shape (G,)"
     doubled_u:Tensor # Twice the pairs in the right order, ties counting once
-    positives:Tensor
-    negatives:Tensor
+    positives:Tensor # Positive rows
+    negatives:Tensor # Negative rows
     nan:Tensor # Rows with NaN scores
 
 def _sum_stretches(values, group, size):
@@ -223,8 +223,8 @@ class GroupedAUROC(NamedTuple):
     "AUROC of each of G groups"
     groups:list # Their labels
     auroc:Tensor # NaN without both classes, float64 on the CPU, shape (G,)
-    positives:Tensor # int64, shape (G,)
-    negatives:Tensor # int64, shape (G,)
+    positives:Tensor # Positive rows of each, int64, shape (G,)
+    negatives:Tensor # Negative rows of each, int64, shape (G,)
 
 _group_averages = 'macro', 'weighted', 'pairs', 'min', None
 
@@ -430,7 +430,7 @@ def bias_auroc(
 
 # %% ../nbs/03b_groups.ipynb #feae70d2
 def power_mean(
-    values, # Numbers that are not negative, such as one AUROC for each subgroup
+    values, # Numbers that are not negative, shape (n,), such as one AUROC for each subgroup
     power:float=-5., # Below 1 low values have more weight; 1: plain mean, 0: geometric mean, -inf and inf: the extremes
 ) -> float: # NaN if a value is
     "Generalised mean: the mean of a power of the values, brought back to their scale"

@@ -97,7 +97,7 @@ def _columns_to_draw(frame, columns):
 def plot_history(
     learn, # A trained Learner, or a data frame from `history`
     columns=None, # Which columns; None: 'auroc', 'ap' and all that have an interval
-    ax=None, # Where to draw; None makes a new figure
+    ax=None, # Axes of matplotlib to draw on; None makes a new figure
     figsize=(6,3.5), # Width and height of a new figure in inches
 ): # The axes
     "Draw columns by epoch, with their intervals as bands; raises `ValueError` if there are no epochs or columns"

@@ -127,7 +127,7 @@ class ROCInterpretation:  # chkstyle: ignore
         learn, # A Learner of fastai 2
         ds_idx:int=1, # Which of its sets: 1 is the validation set
         dl=None, # A DataLoader with labels to use instead
-        activation:str|None=None, # As above; None asks the loss function
+        activation:str|None=None, # What turns outputs into probabilities, as above; None asks the loss function
         ignore_index:int|None=None, # Label of rows to leave out; None asks the loss function
     ):
         "From the predictions of a Learner; raises `ValueError` for a set without rows or labels"

@@ -38,11 +38,11 @@ def _pairs_inside(segments, which):
 # %% ../nbs/05c_jackknife.ipynb #5b000062
 class LeftOut(NamedTuple):
     "What is left of columns without a unit that is in them, for each (unit, column), shape (r,)"
-    unit:np.ndarray
-    column:np.ndarray
+    unit:np.ndarray # Number of the unit
+    column:np.ndarray # Number of the column
     value:np.ndarray # NaN where a class is missing now
-    positives:np.ndarray
-    negatives:np.ndarray
+    positives:np.ndarray # Positive rows that are left
+    negatives:np.ndarray # Negative rows that are left
 
 def leave_out(
     segments:Segments, # Columns

@@ -106,7 +106,7 @@ class MixedLoss(CheckedModule):
 
     def __init__(self,
         *losses:Callable, # Losses of outputs and targets: modules, losses of fastai, functions or partials of them
-        weights=None, # What each counts, a list or a tensor; None: 1
+        weights=None, # What each counts, one number a loss, a list or a tensor; None: 1
     ):
         super().__init__()
         _check_losses(losses)

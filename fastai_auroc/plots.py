@@ -339,11 +339,11 @@ def plot_roc(
     average:str|None='all', # Of K columns: 'micro', 'macro', None (each) or 'all'; of several models 'all' is 'macro'
     names=None, # Names of the K classes, of a binary task of both
     ci:bool=True, # Put DeLong's interval into the legend, where there is one
-    level:float=.95, # Its confidence level
+    level:float=.95, # Confidence level of the interval, between 0 and 1
     ignore_index:int|None=None, # Label of rows to leave out
     pos_label=None, # The positive label of a binary task, of any kind, as 'yes'; None: the larger of two numbers
     point=None, # An `OperatingPoint`, or a list of them, to mark on the curve
-    ax=None, # Where to draw; None makes a new figure
+    ax=None, # Axes of matplotlib to draw on; None makes a new figure
     figsize=None, # Width and height of a new figure in inches; None: 5 by 5, wider for a legend beside the curves
     **kwargs, # For matplotlib's `plot`; `label` is the name of a single model
 ): # The axes
@@ -422,8 +422,8 @@ def plot_aum(
     scores, # Scores of a binary task, shape (n,) or two columns (n, 2)
     targets, # Labels, shape (n,): the larger of two is positive
     *,
-    activation:str|None=None, # As in `plot_roc`
-    ax=None, # Where to draw; None makes a new figure
+    activation:str|None=None, # What turns scores into probabilities: 'softmax', 'sigmoid', 'identity'; None: they are
+    ax=None, # Axes of matplotlib to draw on; None makes a new figure
     figsize=(6,3.5), # Width and height of a new figure in inches
 ): # The axes
     """Draw the false positive and the false negative rate by threshold, and the area under the smaller one

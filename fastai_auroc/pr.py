@@ -220,9 +220,9 @@ def average_precision(
 # %% ../nbs/05_pr.ipynb #29ccb0db
 class PRCurve(NamedTuple):
     "Precision and recall at each threshold, ascending, and then 1 and 0, which have no threshold; float64 on the CPU"
-    precision:Tensor
-    recall:Tensor
-    thresholds:Tensor
+    precision:Tensor # Shape (n+1,)
+    recall:Tensor # Shape (n+1,)
+    thresholds:Tensor # Scores at or above which rows count as positive, shape (n,)
 
 def _pr_of_points(s, tps, fps, drop_intermediate):
     "One curve from descending thresholds and the positives and negatives down to each, on any device"

@@ -139,12 +139,12 @@ def plot_pr(
     average:str|None='all', # Of K columns: 'micro', 'macro', None (each) or 'all'; of several models 'all' is 'macro'
     names=None, # Names of the K classes, of a binary task of both
     ci:bool=False, # Put the bootstrap interval of `ap_ci` into the legend, which takes 2,000 draws a curve
-    level:float=.95, # Its confidence level
+    level:float=.95, # Confidence level of the interval, between 0 and 1
     ignore_index:int|None=None, # Label of rows to leave out
     pos_label=None, # The positive label of a binary task, of any kind, as 'yes'; None: the larger of two numbers
     point=None, # An `OperatingPoint`, or a list of them, to mark on the curve
     iso_f1:bool=False, # Draw lines of equal F1
-    ax=None, # Where to draw; None makes a new figure
+    ax=None, # Axes of matplotlib to draw on; None makes a new figure
     figsize=None, # Width and height of a new figure in inches; None: 5 by 5, wider for a legend beside the curves
     **kwargs, # For matplotlib's `plot`; `label` is the name of a single model
 ): # The axes

@@ -22,7 +22,7 @@ class ReportRow(NamedTuple):
     name:str # Name of the class
     positive:int|None=None # How many of its rows are positive
     rows:int|None=None # How many rows
-    auroc:float=np.nan
+    auroc:float=np.nan # AUROC
     low:float=np.nan # Lower end of the 95% interval of AUROC
     high:float=np.nan # Upper end
     ap:float=np.nan # Average precision

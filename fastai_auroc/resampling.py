@@ -217,8 +217,8 @@ def p_value_of_replicates(
 # %% ../nbs/05d_resampling.ipynb #5c000147
 class Spread(NamedTuple):
     "What the samples say of a number; tensors of shape (C,) for C numbers"
-    low:float|Tensor
-    high:float|Tensor
+    low:float|Tensor # Low end of the interval
+    high:float|Tensor # High end of the interval
     se:float|Tensor # Standard error
 
 def _spread(value, replicates, left_out, draws, level):

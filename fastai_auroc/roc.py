@@ -96,9 +96,9 @@ auc_roc_score = auroc_score  # The name it had in fastai 1
 # %% ../nbs/04_roc.ipynb #8f12d917
 class ROCCurve(NamedTuple):
     "False positive rates, true positive rates and thresholds of a ROC curve, of one shape, float64 on the CPU"
-    fpr:Tensor
-    tpr:Tensor
-    thresholds:Tensor
+    fpr:Tensor # False positive rates
+    tpr:Tensor # True positive rates
+    thresholds:Tensor # Scores at or above which rows count as positive, descending
 
 def _drop_collinear(s, tps, fps):
     "Points of a curve without those that lie between two others, at the same distance from both on a straight line"

@@ -46,7 +46,7 @@ class PartialAUCLoss(BatchLoss):
         multilabel:bool=False, # Whether targets have the shape of K columns of outputs, each with a sigmoid of its own
         reduction:str='mean', # 'mean', or 'none': one number a row, whose mean is the loss
         ignore_index:int|None=None, # Label of rows, pixels, or entries of many labels, to leave out
-        weight=None, # Weight of each class or label in the mean over them; for K > 2 classes or several labels
+        weight=None, # Weight of each class or label in their mean, shape (K,); for K > 2 classes or several labels
     ):
         super().__init__(axis, multilabel, reduction, ignore_index, weight)
         _check_one_rate(max_fpr, min_tpr)
@@ -80,7 +80,7 @@ class AveragePrecisionLoss(BatchLoss):
         multilabel:bool=False, # Whether targets have the shape of K columns of outputs, each with a sigmoid of its own
         reduction:str='mean', # 'mean', or 'none': one number a row, whose mean is the loss
         ignore_index:int|None=None, # Label of rows, pixels, or entries of many labels, to leave out
-        weight=None, # Weight of each class or label in the mean over them; for K > 2 classes or several labels
+        weight=None, # Weight of each class or label in their mean, shape (K,); for K > 2 classes or several labels
     ):
         super().__init__(axis, multilabel, reduction, ignore_index, weight)
         self.temperature = temperature
