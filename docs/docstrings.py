@@ -102,14 +102,14 @@ def split_raises(text):
         sentences = re.split(r"(?<=\.)\s+(?=[A-Z'`])", paragraph)
         found = [o for o in sentences if re.match(r'Raises .*`\w+Error`', o, re.S)]
         raised += [' '.join(o.split()).removesuffix('.') for o in found]
-        if found: paragraph = textwrap.fill(' '.join(' '.join(o for o in sentences if o not in found).split()), 79)
+        if found: paragraph = textwrap.fill(' '.join(' '.join(o for o in sentences if o not in found).split()), 79, break_on_hyphens=False)
         if paragraph: paragraphs.append(paragraph)
     pairs = [o for sentence in raised for o in re.findall(r'`(\w+Error)` (.+?)(?=[,;]? (?:and )?`\w+Error`|$)', sentence)]
     return summary,'\n\n'.join(paragraphs),pairs
 
 def entry(head, meaning):
     "A name and its type, and below it what it means"
-    return head + ('\n' + textwrap.fill(meaning[0].upper() + meaning[1:], 79, initial_indent='    ', subsequent_indent='    ') if meaning else '')
+    return head + ('\n' + textwrap.fill(meaning[0].upper() + meaning[1:], 79, initial_indent='    ', subsequent_indent='    ', break_on_hyphens=False) if meaning else '')
 
 def parameter_entry(o):
     about = ', '.join(filter(None, [o.type, o.default and f'default {o.default}']))
