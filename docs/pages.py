@@ -116,7 +116,7 @@ pymdownx.superfences = {{}}
 
 def build(work):
     "Build everything in the folder `work`, then put the site into site/"
-    for name in ('nbs', 'fastai_auroc'): shutil.copytree(root/name, work/name, ignore=shutil.ignore_patterns('__pycache__', '.ipynb_checkpoints'))
+    for name in ('nbs', 'fastai_auroc'): shutil.copytree(root/name, work/name, ignore=shutil.ignore_patterns('__pycache__', '.ipynb_checkpoints', 'docstrings.json'))
     shutil.copy(root/'pyproject.toml', work)
     for path in (work/'nbs').rglob('*.ipynb'): _keep_introduction(path)
     process = 'from nbdev.serve import proc_nbs; proc_nbs('
