@@ -210,7 +210,7 @@ def average_precision(
     A random ranking gets the prevalence. K classes are scored one-vs-rest. Without positives, and for NaN scores, the
     value is NaN, with one `UndefinedMetricWarning` (a `UserWarning`) that says why. Averages leave out columns without
     positives. Without negatives it is 1. Raises where `auroc_score` does. The values equal those of scikit-learn's
-    `average_precision_score`, which returns 0 without positives and takes the label 1, not the larger one, as positive."""
+    `average_precision_score`, which returns 0 without positives, and whose positive label is 1, not the larger one."""
     options = average,sample_weight,ignore_index,pos_label
     value,note = average_precision_and_note(scores, targets, activation, *options)
     if note: warnings.warn(note, undefined_category(), stacklevel=2)
