@@ -373,7 +373,7 @@ activations = None, 'softmax', 'sigmoid', 'identity'
 def ranking_scores(
     outputs:Tensor, # Model outputs from `class_rows`, shape (n,) or (n, K)
     targets:Tensor, # Targets from `class_rows`, shape (n,) or (n, K): tell class numbers from multilabel
-    activation:str|None=None, # Turns outputs into probabilities: 'softmax', 'sigmoid', 'identity'; None: they are that
+    activation:str|None=None, # Turns outputs into probabilities: 'softmax', 'sigmoid', 'identity'; None: they are
 ) -> Tensor: # Scores to rank, shape (n,) for one score or two classes, otherwise (n, K); float64 where computed
     "Scores in the order of the probabilities, without ties by rounding; `ValueError` for an unknown activation"
     if activation not in activations: raise ValueError(f'activation must be one of {activations}, got {activation!r}')
