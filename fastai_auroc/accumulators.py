@@ -231,7 +231,7 @@ def label_ranges(
 
 # %% ../nbs/10_accumulators.ipynb #49509ef7
 _both_sides = ('with thresholds a target above zero is positive, but {:g} and {:g} are both {} zero: '
-    'make targets 0 and 1, or leave thresholds away')
+    'make targets 0 and 1, or omit thresholds')
 
 class LabelCheck:
     "Which labels of counted rows are positive, and whether all of them are valid"
@@ -284,7 +284,7 @@ class LabelCheck:
         if low != low: return 'targets have NaN'
         if low < high: return _both_sides.format(low, high, 'not above')
         if low_above < high_above: return _both_sides.format(low_above, high_above, 'above')
-        return 'targets of another process are not of two values, or no class numbers'
+        return 'targets of another process are not of two values, or not class numbers'
 
 # %% ../nbs/10_accumulators.ipynb #49c00e35
 def column_buckets(

@@ -113,7 +113,7 @@ def rows_of_batch(
     outputs,targets = class_rows(outputs, targets, axis, grad=True)
     if targets.ndim == 2 and not multilabel:
         shape = tuple(targets.shape)
-        raise ValueError(f'targets of shape {shape}, as the outputs have, are many labels: pass multilabel=True')
+        raise ValueError(f'targets of shape {shape}, that of the outputs, are multilabel: pass multilabel=True')
     several = outputs.ndim > targets.ndim and outputs.shape[1] > 2
     return checked_rows(outputs, targets, ignore_index, outputs.shape[1] if several else None)
 
@@ -146,7 +146,7 @@ def _weigh(defined, weight, pooled):
     if weight is None: return defined
     check_not_pooled(pooled)
     if defined is None: raise ValueError('weight is for several columns, and a binary task has one, in which each positive '
-        'is compared with each negative, so weights of classes would change nothing: leave weight away')
+        'is compared with each negative, so weights of classes would change nothing: omit weight')
     if len(weight) != len(defined): raise ValueError('weight must hold one number for each column: '
         f'there are {len(defined)} columns, got {len(weight)}')
     return torch.where(defined, send(weight, defined.device), 0)

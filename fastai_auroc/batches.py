@@ -77,7 +77,7 @@ def select_batch(
         if isinstance(res, (tuple, list)) and len(res) == 2: return tuple(res)
         raise ValueError(f'select must return outputs and targets, got {describe(res)}')
     if isinstance(outputs, torch.Tensor) and isinstance(targets, torch.Tensor):
-        raise ValueError(f'select={select!r} is to choose one of several, but there is one tensor '
+        raise ValueError(f'select={select!r} chooses one of several, but there is only one tensor '
             'of outputs and one of targets')
     return choose_part(outputs, select), choose_part(targets, select, 'targets')
 

@@ -42,10 +42,10 @@ def check_ci(
 ):
     "Raise `ValueError` unless `ci` is True or False, and for an average without an interval"
     if not isinstance(ci, bool):
-        raise ValueError('ci must be True or False, and the interval is that of 95%, '
+        raise ValueError('ci must be True or False, with an interval of 95%, '
             f'got {ci!r}')
     if ci and average == 'samples':
-        raise ValueError("average='samples' has no interval: leave ci away, or take 'macro', 'micro' or 'weighted'")
+        raise ValueError("average='samples' has no interval: omit ci, or pass average='macro', 'micro' or 'weighted'")
 def check_one_number(
     average, # Option of a column
     kind:str='AUROC', # What the column computes
@@ -53,8 +53,8 @@ def check_one_number(
 ):
     "Raise `ValueError` if `average` asks for one number for each class"
     if average is None:
-        raise ValueError(f'{kind} is one number a column of the table, so average=None is not for it: '
-            f'{function}(..., average=None) gives one a class')
+        raise ValueError(f'{kind} shows one number, so average=None is not possible: '
+            f'{function}(..., average=None) returns one for each class')
 
 # %% ../nbs/10c_column_options.ipynb #83dcdaef
 def check_number_options(
@@ -67,10 +67,10 @@ def check_number_options(
     if multi_class == 'ovo' and min_tpr is not None: raise ValueError("min_tpr has no meaning with multi_class='ovo'")
     if thresholds is not None and (ci or max_fpr is not None or multi_class == 'ovo' or average == 'samples'):
         raise ValueError("with thresholds there are only counts, so no ci, max_fpr, multi_class='ovo' or "
-            "average='samples': leave thresholds away for these")
+            "average='samples': omit thresholds for these")
     if thresholds is not None and min_tpr is not None:
         raise ValueError('with thresholds there are only counts, so no min_tpr: '
-            'leave thresholds away for it')
+            'omit thresholds for it')
     check_ci(ci, average)
 
 # %% ../nbs/10c_column_options.ipynb #04b9bce8
@@ -112,5 +112,5 @@ def check_not_called(
     "Raise `TypeError` if a class is called with a batch, as fastai calls a function among its metrics"
     if not any(isinstance(unwrap(o), torch.Tensor) for o in args[:4]): return  # `thresholds` come later
     told = [repr(o) for o in args if isinstance(o, str)] + [f'{k}={reprlib.repr(v)}' for k,v in options.items()]
-    raise TypeError(f'{cls.kind} is not a function of one batch, as which fastai takes a class or a partial among its '
-        f"metrics: write metrics={cls.__name__}({', '.join(told)})")
+    raise TypeError(f'{cls.kind} is not a function of one batch, but fastai calls a class or a partial among '
+        f"metrics as one: write metrics={cls.__name__}({', '.join(told)})")

@@ -75,7 +75,7 @@ def _delong_ci(scores, targets, activation, level, method, ignore_index, pos_lab
     se = math.nan if note else math.sqrt(found.variance)
     if se == 0:
         note = f'AUROC interval is the single point {auroc:g}: the rows of each class have equal shares of right '
-        note += 'pairs, so their variance is 0, which is no certainty'
+        note += 'pairs, so their variance is 0, which does not mean certainty'
     return AUROCInterval(auroc, *_interval(auroc, se, level, method), se),note
 
 # %% ../nbs/06_confidence.ipynb #d29f5541
@@ -237,13 +237,13 @@ def _compare_delong(models, targets, activation, ignore_index, pos_label, level)
     low,high,z,p_value = _test_difference(difference, se, level)
     if math.isinf(z):
         note = f'the p-value of an AUROC difference of {difference:g} is 0 because its variance is 0, '
-        note += 'which is no certainty'
+        note += 'which does not mean certainty'
     return AUROCComparison(*aurocs, difference, se, low, high, z, p_value),note
 
 # %% ../nbs/06_confidence.ipynb #afdb5417
 def _compare_samples(found, level):
     "The test from drawn samples, and a sentence for a warning, or None"
-    if found.values[0].ndim: raise ValueError('average must make one number of each model, got None')
+    if found.values[0].ndim: raise ValueError('average must give one number for each model, got None')
     def subtract(pair): return pair and [pair[0] - pair[1]]
     parts = map(subtract, (found.values, found.replicates, found.left_out))
     both = found._replace(**dict(zip(('values', 'replicates', 'left_out'), parts)))

@@ -78,7 +78,7 @@ def _prepare_binary(models, targets, activation, ignore_index, pos_label):
     for (name,s),task in zip(models.items(), tasks):
         if task.kind == 'binary': continue
         raise ValueError(f'AUROC intervals are for binary tasks: got {name} of shape {tuple(to_tensor(s).shape)} and '
-            f'targets of shape {tuple(to_tensor(targets).shape)}; ask for one class at a time, with its column of '
+            f'targets of shape {tuple(to_tensor(targets).shape)}; pass one class at a time, with its column of '
             f"{name} and its column of targets, or targets == its number; method='bootstrap' has averages")
     return tasks
 

@@ -39,7 +39,7 @@ def _foreground(columns, outputs):
     "Columns without class 0; raises `ValueError` for a single output"
     if outputs.ndim > 1: return [o if o is None or len(o) == 1 else o[1:] for o in columns]
     raise ValueError('include_background=False is for two outputs or more: a single output has no column of the '
-        'background, leave it away')
+        'background, omit it')
 
 # %% ../nbs/17e_dice.ipynb #a30a0192
 def _mean_per_item(loss, weight, counts):
@@ -63,7 +63,7 @@ def _number_of_items(outputs):
     shape = tuple(outputs.shape)
     if len(shape) > 2: return shape[0]
     raise ValueError('per_sample=True is for outputs with pixels to sum over, such as (n, K, height, width), '
-        f'got shape {shape}: leave it away')
+        f'got shape {shape}: omit it')
 
 def _split_items(x, n):
     "Columns of all pixels, shape (C, n·pixels), by item, shape (C, n, pixels)"

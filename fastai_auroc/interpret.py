@@ -71,7 +71,7 @@ def _raw_predictions(learn, ds_idx, dl):
     "Raw outputs and targets of a set of a Learner"
     if not hasattr(learn, 'dls'):
         raise TypeError(f'from_learner needs a Learner of fastai 2, got a {type(learn).__name__}: '
-            'of others pass their outputs, ROCInterpretation(outputs, targets, activation)')
+            'for other models pass their outputs, ROCInterpretation(outputs, targets, activation)')
     if dl is None:
         n = len(learn.dls.loaders)
         if not 0 <= ds_idx < n:

@@ -197,9 +197,9 @@ def _check_linear(model):
     error = (model.at(w+v) - s - along).abs().max()
     largest = s.abs().max() + along.abs().max()
     if not error <= max(1e-4, 4*model.eps)*largest:
-        raise ValueError('AUMLineSearch needs scores that are linear in the parameters it was given, '
-            'and zero where they are: give it all parameters of a linear model, '
-            'and let the closure give the outputs as they are')
+        raise ValueError('AUMLineSearch needs scores that are linear in the parameters, without a constant: '
+            'give it all parameters of a linear model, '
+            'and let the closure return the outputs unchanged')
 
 # %% ../nbs/21_linesearch.ipynb #7f874417
 def _least_squares(model, of_scores, steps=10):

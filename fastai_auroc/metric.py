@@ -44,8 +44,8 @@ def _without_padding(x, dl, items):
     own = _own_items(dl, items)
     if own == items: return x
     if len(x) % items:
-        raise ValueError(f'the outputs have {len(x)} rows of {items} items, some of which fill up the batch: '
-            'whose they are is unknown')
+        raise ValueError(f'the outputs have {len(x)} rows of {items} items, some of which are padding: '
+            'which rows to leave out is unknown')
     return x[:own*(len(x)//items)]
 
 def _own_rows(learn, column):
@@ -221,7 +221,7 @@ class MetricColumn(EpochColumn, Metric, Callback):  # chkstyle: ignore
         if epoch.failure or _is_leftover(learn, self._seen): return
         try:
             if not epoch.batches and self._begin(learn): return
-            if epoch.is_shared and not self._seen: raise RuntimeError('the outputs of a batch cannot be told from those before')
+            if epoch.is_shared and not self._seen: raise RuntimeError('a batch cannot be told from the one before')
             pred,y = _own_rows(learn, self) if shared else self.tensors(learn.pred, learn.y)
             if not shared or len(y): self.add_tensors(pred, y)
             if epoch.order is None: epoch.note_order(_row_order, learn, epoch.n/max(1, len(pred)), shared)

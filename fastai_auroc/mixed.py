@@ -79,7 +79,7 @@ def _common_ignore_index(losses):
     labels = {label for label,_ in found if label is not None}
     if len(labels) < 2: return next(iter(labels), None)
     told = ', '.join(f'{label} by {_name_of(o)}' for label,o in found if label is not None)
-    raise ValueError(f'losses of a mixture must leave out the same label: pass ignore_index to each, got {told}')
+    raise ValueError(f'the losses of a MixedLoss must leave out the same label: pass ignore_index to each, got {told}')
 
 # %% ../nbs/17f_mixed.ipynb #eafe2979
 def _weighted_sum(values, weights):

@@ -138,8 +138,8 @@ def resample_auroc(
     tasks = [prepare_task(s, targets, activation, None, *rows) for s in models.values()]
     if groups is not None:
         if max_fpr not in (None, 1) or min_tpr:
-            raise ValueError('groups have no partial area: leave max_fpr and '
-                'min_tpr out')
+            raise ValueError('groups have no partial area: omit max_fpr and '
+                'min_tpr')
         scored = [grouped_auroc_and_note(s, targets, groups, activation, group_average, *rows) for s in models.values()]
         if group_average is None: scored = [(o.auroc, note) for o,note in scored]
         codes,labels = group_codes(groups)
@@ -244,7 +244,7 @@ def _explain_samples(values, replicates, spreads):
     if missing > samples-2: return f'is NaN: a class is missing in {missing} of {samples} samples'
     if missing > .01*samples: return f'leaves out {missing} of {samples} samples, in which a class is missing'
     points = [v for v,o in zip(values, spreads) if o.se == 0]
-    return f'is the single point {points[0]:g}: all samples agree, which is no certainty' if points else None
+    return f'is the single point {points[0]:g}: all samples agree, which does not mean certainty' if points else None
 
 # %% ../nbs/05d_resampling.ipynb #5c000149
 def spread_and_note(

@@ -63,7 +63,7 @@ def why_other_items(
     "Why the groups of the validation set do not belong to these items"
     if data is train and data is not valid: return 'these are the items of training'
     if data is valid or valid is None or len(data) != len(valid): return None
-    text = f'these are other items than those of {name}, though as many'
+    text = f'these are other items than those of {name}, though there are as many'
     return f'{text}: grouped_auroc takes their predictions and groups'
 
 # %% ../nbs/10b_row_groups.ipynb #fc1e0146

@@ -406,7 +406,7 @@ def _install(sampler, n, dls):
         raise ValueError('fastai shares the rows out itself: leave out rank and num_replicas')
     batches = rows//loader.bs if loader.drop_last else -(-rows//loader.bs)
     if len(loader) != batches:
-        raise ValueError(f'{type(loader).__name__} gives {len(loader)} batches of its own choice, '
+        raise ValueError(f'{type(loader).__name__} chooses {len(loader)} batches itself, '
             f'{rows} rows make {batches}')
     _InFastai2(sampler, loader)
 

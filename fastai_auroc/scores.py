@@ -194,7 +194,7 @@ def _class_axis(o, t, axis, prefer):
         if axis is not None: return axis % len(o)
         if len(o) == 3 and o[1] != 1:
             raise ValueError('outputs and targets of one shape with three axes may hold classes in axis 1 or 2, '
-                f'which class_rows and AUROC are told by `axis`: {got}')
+                f'pass `axis` to class_rows or AUROC: {got}')
         return 1
     choices = [axis] if axis is not None else [a for a in (prefer, 1, -1) if a is not None and -len(o) <= a < len(o)]
     fits = [a % len(o) for a in choices if _lengths(o, a % len(o)) == _lengths(t)]

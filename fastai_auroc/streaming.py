@@ -185,7 +185,7 @@ class _SeenTargets:
     def _note(self, some):
         self.told = True
         such = ', '.join(f'{o:g}' for o in some)
-        return (f'targets are not 0 and 1, nor two values, but such as {such}: all but 0 is positive, as in Keras; '
+        return (f'targets have more than two values, such as {such}: all except 0 are positive, as in Keras; '
             'targets come first here, then scores: update_state(y_true, y_pred)')
 
 # %% ../nbs/09_streaming.ipynb #88d93ec2
@@ -196,7 +196,7 @@ def _notes(counts, improper, logits):
     if improper: res.append(('improper', f'{improper} of the scores are {what}, or their weights are negative or '
         'not finite, or their targets NaN, so the area is NaN; logits need from_logits=True'))
     if (counts.sum(-1) == 0).any(): res.append(('missing', 'a column has no positives or no negatives, '
-        'and what would be divided by zero counts as zero, as in Keras'))
+        'and a division by zero gives zero, as in Keras'))
     return res
 
 def _weighted_mean(areas, weights):

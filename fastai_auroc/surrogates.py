@@ -298,7 +298,7 @@ def _aum_classes(z, y, weight=None):
 
 # %% ../nbs/16_surrogates.ipynb #200b66b8
 def _no_hessian(*_):
-    raise NotImplementedError('AUM is made of straight pieces: its second derivative is zero between its kinks and '
+    raise NotImplementedError('AUM is piecewise linear: its second derivative is zero between its kinks and '
         'undefined at them. Penalise the gradient of another loss, such as AUROCLoss, or leave create_graph=False')
 
 aum_surrogate = Surrogate(_aum, _no_hessian, _aum_binary, _aum_classes)

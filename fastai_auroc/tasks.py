@@ -345,7 +345,7 @@ def raise_invalid(
     if improper:
         raise ValueError(f'scores must be probabilities where activation=None, but {improper:.0f} of {n} rows do not '
             "sum to one: pass activation='softmax' for logits, or 'identity' to rank each column as it is; "
-            'as a metric of a Learner use AUROC(), since of a function fastai shows the mean over batches')
+            'as a metric of a Learner use AUROC(), since fastai averages a function over batches')
 
 # %% ../nbs/03_tasks.ipynb #67932eab
 in_transform = getattr(torch._C, '_are_functorch_transforms_active', lambda: False)  # whether `torch.func` is active

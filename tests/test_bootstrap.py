@@ -424,7 +424,7 @@ def test_undefined_model(a, b, words, kwargs):
 
 def test_single_point():
     res,message = said(auroc_ci, [1,2,3,4], [0,0,1,1], method='bca')
-    assert res == (1, 1, 1, 0) and message == 'AUROC interval is the single point 1: all samples agree, which is no certainty'
+    assert res == (1, 1, 1, 0) and message == 'AUROC interval is the single point 1: all samples agree, which does not mean certainty'
 
 def test_class_of_one_row():
     p,y = multiclass()
