@@ -22,7 +22,7 @@ from .scorers import EpochScore, error_text
 
 # %% ../nbs/10_accumulators.ipynb #7a0a4c11
 class LossHints(NamedTuple):
-    "What a loss function tells a column; None for what it does not tell"
+    "Options that a column takes from a loss function; None if unknown"
     axis:int|None=None # Which axis of the outputs holds the classes
     activation:str|None=None # 'softmax' or 'identity', from `loss_activation`
     ignore_index:int|None=None # Label that it leaves out

@@ -75,7 +75,7 @@ def check_number_options(
 
 # %% ../nbs/10c_column_options.ipynb #04b9bce8
 def check_group_options(
-    groups, group_average, **others, # Options of `EpochAUROC`, and of these all that must be None, or as they are by default
+    groups, group_average, **others, # Options of `EpochAUROC`; `others` must have their default values
 ):
     "Raise `ValueError` for options that do not go together with groups"
     averages = 'macro','weighted','pairs','min'
@@ -109,7 +109,7 @@ def check_not_called(
     args, # Positional arguments it was called with
     options, # Keyword arguments
 ):
-    "Raise `TypeError` if a class is called with a batch, as fastai calls a function among its metrics"
+    "Raise `TypeError` if a class is called with a batch, as fastai calls functions among the metrics"
     if not any(isinstance(unwrap(o), torch.Tensor) for o in args[:4]): return  # `thresholds` come later
     told = [repr(o) for o in args if isinstance(o, str)] + [f'{k}={reprlib.repr(v)}' for k,v in options.items()]
     raise TypeError(f'{cls.kind} is not a function of one batch, but fastai calls a class or a partial among '

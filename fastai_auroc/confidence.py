@@ -58,7 +58,7 @@ class AUROCInterval(NamedTuple):
 
 # %% ../nbs/06_confidence.ipynb #38c548ef
 def _check_delong(method, max_fpr=None, min_tpr=None, groups=None, clusters=None, **_):
-    "Raise `ValueError` for what DeLong's variance does not cover"
+    "Raise `ValueError` for options that DeLong's variance does not cover"
     partial = dict(max_fpr=max_fpr not in (None, 1), min_tpr=bool(min_tpr))
     given = ' and '.join(o for o,x in dict(partial, groups=groups is not None, clusters=clusters is not None).items() if x)
     if not given: return

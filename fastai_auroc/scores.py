@@ -210,7 +210,7 @@ def class_rows(
     prefer:int|None=None, # Which axis to try first if `axis` is None
     grad:bool=False, # Keep the gradient's graph of the outputs, for losses
 ): # Outputs of shape (n,) or (n, K), targets of shape (n,) or (n, K)
-    "One row for each item, pixel or token, classes in columns; raises `ValueError` where the shapes do not match"
+    "One row for each item, pixel or token, classes in columns; raises `ValueError` if the shapes do not match"
     outputs = to_tensor(outputs, 'scores', grad)
     targets = to_tensor(targets, 'targets')
     o = outputs.shape
@@ -324,7 +324,7 @@ def explain_absence(
     pos_label, # The positive label, or None
     ignore_index=None, # Label of rows to leave out
 ) -> str: # The labels found, if `pos_label` is none of them; else empty
-    "What a warning that there is no positive should add"
+    "The end of a warning that there is no positive"
     if pos_label is None: return ''
     found = [o for o in distinct_labels(targets) if o != ignore_index]
     if not found or pos_label in found: return ''

@@ -345,7 +345,7 @@ def _unsort(ranked, x):
 
 # %% ../nbs/16_surrogates.ipynb #f2d7af4a
 def _infinitely_wrong(s, positive, negative=None):
-    "Which positives are at -∞ and negatives at ∞, where the other class is not"
+    "Which positives are at -∞ and negatives at ∞, if the other class is not"
     if negative is None: negative = ~positive
     low = positive & (s == -torch.inf) & (negative & (s > -torch.inf)).any(-1, keepdim=True)
     return low | negative & (s == torch.inf) & (positive & (s < torch.inf)).any(-1, keepdim=True)
