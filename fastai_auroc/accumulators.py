@@ -1,4 +1,4 @@
-"""An epoch's rows are kept, or counted
+"""Keep the rows of an epoch, or count them
 
 Docs: https://fastai-auroc.github.io/fastai_auroc/accumulators.html.md"""
 
@@ -23,7 +23,7 @@ from .scorers import EpochScore, error_text
 
 # %% ../nbs/10_accumulators.ipynb #7a0a4c11
 class LossHints(NamedTuple):
-    "What a loss function tells a column; None for what it does not tell"
+    "Options that a column takes from a loss function; None if unknown"
     axis:int|None=None # Which axis of the outputs holds the classes
     activation:str|None=None # 'softmax' or 'identity', from `loss_activation`
     ignore_index:int|None=None # Label that it leaves out
@@ -33,7 +33,7 @@ def choose_activation(
     hints:LossHints, # What the loss tells
     targets:Tensor, # Shape (n,) or (n, K)
 ) -> str: # 'softmax', 'sigmoid' or 'identity'
-    "What turns outputs into probabilities; class numbers mean softmax to a loss that does not tell"
+    "What turns outputs into probabilities; softmax for class numbers if the loss does not tell"
     if activation != 'auto': return activation
     return hints.activation or ('softmax' if targets.ndim == 1 else 'identity')
 
@@ -41,7 +41,7 @@ def choose_activation(
 def common_dtype(
     parts, # Tensors
 ): # A dtype
-    "The dtype that holds the numbers of all tensors; where the device has no float64, it may round"
+    "The dtype that holds the numbers of all tensors; it may round on a device without float64"
     dtypes = {o.dtype for o in parts}
     if len(dtypes) == 1: return dtypes.pop()
     floats = [o for o in dtypes if o.is_floating_point]
@@ -53,10 +53,10 @@ def common_dtype(
 def block_size(
     x:Tensor, # The first rows of a new block, shape (n, ...)
     before:int, # How many rows there are already
-    most_bytes:int=2**26, # Of a block
-    first_rows:int=2**12, # Of a device's first block
+    most_bytes:int=2**26, # Greatest size of a block
+    first_rows:int=2**12, # Rows of the first block on a GPU
 ) -> int: # How many rows the block should hold, `n` or more
-    "A block on the CPU is large from the start; one on a device is as large as all before it"
+    "The size of a block: large from the start on the CPU, on a GPU as large as all blocks before it"
     rows = most_bytes//(max(1, x.shape[1:].numel())*x.dtype.itemsize)
     if x.device.type != 'cpu': rows = min(rows, max(before, first_rows))
     return max(len(x), rows)
@@ -64,9 +64,9 @@ def block_size(
 def fill(
     res:Tensor, # Where to copy the rows, in their order
     blocks:list, # Tensors; empty in the end
-    turn, # What to make of rows before they are copied
-    skip:int=0, # Of how many blocks the rows are copied as they are
-    piece:int=2**16, # How many rows to turn at once
+    turn, # Function of rows, applied before they are copied
+    skip:int=0, # How many blocks to copy without `turn`
+    piece:int=2**16, # How many rows to copy at once
 ):
     "Copy blocks piece by piece, and free each of them once it is copied"
     start = 0
@@ -78,21 +78,21 @@ def fill(
 
 # %% ../nbs/10_accumulators.ipynb #71c94329
 class RowBlocks:
-    "Rows of one tensor after another, copied into blocks on their device"
-    most_bytes = 2**26  # Of a block
+    "Rows of successive tensors, copied into blocks on their device"
+    most_bytes = 2**26  # Greatest size of a block
     def __init__(self):
         self.blocks = []  # Tensors
-        self.joined = 0  # How many of them, 0 or 1, are made of earlier blocks
+        self.joined = 0  # How many of them, 0 or 1, were joined from earlier blocks
         self.kind = None  # Dtype of the last block, and shape of a row
-        self.n = self.used = self.capacity = 0  # How many rows: of all, of the last block, that one could have
-        self.on_cpu = False  # Whether the device had no room
+        self.n = self.used = self.capacity = 0  # Rows in all blocks, rows in the last block, and its capacity
+        self.on_cpu = False  # Whether the device had too little memory
 
     def __len__(self): return self.n
 
     def add(self,
         x:Tensor, # Shape (n, ...), any dtype
     ):
-        "Copy rows; raises `ValueError` if they differ in shape from those before"
+        "Copy rows; raises `ValueError` if their shape differs from that of earlier rows"
         n = x.shape[0]
         if self.used + n > self.capacity or self.kind != (x.dtype, x.shape[1:]): self._open(x)
         end = self.used + n
@@ -101,7 +101,7 @@ class RowBlocks:
         self.used = end
 
     def _open(self, x):
-        "Start a block that has room for `x`"
+        "Start a block that can hold `x`"
         row = x.shape[1:]
         if self.kind and row != self.kind[1]:
             raise ValueError(f'batches must agree in shape, got rows of shape {tuple(row)} '
@@ -117,7 +117,7 @@ class RowBlocks:
         self.used = 0
 
     def _empty(self, x, n, dtype=None):
-        "Room for `n` rows as those of `x`, on its device or, with all blocks, on the CPU; for sealed blocks"
+        "Memory for `n` rows like those of `x`, on its device or, with all blocks, on the CPU; for sealed blocks"
         size = n,*x.shape[1:]
         try: return x.new_empty(size, dtype=dtype, device='cpu' if self.on_cpu else None)
         except torch.OutOfMemoryError:
@@ -126,9 +126,9 @@ class RowBlocks:
             return x.new_empty(size, dtype=dtype, device='cpu')
 
     def join(self,
-        turn=lambda x: x, # What to make of rows, for example their ranking scores
+        turn=lambda x: x, # Function of rows, which for example returns their ranking scores
     ) -> Tensor|None: # All rows; None if there never was a batch
-        "Put one tensor in place of the blocks; rows that were joined before stay as they are"
+        "Replace the blocks by one tensor; rows that were joined before stay as they are"
         if len(self.blocks) <= self.joined: return self.blocks[0] if self.blocks else None
         self._seal()
         heads = [o[:0] if i < self.joined else turn(o[:0]) for i,o in enumerate(self.blocks)]
@@ -146,7 +146,7 @@ def void_label_note(
     ignore_index:int|None, # Label that the column leaves out
     kind:str='AUROC', # Of the column
 ) -> str|None: # A sentence, or None
-    "What to say if the loss leaves out a label that the column takes for a class"
+    "A note if the loss leaves out a label that the column counts as a class"
     if ignored_by_loss is None or ignore_index is not None or labels.is_floating_point(): return None
     if not (labels.long() == ignored_by_loss).any(): return None
     return (f'the loss leaves out the label {ignored_by_loss}, which the column takes for a class: '
@@ -158,7 +158,7 @@ _no_room = ("the device had no room for the validation outputs, so they are kept
 _count_instead = "; AUROC(thresholds='logit') counts instead of keeping"
 
 class KeptRows:
-    "Outputs and targets of an epoch, kept on their device, to be scored exactly"
+    "Outputs and targets of an epoch, kept on their device and scored exactly"
     gather = staticmethod(gather_rows)  # Rows of all processes from those that `collect` gives
     def __init__(self,
         activation:str='auto', # What turns outputs into probabilities; 'auto' asks the loss
@@ -172,7 +172,7 @@ class KeptRows:
         self.targets = RowBlocks()
 
     def anew(self):
-        "Another of the same options, without rows"
+        "A new one with the same options, without rows"
         res = copy.copy(self)
         res._start()
         return res
@@ -188,7 +188,7 @@ class KeptRows:
     def collect(self,
         shared:bool=False, # Whether other processes have rows, too
     ):
-        "Ranking scores and labels of this process, on one device; with `shared` in a dtype that all processes can have"
+        "Ranking scores and labels of this process, on one device; `shared` makes integer labels int64"
         labels = self.targets.join()
         if shared and not labels.is_floating_point() and labels.dtype != torch.bool: labels = labels.long()
         activation = choose_activation(self.activation, self.hints, labels)
@@ -201,7 +201,7 @@ class KeptRows:
         labels, # Labels, shape (n,) or (n, K)
         *codes, # Numbers of the groups, shape (n,), for a scorer with groups
     ):
-        "The `EpochScore` of what `collect` or `gather` gives, on the CPU if need be; what fails is NaN, with a note"
+        "The `EpochScore` of what `collect` or `gather` returns, on the CPU if necessary; an error gives NaN and a note"
         on_cpu = self.outputs.on_cpu or self.targets.on_cpu
         try:
             try: res = scorer(scores, labels, *codes)
@@ -217,16 +217,16 @@ class KeptRows:
 # %% ../nbs/10_accumulators.ipynb #d76eab5a
 def widen_labels(
     labels:Tensor, # Labels of any dtype
-) -> Tensor: # Floats as they are, integers as int64, or where they may not fit as float64
-    "Labels that can be compared with any number: torch would compare them in their own dtype"
+) -> Tensor: # Floats as they are, integers as int64, uint64 as float64
+    "Labels that can be compared with any number, since torch compares in the labels' own dtype"
     if labels.dtype.is_floating_point: return labels
     return labels.double() if labels.dtype == getattr(torch, 'uint64', None) else labels.long()
 
 def label_ranges(
     labels:Tensor, # Shape (n,) or (n, K)
     positive:Tensor, # Which are positive, bool, in the shape of `labels`
-    keep:Tensor|None=None, # Which to look at, bool, in the shape of `labels`; None: all
-): # The least label that is not positive and that is, and the greatest, each of shape (2,); None without rows
+    keep:Tensor|None=None, # Which to use, bool, in the shape of `labels`; None: all
+): # The least and the greatest label, for negatives and for positives, each of shape (2,); None without rows
     "Range of the labels of both classes, without waiting for a device"
     if labels.device.type == 'cpu':
         if keep is not None: labels,positive,keep = labels[keep],positive[keep],None
@@ -234,7 +234,7 @@ def label_ranges(
         low,high = aminmax(labels)
         whole = not labels.dtype.is_floating_point
         if 0 <= low < high <= 1 and (whole or torch.equal(labels*labels, labels)): return (labels.new_tensor([0, 1]),)*2
-    # the range of a class without labels is from the greatest number to the least: neutral for minimum and maximum
+    # the range of a class without labels is from the greatest number to the least, neutral for minimum and maximum
     info = (torch.finfo if labels.dtype.is_floating_point else torch.iinfo)(labels.dtype)
     sides = [o if keep is None else o & keep for o in (~positive, positive)]
     low = torch.stack([labels.where(o, info.max).amin() for o in sides])
@@ -242,13 +242,13 @@ def label_ranges(
 
 # %% ../nbs/10_accumulators.ipynb #49509ef7
 _both_sides = ('with thresholds a target above zero is positive, but {:g} and {:g} are both {} zero: '
-    'make targets 0 and 1, or leave thresholds away')
+    'make targets 0 and 1, or omit thresholds')
 
 class LabelCheck:
     "Which labels of counted rows are positive, and whether all of them are valid"
     def __init__(self):
         self.ranges = None  # From `label_ranges`, for a single column
-        self.strangers = 0  # How many labels are no class numbers, for K columns
+        self.strangers = 0  # How many labels are not class numbers, for K columns
         self.classes = None  # K
 
     def mark(self,
@@ -256,7 +256,7 @@ class LabelCheck:
         shape, # Shape of their scores, (n,) or (n, K)
         ignore_index:int|None=None, # Label of rows to leave out
     ): # Bool, in that shape; the second is None where all count
-        "Which scores are of positives, and which count; what is wrong with the labels is remembered"
+        "Which scores are of positives, and which count; records wrong labels"
         labels = widen_labels(targets)
         if len(shape) > labels.ndim: labels = labels[:,None]
         keep = None if ignore_index is None else labels != ignore_index
@@ -281,7 +281,7 @@ class LabelCheck:
         self.ranges = ranges or self.ranges
 
     def count_wrong(self): # A number, or a tensor of one
-        "How many labels are wrong, or for a single column how many classes have several labels; no waiting"
+        "How many labels are wrong, or for a single column how many classes have several labels; without a wait"
         if self.ranges is None: return self.strangers
         low,high = self.ranges
         return self.strangers + ((low < high) | low.isnan()).sum()
@@ -295,14 +295,14 @@ class LabelCheck:
         if low != low: return 'targets have NaN'
         if low < high: return _both_sides.format(low, high, 'not above')
         if low_above < high_above: return _both_sides.format(low_above, high_above, 'above')
-        return 'targets of another process are not of two values, or no class numbers'
+        return 'targets of another process are not of two values, or not class numbers'
 
 # %% ../nbs/10_accumulators.ipynb #49c00e35
 def column_buckets(
     cuts, # All thresholds, ascending, a float64 array; None: buckets by leading bits
-    activation:str='auto', # 'identity' where outputs are probabilities
+    activation:str='auto', # 'identity' if outputs are probabilities
 ): # `BitCounts` or `Buckets`
-    "The buckets to count ranking scores in"
+    "The buckets for ranking scores"
     if cuts is None: return BitCounts()
     if activation == 'identity': return Buckets(cuts)
     p = cuts[1:-1]
@@ -331,11 +331,11 @@ _as_probabilities = ('all outputs lie between 0 and 1, but thresholds take them 
     "pass activation='identity'")
 
 def doubt_note(
-    bound:float, # How far the value is from the exact one, at most
+    bound:float, # Greatest difference from the exact value
     by_bits:bool=True, # Counted by leading bits, else between thresholds
     beyond:Tensor|None=None, # How many scores are not between 0 and 1, if that matters
 ) -> str|None: # A sentence, or None
-    "What to say of the value of counts that may be far from the exact one"
+    "A note on a counted value that may be far from the exact one"
     if by_bits: return _loose_bound.format(bound) if bound > .005 else None
     return None if beyond is None or beyond else _as_probabilities
 
@@ -360,7 +360,7 @@ class CountedRows:  # chkstyle: ignore
         self.beyond = None  # How many scores are not between 0 and 1, if that matters
 
     def anew(self):
-        "Another of the same options, without rows; it takes the memory of this one, which ends with that"
+        "A new one with the same options, without rows; it takes over the memory of this one, which must not be reused"
         res = copy.copy(self)
         res.buckets.reset()
         res.waiting.clear()
@@ -371,7 +371,7 @@ class CountedRows:  # chkstyle: ignore
         outputs, # Tensor of outputs, shape (n,) or (n, K)
         targets, # Tensor of labels, shape (n,), or (n, K) of many labels
     ):
-        "Copy a batch from `class_rows`, to be counted with others"
+        "Copy a batch from `class_rows`, to count it with others"
         self.waiting.add(self._count, outputs, targets)
 
     def _rank(self, outputs, targets):
@@ -388,7 +388,7 @@ class CountedRows:  # chkstyle: ignore
         scores = self._rank(outputs, targets)
         labels = targets.to(scores.device)
         void = self.ignore_index
-        if labels.ndim == 1 and scores.device.type == 'cpu':  # a device would have to wait for the number of rows
+        if labels.ndim == 1 and scores.device.type == 'cpu':  # on a device, this would wait for the number of rows
             labels,scores = drop_ignored(void, labels, scores)
             void = None
         positive,keep = self.labels.mark(labels, scores.shape, void)
@@ -399,7 +399,7 @@ class CountedRows:  # chkstyle: ignore
     def collect(self,
         shared:bool=False, # Without effect: counts are alike in all processes
     ):
-        "Counts of this process, and how many scores and labels are wrong, shape (2,); None for both without scores"
+        "Counts of this process, and how many scores and labels are wrong, shape (2,); both None without scores"
         self.waiting.flush(self._count)
         improper = self.buckets.improper
         if improper is None: return None,None
@@ -411,7 +411,7 @@ class CountedRows:  # chkstyle: ignore
         counts, # Counts between thresholds, shape (..., 2, T+1)
         wrong, # How many scores and how many labels are wrong, shape (2,)
     ):
-        "The `EpochScore` of what `collect` or `gather` gives, always AUROC; what fails is NaN, with a note"
+        "The `EpochScore` of what `collect` or `gather` returns, always AUROC; an error gives NaN and a note"
         try: return self._score(counts, *wrong.cpu().tolist())
         except Exception as e: return EpochScore(note=f'AUROC is NaN: {error_text(e)}')
 

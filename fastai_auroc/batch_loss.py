@@ -1,4 +1,4 @@
-"""What all losses of a whole batch share
+"""The common base of all losses of a whole batch
 
 Docs: https://fastai-auroc.github.io/fastai_auroc/batch_loss.html.md"""
 
@@ -25,11 +25,11 @@ from .options import CheckedModule, label_or_none, one_of, Option, truth, whole_
 # %% ../nbs/17d_batch_loss.ipynb #6dda05d2
 def batch_columns(
     scores:Tensor, # Scores, shape (n,) or (n, K)
-    targets:Tensor, # Labels, shape (n,) or (n, K): class numbers if `scores` have one axis more, else above zero or not
-    pooled:bool=False, # Make one column of all
+    targets:Tensor, # Labels, shape (n,) or (n, K): class numbers if `scores` have one axis more, else positive if > 0
+    pooled:bool=False, # Join all columns into one
     kept:Tensor|None=None, # Which targets count, in their shape; None for all
 ): # Scores, which of them are positive, and which negative, each of shape (C, n); the last None if all count
-    "One row of scores for each one-vs-rest question"
+    "One row of scores for each one-vs-rest column"
     as_row = pooled or scores.ndim == 1
     k = scores.shape[1] if scores.ndim > targets.ndim else None
     if as_row:
@@ -45,7 +45,7 @@ def batch_columns(
 
 # %% ../nbs/17d_batch_loss.ipynb #3a552ade
 def _weighted_value_in_arrays(surrogate, scores, labels, pooled, weight):
-    "As `value_in_arrays`, with a weight for each class; None where weights do not fit, or all that occur are 0"
+    "As `value_in_arrays`, with a weight for each class; None if weights do not fit, or all that occur are 0"
     weight = plain_array(weight)
     fits = weight is not None and not pooled and scores.shape[1:] == weight.shape and weight[labels].any()
     return surrogate.classes(scores, labels, weight) if fits and surrogate.classes else None
@@ -54,10 +54,10 @@ def value_in_arrays(
     surrogate, # `Surrogate`
     scores, # Array of shape (n,) or (n, K)
     labels, # Array from `array_batch`
-    pooled:bool=False, # Make one column of all
+    pooled:bool=False, # Join all columns into one
     weight:Tensor|None=None, # Weight of each class
-): # Value of the surrogate and its gradient by the scores; None if they are to be found by tensors
-    "A surrogate of arrays"
+): # Value of the surrogate and its gradient by the scores; None if tensors are needed
+    "Apply a surrogate to arrays"
     if weight is not None: return _weighted_value_in_arrays(surrogate, scores, labels, pooled, weight)
     if scores.ndim == 2 and not pooled: return surrogate.classes and surrogate.classes(scores, labels)
     if surrogate.binary is None: return None
@@ -68,12 +68,12 @@ def value_in_arrays(
     return found and (found[0], found[1].reshape(scores.shape))
 
 def loss_of_arrays(
-    outputs, # What the loss is differentiated by
-    found, # Its value, and its gradient by `outputs`; None if they are to be found by tensors
+    outputs, # Raw outputs, by which the loss is differentiated
+    found, # The value, and its gradient by `outputs`; None if tensors are needed
     general, # The loss as a function of `outputs`, by tensors
     targets=None, # Targets, for `apply_known_gradient`
 ) -> Tensor: # 0-d, differentiable
-    "The loss that was found in arrays; that of `general` if none was, or none that is finite"
+    "The loss found in arrays; that of `general` if there is none, or it is not finite"
     if found is None or not isfinite(found[0]): return general(outputs)
     value,gradient = found
     return apply_known_gradient(outputs, value, gradient.reshape(outputs.shape), general, targets)
@@ -93,13 +93,13 @@ def _margins(outputs, targets):
 
 def class_probabilities(
     outputs:Tensor, # Raw outputs, shape (n,) or (n, K)
-    targets:Tensor, # Labels, shape (n,); shape (n, K) of many labels
+    targets:Tensor, # Labels, shape (n,); multilabel: shape (n, K)
 ) -> Tensor: # Shape (n,), of the second of two classes, or (n, K)
-    "Probabilities: a softmax over classes, or a sigmoid for each of many labels"
+    "Probabilities: a softmax over classes, or a sigmoid for each label"
     if outputs.ndim == 1 or targets.ndim == 2 or outputs.shape[1] == 2: return _margins(outputs, targets).sigmoid()
     z = at_least_float32(outputs)
     finite = can_look(z) and z.numel() and z.max().item() < torch.inf
-    if not finite: z = z.clamp(max=torch.finfo(z.dtype).max)  # which has a share of 1, as ∞ should
+    if not finite: z = z.clamp(max=torch.finfo(z.dtype).max)  # so that ∞ gets a probability of 1
     return z.softmax(-1)
 
 # %% ../nbs/17d_batch_loss.ipynb #1cb507ef
@@ -107,14 +107,14 @@ def rows_of_batch(
     outputs, # Raw outputs, shape (n,), (n, K) or with further axes
     targets, # 0 or 1, or class numbers, shape (n,) or without the class axis; of the outputs' shape if `multilabel`
     axis:int, # Which axis of the outputs holds the classes
-    multilabel:bool, # Whether targets are many labels
+    multilabel:bool, # Whether the task is multilabel
     ignore_index:int|None, # Label to leave out
 ): # `outputs`, shape (n,) or (n, K), `targets`, and which are `kept`, or None
-    "Checked rows of raw outputs and targets, of the shapes that fastai and PyTorch give"
+    "Checked rows of raw outputs and targets, from the shapes of fastai and PyTorch"
     outputs,targets = class_rows(outputs, targets, axis, grad=True)
     if targets.ndim == 2 and not multilabel:
         shape = tuple(targets.shape)
-        raise ValueError(f'targets of shape {shape}, as the outputs have, are many labels: pass multilabel=True')
+        raise ValueError(f'targets of shape {shape}, that of the outputs, are multilabel: pass multilabel=True')
     several = outputs.ndim > targets.ndim and outputs.shape[1] > 2
     return checked_rows(outputs, targets, ignore_index, outputs.shape[1] if several else None)
 
@@ -129,7 +129,7 @@ def _per_row(loss, zero, parts, n, kept):
 
 # %% ../nbs/17d_batch_loss.ipynb #ea6666e3
 def _class_weights(weight):
-    "Weights of classes as a float32 tensor, or None; raises `ValueError` for what is none"
+    "Weights of classes as a float32 tensor, or None; raises `ValueError` for invalid weights"
     if weight is None: return None
     w = to_tensor(weight, 'weight').float()
     valid = w.ndim == 1 and (w.device.type != 'cpu' or (w >= 0).all() and 0 < w.sum() < torch.inf)
@@ -139,15 +139,15 @@ def _class_weights(weight):
 def check_not_pooled(
     pooled:bool, # Whether there is one column of all classes
 ):
-    "Raise `ValueError` where weights have no meaning, as there is one column"
+    "Raise `ValueError` for weights of pooled columns"
     if pooled: raise ValueError("weight is for average='macro': average='micro' makes one column of all classes")
 
 def _weigh(defined, weight, pooled):
-    "What is `defined`, or weights, 0 for other columns, shape (C,); raises `ValueError` for weights of a single column"
+    "`defined`, or the weights of these columns and 0 for others, (C,); raises `ValueError` for a single column"
     if weight is None: return defined
     check_not_pooled(pooled)
     if defined is None: raise ValueError('weight is for several columns, and a binary task has one, in which each positive '
-        'is compared with each negative, so weights of classes would change nothing: leave weight away')
+        'is compared with each negative, so weights of classes would change nothing: omit weight')
     if len(weight) != len(defined): raise ValueError('weight must hold one number for each column: '
         f'there are {len(defined)} columns, got {len(weight)}')
     return torch.where(defined, send(weight, defined.device), 0)
@@ -156,7 +156,7 @@ def _weigh(defined, weight, pooled):
 _libraries = 'fastai_auroc', 'torch', 'fastai', 'fastcore', 'fastprogress'
 
 def _frames_to_caller():
-    "Which frame, counted from the function that asks, is the first one outside of libraries"
+    "The number of the first frame outside of libraries, counted from the calling function"
     frame,count = sys._getframe(1),1
     while frame.f_back and frame.f_globals.get('__name__', '').partition('.')[0] in _libraries:
         frame = frame.f_back
@@ -165,7 +165,7 @@ def _frames_to_caller():
 
 # %% ../nbs/17d_batch_loss.ipynb #66437209
 def _count_idle_batches(loss, value, positive, negative):
-    "Warn once where ten batches in a row have no column of both classes"
+    "Warn once if ten batches in a row have no column with both classes"
     if loss._told or not (value.requires_grad and loss.training and positive.numel() and can_look(value)): return
     no_pair = not value.item() and not both_classes(positive, negative).any()
     if no_pair or loss._idle: loss._idle = loss._idle + 1 if no_pair else 0
@@ -177,7 +177,7 @@ def _count_idle_batches(loss, value, positive, negative):
 
 # %% ../nbs/17d_batch_loss.ipynb #c423fc89
 def _found_in_arrays(loss, outputs, targets):
-    "Value of a `BatchLoss`, and gradient by the outputs; None if they are to be found by tensors"
+    "Value of a `BatchLoss`, and gradient by the outputs; None if tensors are needed"
     batch = loss.reduction == 'mean' and array_batch(outputs, targets, loss.axis, loss.ignore_index)
     scored = batch and array_scores(batch[0], loss._takes_margins())
     found = scored and loss._array_value(scored[0], batch[1])
@@ -189,23 +189,23 @@ def _found_in_arrays(loss, outputs, targets):
 class BatchLoss(CheckedModule):
     "A loss of a whole batch, as fastai and PyTorch expect one"
     weight:Tensor|None
-    y_int = True  # fastai's MixUp mixes losses then, not targets
-    names_activation = True  # which the get_preds of fastai 1 asks for
-    ignore_index = None  # also for losses that were saved before there was one
+    y_int = True  # fastai's MixUp then mixes losses, not targets
+    names_activation = True  # read by fastai 1's get_preds
+    ignore_index = None  # also for losses saved before this option existed
     _idle = 0  # batches in a row without a pair
-    _told = False  # whether a warning said so
+    _told = False  # whether the warning was given
     _options = batch_options
 
     def __new__(cls, *args, **kwargs):
         if not (args and isinstance(args[0], Tensor)): return super().__new__(cls)
         name = cls.__name__
-        raise TypeError(f'{name} is made first and called then: {name}()(outputs, targets), loss_func={name}()')
+        raise TypeError(f'{name} must be created before it is called: {name}()(outputs, targets), loss_func={name}()')
 
     def __init__(self,
         axis:int=1, # Which axis of the outputs holds the classes
-        multilabel:bool=False, # Whether targets have the shape of K columns of outputs, each with a sigmoid of its own
+        multilabel:bool=False, # Whether targets have the shape of the outputs, with a sigmoid for each of K labels
         reduction:str='mean', # 'mean', or 'none': one number a row, whose mean is the loss
-        ignore_index:int|None=None, # Label of rows, pixels, or entries of many labels, to leave out
+        ignore_index:int|None=None, # Label of rows, pixels, or entries of multilabel targets, to leave out
         weight=None, # Weight of each class or label in their mean, shape (K,); for K > 2 classes or several labels
     ):
         super().__init__()
@@ -219,13 +219,13 @@ class BatchLoss(CheckedModule):
 
     def __setstate__(self, state):
         super().__setstate__(state)
-        self._buffers.setdefault('weight', None)  # also for losses that were saved before there was one
+        self._buffers.setdefault('weight', None)  # also for losses saved before this option existed
 
     def forward(self,
         outputs, # Raw outputs, shape (n,), (n, K) or with further axes
         targets, # 0 or 1, or class numbers, shape (n,) or without the class axis; of the outputs' shape if `multilabel`
     ) -> Tensor: # 0-d, differentiable; with `reduction='none'` one number a row
-        "Loss of a batch; raises `ValueError` for shapes that do not fit, on the CPU also for labels that do not"
+        "Loss of a batch; raises `ValueError` for shapes that do not fit, and on the CPU for invalid labels"
         general = partial(self._by_tensors, targets=targets)
         return loss_of_arrays(outputs, _found_in_arrays(self, outputs, targets), general, targets)
 
@@ -260,8 +260,8 @@ class BatchLoss(CheckedModule):
         return apply_activation(x, 'sigmoid' if self._independent_columns(x) else 'softmax', self.axis)
 
     def decodes(self,
-        x:Tensor, # What `activation` gave
-    ) -> Tensor: # Class numbers without the class axis; truth values in the shape of `x` if columns are independent
+        x:Tensor, # Result of `activation`
+    ) -> Tensor: # Class numbers without the class axis; bool in the shape of `x` if columns are independent
         "Class numbers, or labels, from probabilities"
         return x > .5 if self._independent_columns(x) else x.argmax(self.axis)
 

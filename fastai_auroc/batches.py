@@ -1,4 +1,4 @@
-"""What a column takes of a batch
+"""Find the outputs and targets of a batch
 
 Docs: https://fastai-auroc.github.io/fastai_auroc/batches.html.md"""
 
@@ -14,9 +14,9 @@ from .docstrings import document
 
 # %% ../nbs/10a_batches.ipynb #233f2a6b
 def unwrap(
-    x, # What a model or a loader gives for a batch
+    x, # What a model or a loader returns for a batch
     what:str='outputs', # 'outputs', which may have `logits`, or 'targets'
-): # A tensor if there is but one; else `x`
+): # A tensor if there is only one; else `x`
     "The tensor that `x` is or holds: the `logits` of a mapping or an object, or the only one of a list or a mapping"
     if isinstance(x, torch.Tensor): return x
     held = None
@@ -31,7 +31,7 @@ def unwrap(
 def describe(
     x, # Anything
 ) -> str: # Such as 'a tuple of 2'
-    "What `x` is, for an error"
+    "A description of `x` for an error"
     several = isinstance(x, (tuple, list, Mapping))
     text = f'a {type(x).__name__} of {len(x)}' if several else f'a {type(x).__name__}'
     own = getattr(x, '_fields', ()) if several else getattr(x, '__dict__', ())
@@ -39,9 +39,9 @@ def describe(
     return f"{text} ({', '.join(names)})" if names else text
 
 def one_tensor(
-    x, # What a model or a loader gives for a batch
+    x, # What a model or a loader returns for a batch
     what:str='outputs', # 'outputs' or 'targets'
-    kind:str='AUROC', # Of the column, for the error
+    kind:str='AUROC', # Kind of the column, for the error
 ) -> torch.Tensor:
     "The tensor that `x` is or holds; raises `TypeError` if there is none, or more"
     if isinstance(x, torch.Tensor): return x
@@ -55,10 +55,10 @@ def one_tensor(
 # %% ../nbs/10a_batches.ipynb #d5d90fe2
 def choose_part(
     x, # Outputs or targets
-    key, # A key of a mapping, the name of an attribute, or a number among several
+    key, # A key of a mapping, the name of an attribute, or an index
     what:str='outputs', # 'outputs' or 'targets', for the error
 ): # A part of `x`; `x` itself if it is one tensor
-    "The part of `x` that `key` tells; raises `ValueError` if it has none"
+    "The part of `x` that `key` selects; raises `ValueError` if there is none"
     if isinstance(x, torch.Tensor): return x
     try:
         if isinstance(x, Mapping): return x[key] if key in x else list(x.values())[key]
@@ -69,32 +69,32 @@ def choose_part(
 # %% ../nbs/10a_batches.ipynb #e21046a4
 def select_batch(
     select, # Which of several: an index, a key, the name of an attribute, or a function of (outputs, targets)
-    outputs, # What a model gives for a batch
-    targets, # What a loader gives
+    outputs, # What a model returns for a batch
+    targets, # What a loader returns
 ): # Outputs and targets
-    "What `select` chooses of a batch; raises `ValueError` if it chooses nothing"
+    "The part of a batch that `select` selects; raises `ValueError` if there is none"
     if callable(select):
         res = select(outputs, targets)
         if isinstance(res, (tuple, list)) and len(res) == 2: return tuple(res)
         raise ValueError(f'select must return outputs and targets, got {describe(res)}')
     if isinstance(outputs, torch.Tensor) and isinstance(targets, torch.Tensor):
-        raise ValueError(f'select={select!r} is to choose one of several, but there is one tensor '
+        raise ValueError(f'select={select!r} chooses one of several, but there is only one tensor '
             'of outputs and one of targets')
     return choose_part(outputs, select), choose_part(targets, select, 'targets')
 
 def check_select(
     select, # Option of a column
 ):
-    "Raise `ValueError` for what cannot choose one of several"
+    "Raise `ValueError` for an option that cannot select one of several"
     if isinstance(select, (bool, float, torch.Tensor)) or not isinstance(select, Hashable):
         raise ValueError('select must be an index, a key, the name of an attribute or a function of (outputs, targets), '
             f'got {select!r}')
 
 # %% ../nbs/10a_batches.ipynb #29c0f496
 def first_tensor(
-    x, # What a model gives for a batch
+    x, # What a model returns for a batch
 ): # A tensor; `x` itself if it is one, or holds none
-    "The tensor that stands for `x`"
+    "The first tensor in `x`"
     if isinstance(x, torch.Tensor): return x
     res = unwrap(x)
     if isinstance(res, torch.Tensor): return res

@@ -1,4 +1,4 @@
-"""Many samples drawn from the rows at hand, each judged by weights, without another sort
+"""Score many drawn samples with one sort
 
 Docs: https://fastai-auroc.github.io/fastai_auroc/bootstrap.html.md"""
 
@@ -18,7 +18,7 @@ from .tasks import one_vs_rest, Task
 
 # %% ../nbs/05b_bootstrap.ipynb #5b000007
 class Draws(NamedTuple):
-    "Which units there are to draw, and from which stratum each"
+    "The units to draw, and the stratum of each"
     unit:np.ndarray # The unit that a row belongs to, shape (n,)
     sizes:np.ndarray # How many units the stratum of a unit has, shape (m,)
     starts:np.ndarray # The first unit of the stratum of a unit, shape (m,)
@@ -27,7 +27,7 @@ def plan_draws(
     strata:np.ndarray, # A number for the stratum of each row, shape (n,)
     clusters:np.ndarray|None=None, # A number for the cluster of each row, from 0 on, shape (n,); None: each row is one
 ) -> Draws:
-    "Number the units by stratum; clusters that are not of one stratum share a single one"
+    "Number the units by stratum; if a cluster has rows of several strata, all clusters share one stratum"
     if clusters is None: clusters,of_cluster = np.arange(len(strata)),strata
     else:
         of_cluster = np.zeros(clusters.max(initial=-1)+1, np.int64)
@@ -44,18 +44,18 @@ def plan_draws(
 def draw_weights(
     draws:Draws, # What to draw
     replicates:int, # How many samples
-    rng:np.random.Generator, # Source of chance
+    rng:np.random.Generator, # Random generator
 ) -> np.ndarray: # How often each unit is drawn, int32, shape (replicates, m)
     "Draw units with replacement within each stratum"
     m = len(draws.sizes)
     place = rng.random((replicates, m))
-    place *= draws.sizes.astype(np.float64)  # below the size, since the greatest number is 1 - 2**-53
+    place *= draws.sizes.astype(np.float64)  # stays below the size, since `rng.random` is at most 1 - 2**-53
     drawn = place.astype(np.int64)
     drawn += draws.starts
     drawn += m*np.arange(replicates)[:,None]
     counts = torch.zeros(replicates*m, dtype=torch.int32, device='cpu')
     one = torch.ones(1, dtype=torch.int32, device='cpu').expand(len(counts))
-    counts.scatter_add_(0, torch.from_numpy(drawn.reshape(-1)), one)  # np.bincount would keep other threads waiting
+    counts.scatter_add_(0, torch.from_numpy(drawn.reshape(-1)), one)  # np.bincount would hold the GIL
     return counts.numpy().reshape(replicates, m)
 
 # %% ../nbs/05b_bootstrap.ipynb #5b000013
@@ -87,7 +87,7 @@ def rank_segments(
     unit:np.ndarray, # Unit of each entry, shape (e,)
     columns:int=1, # How many columns there are
 ) -> Segments:
-    "Sort the entries of columns, and look positives up among negatives"
+    "Sort the entries of columns, and search for the positives among the negatives"
     low = ranks.min(initial=0)
     width = ranks.max(initial=0) - low + 1
     keys = column*width + (width-1 + low-ranks)
@@ -106,7 +106,7 @@ def rank_segments(
 
 # %% ../nbs/05b_bootstrap.ipynb #5b000017
 def _running_weights(weights):
-    "Sums of the first 0 to n weights, shape (b, n+1); each replicate goes on from the sum of those before it"
+    "Sums of the first 0 to n weights, shape (b, n+1); each replicate continues the sum of the one before"
     sums = np.zeros((len(weights), weights.shape[1]+1), np.int64)
     sums[:,1:] = weights
     flat = torch.from_numpy(sums.reshape(-1))
@@ -135,7 +135,7 @@ def mean_widths(
     from0:np.ndarray, # Width at one end, negative to the right of the bound
     from1:np.ndarray, # Width at the other end, in the shape of `from0`
 ) -> np.ndarray: # In the shape of `from0`
-    "Mean over all points between two ends of the width up to the bound, 0 beyond it"
+    "Mean width up to the bound over all points between two ends; the width beyond the bound is 0"
     area = np.maximum(from0, 0)
     inside = np.maximum(from1, 0)
     np.divide(area*area - inside*inside, 2*(from0-from1), out=area, where=from0 > from1)
@@ -145,7 +145,7 @@ def partial_areas(
     segments:Segments, # Columns that have positives
     own:np.ndarray, # Weights of the positives, shape (b, p)
     below:np.ndarray, # Running weights of the negatives, shape (b, q+1)
-    max_fpr:float, # Up to which false positive rate, in (0, 1]
+    max_fpr:float, # Greatest false positive rate, in (0, 1]
 ) -> np.ndarray: # Between 0 and `max_fpr`, shape (b, S); NaN where a class is missing
     "Area of each column up to `max_fpr` in each replicate"
     ends = below.take(segments.neg_ends, 1)
@@ -172,21 +172,21 @@ def precisions(
 
 # %% ../nbs/05b_bootstrap.ipynb #5b000023
 class Statistic(NamedTuple):
-    "What to compute of each replicate"
+    "What to compute for each replicate"
     segments:Segments # Whose columns
     defined:np.ndarray # Which columns of the task these are, bool, shape (C,)
     average:str|None='macro' # 'macro', 'min' or None; weighted by 'positives', 'negatives', 'rows', 'pairs'
-    max_fpr:float|None=None # Up to which false positive rate
+    max_fpr:float|None=None # Greatest false positive rate
     standardize:bool=True # Whether a partial area is standardised after McClish
     precision:bool=False # Average precision instead of an area under the ROC curve
     drawn_with:np.ndarray|None=None # The unit that holds all rows of a column, shape (S,), if each column has one
 
 def scale_area(
     area:np.ndarray, # Partial areas, any shape
-    max_fpr:float, # Up to which false positive rate
-    standardize:bool=True, # Whether chance is to be one half, and the greatest area 1
+    max_fpr:float, # Greatest false positive rate
+    standardize:bool=True, # Whether to scale chance to one half and the greatest area to 1
 ) -> np.ndarray: # In the shape of `area`
-    "Partial areas, standardised after McClish if that is asked for"
+    "Partial areas, standardised after McClish if `standardize`"
     least = max_fpr**2/2
     return .5 + .5*(area-least)/(max_fpr-least) if standardize else area
 
@@ -209,7 +209,7 @@ def all_columns(
     values:np.ndarray, # Of the columns that are defined, shape (b, S)
     statistic:Statistic, # Whose columns these are
 ) -> np.ndarray: # Shape (b, C)
-    "Values of all columns of the task, NaN of those that are not defined"
+    "Values of all columns of the task, NaN for those that are not defined"
     found = np.full((len(values), len(statistic.defined)), np.nan)
     found[:,statistic.defined] = values
     return found
@@ -220,7 +220,7 @@ def average_weights(
     p:np.ndarray, # Positives of columns, any shape
     q:np.ndarray, # Negatives of columns, in the shape of `p`
 ) -> np.ndarray: # In the shape of `p`
-    "What a mean weights columns by"
+    "The weights of columns in a mean"
     if average == 'positives': return p
     if average == 'negatives': return q
     if average == 'pairs': return p*q
@@ -231,7 +231,7 @@ def evaluate(
     statistic:Statistic, # What to compute
     weights:np.ndarray, # How often each unit counts, whole numbers, shape (b, m)
 ) -> np.ndarray: # Shape (b, 1), or (b, C) with `average=None`; NaN where a class is missing
-    "The number of each replicate, or its numbers"
+    "The number, or the numbers, of each replicate"
     values,p,q = column_values(statistic, weights)
     if statistic.average is None: return all_columns(values, statistic)
     times = np.ones_like(p)
@@ -262,7 +262,7 @@ def _one_vs_one(ranks, positive):
     return np.concatenate(found),column,np.concatenate(labels),np.concatenate(entries)
 
 def _one_vs_rest(ranks, columns, defined):
-    "Ranks, columns, labels and rows of the entries of columns that are defined; these are numbered from 0 on"
+    "Ranks, columns, labels and rows of the entries of defined columns, which are numbered from 0"
     number = np.cumsum(defined) - 1
     counts = np.broadcast_to(defined[:,None], ranks.shape)
     if columns.kept is not None: counts = counts & columns.kept.numpy()
@@ -271,16 +271,16 @@ def _one_vs_rest(ranks, columns, defined):
 
 # %% ../nbs/05b_bootstrap.ipynb #5b000056
 def task_statistic(
-    task:Task, # With rows, on the CPU, of which none is to be left out if labels have shape (n,)
+    task:Task, # On the CPU, with rows; labels of shape (n,) have none to leave out
     draws:Draws, # Its units
     layout:str='ovr', # 'ovr', 'ovo' or 'micro'
     average:str|None='macro', # As for `auroc_score`
-    max_fpr:float|None=None, # Up to which false positive rate
-    min_tpr:float|None=None, # From which true positive rate on
+    max_fpr:float|None=None, # Greatest false positive rate of a partial area
+    min_tpr:float|None=None, # Least true positive rate of a partial area
     standardize:bool=True, # Whether a partial area is standardised
     precision:bool=False, # Average precision instead of an area under the ROC curve
 ) -> Statistic:
-    "What `auroc_score` computes of a task, for weights; columns that are not defined are left out"
+    "What `auroc_score` computes for a task, for weighted units; undefined columns are left out"
     columns = one_vs_rest(task.scores, task.labels, task.ignore_index)
     ranks = _dense_ranks(columns.scores)
     defined = (columns.positive.any(-1) & (columns.negative.any(-1) | precision)).numpy()
@@ -291,20 +291,20 @@ def task_statistic(
     if min_tpr:
         ranks,positive = -ranks,~positive
         max_fpr = 1 - min_tpr
-        if average == 'positives': average = 'negatives'  # which were the positives
+        if average == 'positives': average = 'negatives'  # these were the positives
     segments = rank_segments(ranks, column, positive, draws.unit[row], int(column.max(initial=-1))+1)
     max_fpr = None if max_fpr in (None, 1) else float(max_fpr)
     return Statistic(segments, defined, average, max_fpr, standardize, precision)
 
 # %% ../nbs/05b_bootstrap.ipynb #5b000081
 def group_statistic(
-    task:Task, # Binary, with rows, on the CPU, of which none is to be left out
+    task:Task, # Binary, on the CPU, with rows and none to leave out
     draws:Draws, # Its units
     groups:np.ndarray, # Number of the group of each row, from 0 on, shape (n,)
     size:int, # How many groups there are
     average:str|None='macro', # As for `grouped_auroc`
 ) -> Statistic:
-    "What `grouped_auroc` computes of a task, for weights; groups without a positive or a negative are left out"
+    "What `grouped_auroc` computes for a task, for weighted units; groups without both classes are left out"
     columns = one_vs_rest(task.scores, task.labels)
     positive = columns.positive[0].numpy()
     defined = np.bincount(groups[positive], minlength=size)*np.bincount(groups[~positive], minlength=size) > 0
@@ -331,7 +331,7 @@ def replicate(
     n_boot:int=2000, # How many replicates
     seed=None, # Whole number, `np.random.Generator`, or None
 ) -> list: # For each statistic as from `evaluate`, of `n_boot` replicates
-    "Numbers of drawn samples, the same samples for all statistics"
+    "Values of drawn samples, the same samples for all statistics"
     size = block_replicates(len(draws.sizes))
     starts = range(0, n_boot, size)
     seeds = np.random.default_rng(seed).integers(2**63, size=(len(starts), 2))

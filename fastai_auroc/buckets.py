@@ -1,4 +1,4 @@
-"""Scores are counted between thresholds, or by their leading bits, in constant memory
+"""Count scores between thresholds, or by their leading bits, in constant memory
 
 Docs: https://fastai-auroc.github.io/fastai_auroc/buckets.html.md"""
 
@@ -27,9 +27,9 @@ def check_num_thresholds(
         f'num_thresholds must be a whole number above 1, got {n!r}')
 
 def _even_thresholds(n, spacing):
-    "The `n`-2 between the outer two: even in probability (None), or in log-odds ('logit')"
+    "The `n`-2 thresholds between the outer two: even in probability (None), or in log-odds ('logit')"
     if spacing is None: return np.arange(1, n-1)/(n-1)
-    if n == 3: return np.array([.5])  # of a linspace with one number that would be its start
+    if n == 3: return np.array([.5])  # a linspace of one number would be its start
     return 1/(1 + np.exp(-np.linspace(-_max_logit, _max_logit, n-2)))
 
 # %% ../nbs/08_buckets.ipynb #6b813625
@@ -39,9 +39,9 @@ def _all_probabilities(p): return ((p >= 0) & (p <= 1)).all()
 
 def spaced_thresholds(
     num_thresholds:int=200, # How many, the two outermost included
-    thresholds=None, # Those between the outermost: evenly (None), evenly in log-odds ('logit'), or numbers from 0 to 1
+    thresholds=None, # Those between the outer two: even (None), even in log-odds ('logit'), or numbers from 0 to 1
 ): # Ascending, a float64 array of at least two
-    "Thresholds for probabilities, the first below 0 and the last above 1; raises `ValueError` for what is none"
+    "Thresholds for probabilities, the first below 0 and the last above 1; raises `ValueError` for invalid ones"
     if thresholds is None or isinstance(thresholds, str):
         check_num_thresholds(num_thresholds)
         if thresholds not in (None, 'logit'):
@@ -56,8 +56,8 @@ def spaced_thresholds(
 
 # %% ../nbs/08_buckets.ipynb #e0e320e8
 def quantile_thresholds(
-    scores, # A sample of probabilities, any shape, say those of a first epoch
-    num_thresholds:int=200, # How many thresholds a `StreamingAUC` shall have, its two outermost included
+    scores, # A sample of probabilities, any shape, such as those of a first epoch
+    num_thresholds:int=200, # How many thresholds the `StreamingAUC` will have, its two outermost included
 ) -> list: # For its `thresholds`, ascending, without repetitions
     "Thresholds that divide a sample of scores into equal parts; raises `ValueError` unless these are probabilities"
     check_num_thresholds(num_thresholds)
@@ -77,7 +77,7 @@ def count_buckets(
     "Histogram of scores between thresholds, for each class; a score at a threshold is not above it"
     size = 1 + len(thresholds)
     columns = scores.shape[1:]
-    total = 2*size*columns.numel()  # which is 1 for no columns
+    total = 2*size*columns.numel()  # numel is 1 without columns
     index = torch.bucketize(scores.contiguous(), thresholds.to(scores.dtype)) + size*positive
     if columns: index = index + 2*size*torch.arange(columns[0], device=scores.device)
     index = index.reshape(-1)
@@ -91,30 +91,30 @@ def count_buckets(
 # %% ../nbs/08_buckets.ipynb #8afe9870
 def bucket_wins(
     counts:Tensor, # From `count_buckets`, shape (..., 2, T+1)
-): # Twice the pairs won plus the tied ones, positives, negatives: each of shape (...)
-    "Pairs and rows of which the AUROC of buckets is made; beyond what int64 holds they are float64"
+): # Twice the pairs in the right order plus the tied ones, positives, negatives: each of shape (...)
+    "Counts of pairs and rows for the AUROC of buckets; float64 if int64 could overflow"
     neg,pos = (counts if counts.sum().item()**2 < 2**62 else counts.double()).unbind(-2)
-    below_twice = 2*neg.cumsum(-1) - neg  # negatives of lower buckets twice, those of the same bucket once
+    below_twice = 2*neg.cumsum(-1) - neg  # negatives in lower buckets twice, those in the same bucket once
     return (pos*below_twice).sum(-1),pos.sum(-1),neg.sum(-1)
 
 # %% ../nbs/08_buckets.ipynb #d9bb8903
 def tie_bound(
     counts:Tensor, # From `count_buckets`, shape (..., 2, T+1)
 ) -> Tensor: # Half the share of the pairs within a bucket, float64, shape (...); NaN where a class is missing
-    "How far the AUROC of buckets can be from that of the scores: at most so much"
+    "The greatest possible difference between the AUROC of buckets and that of the scores"
     neg,pos = counts.double().unbind(-2)
     return (pos*neg).sum(-1)/(2*pos.sum(-1)*neg.sum(-1))
 
 # %% ../nbs/08_buckets.ipynb #72413a50
 def count_outside(
     scores:Tensor, # Shape (n,) or (n, L)
-    low:float, # The least score there may be
-    high:float, # The greatest
+    low:float, # The least allowed score
+    high:float, # The greatest allowed score
     weight:Tensor|None=None, # Weights in the shape of `scores`
 ) -> Tensor: # How many are NaN or out of range, or have a negative or infinite weight, 0-d int64 on their device
-    "Count the scores that spoil a result, without waiting for a device"
+    "Count the scores that make a result NaN, without waiting for a device"
     weighted = weight is not None and weight.dtype != torch.bool
-    if scores.device.type == 'cpu' and scores.numel() and not weighted:  # faster, where there are none
+    if scores.device.type == 'cpu' and scores.numel() and not weighted:  # faster if there are none
         a = (scores if scores.dtype == torch.float64 else scores.float()).numpy()
         if a.min() >= low and a.max() <= high: return torch.zeros((), dtype=torch.long, device='cpu')
     valid = (scores >= low) & (scores <= high)
@@ -136,8 +136,8 @@ class Buckets:
     "Counts of scores between fixed thresholds, on the device of the first scores"
     def __init__(self,
         thresholds, # All thresholds, ascending, float64, an array or a tensor
-        low:float=0., # The least score there may be; what is outside spoils the result
-        high:float=1., # The greatest score there may be
+        low:float=0., # The least allowed score; others make the result NaN
+        high:float=1., # The greatest allowed score
     ):
         self.cuts = torch.as_tensor(thresholds, device='cpu')
         self.low = low
@@ -179,12 +179,12 @@ class Buckets:
 # %% ../nbs/08_buckets.ipynb #a0cfb01f
 def bit_numbers(
     scores:Tensor, # Real numbers, any shape
-    bits:int=20, # How many leading bits of a float32 to look at, from 2 to 31
+    bits:int=20, # How many leading bits of a float32 to use, from 2 to 31
 ) -> Tensor: # Numbers from 0 to 2**bits - 1, int32, in the shape of `scores`; those of NaN have no meaning
     "Number of the bucket of each score, in the order of the scores, which are rounded to float32 first"
     keys = (scores.float() + 0.).view(torch.int32)  # -0. + 0. is 0.
     keys >>= 32-bits
-    turned = keys >> 31  # of a negative number all bits are turned over, of others the sign
+    turned = keys >> 31  # inverts all bits of a negative number, and the sign bit of others
     turned |= 2**(bits-1)
     keys ^= turned
     return keys
@@ -207,17 +207,17 @@ def counted_scores(
 def bit_edges(
     bits:int=20, # How many leading bits, from 2 to 31
 ) -> np.ndarray: # Ascending, float64
-    "The greatest float32 of each bucket but the last, without those of NaN: a score is above as many as buckets"
+    "The greatest float32 of each bucket but the last, without NaN: the thresholds between buckets"
     keys = np.arange(1, 2**bits)*2**(32-bits) - 2**31 - 1
     res = (keys ^ ((keys >> 31) & 0x7FFFFFFF)).astype(np.int32).view(np.float32)
-    res[res == 0] = -2.**-149  # what is just below 0, since -0 is 0
+    res[res == 0] = -2.**-149  # the number just below 0, since -0 counts as 0
     return res[~np.isnan(res)].astype(np.float64)
 
 # %% ../nbs/08_buckets.ipynb #15f10bfc
 def occupied(
     counts:Tensor, # Counts of negatives and positives, on the CPU, shape (2, B) or (L, 2, B)
-) -> Tensor: # Those of the buckets in which a column has a score, shape (2, M) or (L, 2, M)
-    "Counts without the buckets that are empty"
+) -> Tensor: # Counts of the buckets in which a column has a score, shape (2, M) or (L, 2, M)
+    "Counts without empty buckets"
     return counts[...,counts.reshape(-1, counts.shape[-1]).any(0)]
 
 # %% ../nbs/08_buckets.ipynb #49196225
@@ -238,25 +238,25 @@ def add_bits(
 
 # %% ../nbs/08_buckets.ipynb #ebb4a11c
 def _rows_within(numbers, rows):
-    "How many rows of these tensors together have at most so many numbers; one or more"
+    "How many rows of these tensors have at most `numbers` numbers; one or more"
     return max(1, numbers//max(1, *(math.prod(x.shape[1:]) for x in rows)))
 
 class RowBuffer:
-    "Rows of small batches, copied side by side on their device until they are worth counting"
+    "A buffer of rows of small batches on their device, until there are enough to count"
     most_rows = 2**16
     most_numbers = 2**20
     def __init__(self):
         self.kind = None  # dtype, device and shape of the rows
-        self.blocks = ()  # memory for `capacity` rows, of which the first `used` wait
+        self.blocks = ()  # memory for `capacity` rows; the first `used` wait
         self.capacity = self.used = 0
 
     def __len__(self): return self.used
 
     def add(self,
-        count, # What to call with many rows at once: of each of the tensors as many
+        count, # Function that is called with many rows at once, one tensor for each of `rows`
         *rows, # Tensors of one length, which are copied
     ):
-        "Keep rows; `count` gets those that waited once the next do not fit, or are of another kind"
+        "Keep rows; `count` gets the waiting rows if the next do not fit, or have another dtype, device or shape"
         n = rows[0].shape[0]
         end = self.used + n
         kind = [(x.dtype, x.device, x.shape[1:]) for x in rows]
@@ -274,34 +274,34 @@ class RowBuffer:
         self.kind = kind
 
     def _count_pieces(self, count, rows):
-        "Count rows that are many by themselves, on the CPU in pieces that fit its cache"
+        "Count many rows directly, on the CPU in pieces that fit its cache"
         size = self.capacity if rows[0].device.type == 'cpu' else _rows_within(self.most_numbers, rows)
         for piece in zip(*(x.split(size) for x in rows)): count(*piece)
 
     def flush(self,
         count, # As in `add`
     ):
-        "Hand over all rows that wait"
+        "Pass all waiting rows to `count`"
         n = self.used
         self.used = 0
         if n: count(*(o[:n] for o in self.blocks))
 
     def clear(self):
-        "Forget the rows that wait; their room is kept"
+        "Drop the waiting rows; their memory is kept"
         self.used = 0
 
 # %% ../nbs/08_buckets.ipynb #6bbdb268
 def bits_for(
     columns:int=1, # How many columns there are
 ) -> int: # 20 for up to four
-    "How many leading bits to look at so that the counts of all columns take 64 MB at most"
+    "How many leading bits to use so that the counts of all columns take 64 MB at most"
     return max(2, min(20, 22 - (columns-1).bit_length()))
 
 # %% ../nbs/08_buckets.ipynb #a8aa4b7b
 def _bit_shape(columns): return (*columns, 2, 2**bits_for(math.prod(columns)))
 
 def _zeros(shape, dtype, device, old):
-    "Zeros, in the memory of `old` where that fits"
+    "Zeros, in the memory of `old` if that fits"
     fits = old is not None and (old.shape, old.dtype, old.device) == (shape, dtype, device)
     return old.zero_() if fits else torch.zeros(shape, dtype=dtype, device=device)
 
@@ -309,8 +309,8 @@ class BitCounts:
     "Counts by leading bits and how many scores were out of range, both None without scores"
     counts = improper = spare = None
     def __init__(self,
-        low:float=-math.inf, # The least score there may be; what is outside spoils the result
-        high:float=math.inf, # The greatest score there may be
+        low:float=-math.inf, # The least allowed score; others make the result NaN
+        high:float=math.inf, # The greatest allowed score
     ):
         self.low = low
         self.high = high
@@ -343,7 +343,7 @@ class BitCounts:
         self._add_improper(send(improper, own.device))
 
     def _open(self, shape, dtype, device):
-        "The counts, zeros after a reset; of a dtype that holds `dtype`, too, and on this device"
+        "The counts, zeros after a reset, on this device and in a dtype that holds `dtype`, too"
         if self.counts is None: self.counts = _zeros(shape, dtype, device, self.spare)
         self.spare = None
         _check_columns(shape, self.counts.shape)
@@ -356,8 +356,8 @@ class BitCounts:
 class BitBuckets:
     "Counts of scores by their leading bits, on the device of the first scores; 16 MB for one column, 64 MB at most"
     def __init__(self,
-        low:float=-math.inf, # The least score there may be; what is outside spoils the result
-        high:float=math.inf, # The greatest score there may be
+        low:float=-math.inf, # The least allowed score; others make the result NaN
+        high:float=math.inf, # The greatest allowed score
     ):
         self.rows = RowBuffer()
         self._counted = BitCounts(low, high)
@@ -378,7 +378,7 @@ class BitBuckets:
         positive:Tensor, # Which are positive, bool, in the shape of `scores`
         weight:Tensor|None=None, # Weights in the shape of `scores`; of dtype bool: which to count
     ):
-        "Count scores, at once or when there are more of them, without waiting for their device"
+        "Count scores, directly or when the buffer is full, without waiting for their device"
         rows = (scores, positive) if weight is None else (scores, positive, weight)
         self._set_columns(scores.shape[1:])
         self.rows.add(self._counted.add, *_where_float64(*rows))
@@ -393,7 +393,7 @@ class BitBuckets:
 
     @property
     def counts(self):
-        "Negatives and positives by bucket, shape (2, B) or (L, 2, B), which later scores change; None without scores"
+        "Negatives and positives by bucket, shape (2, B) or (L, 2, B); updated in place; None without scores"
         return self._count_all().counts
 
     @property
@@ -403,7 +403,7 @@ class BitBuckets:
 
     @property
     def cuts(self):
-        "The least and the greatest score there may be: what other counts must agree in to be added"
+        "The least and the greatest allowed score, which must be the same in counts to merge"
         counts,limits = self._counted.counts,(self._counted.low, self._counted.high)
         device = 'cpu' if counts is None else counts.device
         return torch.stack([torch.full((), o, dtype=torch.float64, device=device) for o in limits])

@@ -1,4 +1,4 @@
-"""Learners of fastai 2 take `callback_fns`, as those of fastai 1 do
+"""Pass `callback_fns` to Learners of fastai 2, as in fastai 1
 
 Docs: https://fastai-auroc.github.io/fastai_auroc/callback_fns.html.md"""
 
@@ -19,7 +19,7 @@ from .metric import MetricColumn
 
 # %% ../nbs/14_callback_fns.ipynb #e260cc5f
 def _make_callback(f):
-    "A callback from a class or a partial; a callback is as it is"
+    "A callback from a class or a partial; a callback stays as it is"
     if isinstance(f, Callback): return f
     try: cb = f()
     except TypeError as e:
@@ -30,7 +30,7 @@ def _make_callback(f):
 
 # %% ../nbs/14_callback_fns.ipynb #e99430f2
 def _make_column(o):
-    "The column that a partial of `AUROC` or `AveragePrecision` makes; all else as it is"
+    "The column from a partial of `AUROC` or `AveragePrecision`; anything else as it is"
     is_column = isinstance(o, partial) and isinstance(o.func, type) and issubclass(o.func, MetricColumn)
     return o() if is_column else o
 
@@ -38,7 +38,7 @@ def _make_column(o):
 _enabled = []  # type: list
 
 def _find_argument(name, names, by_position, by_name):
-    "Where an argument was given, a dict, and its key there"
+    "The dict in which an argument was passed, and its key"
     if name in names[:len(by_position)]: return by_position,names.index(name)
     return by_name,name
 
@@ -61,14 +61,14 @@ def _with_callback_fns(f):
 _wrapped = {}  # type: dict[object, object]  # the wrapper of each function of fastai
 
 def _places():
-    "What to wrap, where it is now: the class, and the functions of the vision modules that are loaded"
+    "What to wrap: the class, and the functions of the vision modules that are loaded"
     modules = [sys.modules[name] for name in ('fastai.vision.learner', 'fastai.vision.all') if name in sys.modules]
     return [(Learner, '__init__'), *((module, name) for module in modules for name in ('vision_learner', 'unet_learner'))]
 
 def enable_callback_fns(
     load_vision:bool=True, # Load fastai's vision if it is not loaded, so that its functions are wrapped, too
 ):
-    """Let fastai 2's Learners take `callback_fns`, as fastai 1's did; harmless if called again
+    """Let fastai 2's Learners take `callback_fns`, as in fastai 1; a second call does nothing
 
     They also take partials of `AUROC` and `AveragePrecision` among `metrics` and `cbs`."""
     if load_vision:
@@ -82,7 +82,7 @@ def enable_callback_fns(
         setattr(owner, name, _wrapped[f])
 
 def disable_callback_fns():
-    "Take back what `enable_callback_fns` did"
+    "Undo `enable_callback_fns`"
     _enabled.clear()
     for owner,name in _places():
         f = getattr(owner, name)
@@ -90,7 +90,7 @@ def disable_callback_fns():
 
 # %% ../nbs/14_callback_fns.ipynb #b09b4bb6
 def renew_callback_fns():
-    "Wrap what was loaded since `enable_callback_fns`, too; nothing is wrapped after `disable_callback_fns`"
+    "Also wrap functions loaded since `enable_callback_fns`; does nothing after `disable_callback_fns`"
     if _enabled: enable_callback_fns(load_vision=False)
 
 # %% ../nbs/14_callback_fns.ipynb #36505329

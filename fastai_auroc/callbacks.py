@@ -1,4 +1,4 @@
-"""The ROC curve while a Learner trains
+"""Draw the ROC curve during training
 
 Docs: https://fastai-auroc.github.io/fastai_auroc/callbacks.html.md"""
 
@@ -19,7 +19,7 @@ from .plots import draw_chance, draw_curve, draw_legend, label_roc_axes, RankedS
 
 # %% ../nbs/24_callbacks.ipynb #f2c5a003
 def _column_to_draw(learn):
-    "The exact `AUROC` column of a Learner, or one of the callback's own, and whether it is that"
+    "The exact `AUROC` column of a Learner, or a new one for the callback; and whether it is new"
     columns = [m for m in learn.metrics if isinstance(m, AUROC)]
     for m in columns:
         if m.thresholds is None: return m,False
@@ -28,7 +28,7 @@ def _column_to_draw(learn):
 
 # %% ../nbs/24_callbacks.ipynb #3b061054
 def _curve_of(scores, targets, ignore_index, average):
-    "The curve to go with a column of that average; None for what has none, whatever the reason"
+    "The curve for a column with this average; None if there is none, for any reason"
     try:
         ranked = RankedScores(scores, targets, 'identity', ignore_index)
         if ranked.scores.ndim == 1: return ranked.of_class(0)[1]
@@ -36,14 +36,14 @@ def _curve_of(scores, targets, ignore_index, average):
     except Exception: return None
 
 def _label_of(epoch, auroc, value):
-    "An entry of the legend: the column goes by its name if its number is not the area under the curve"
+    "An entry of the legend, with the name of the column if its number is not the area under the curve"
     whole = auroc.max_fpr is None and auroc.min_tpr is None and auroc.groups is None
     area = whole and auroc.multi_class == 'ovr' and auroc.average in ('macro', 'micro')
     number = 'undefined' if np.isnan(value) else f'{value:.3f}'
     return f"epoch {epoch}: {'AUROC' if area else auroc.name} {number}"
 
 def _draw_epochs(ax, curves, label):
-    "Draw all curves anew, the last in colour"
+    "Draw all curves again, the last in colour"
     ax.clear()
     draw_chance(ax)
     for curve in curves[:-1]: draw_curve(ax, curve, color='lightgrey', lw=1)
@@ -53,8 +53,8 @@ def _draw_epochs(ax, curves, label):
 
 # %% ../nbs/24_callbacks.ipynb #f2c5a007
 def _show_figure(fig, handle):
-    "Display a figure in a notebook, or anew where its handle is; return the handle, None outside of a notebook"
-    ipython = sys.modules.get('IPython')  # a notebook has loaded it
+    "Display a figure in a notebook, or update it; return the handle of the display, None outside of a notebook"
+    ipython = sys.modules.get('IPython')  # loaded in a notebook
     if ipython is None or not hasattr(ipython.get_ipython(), 'kernel'): return None
     from IPython.display import display
     if handle is None: return display(fig, display_id=True)
@@ -78,18 +78,18 @@ class ShowROCCallback(Callback):
         self.fig = self.ax = self._handle = None
         self.curves = []
         self._auroc = None  # the column whose rows are drawn
-        self._own = False  # no metric of the Learner, so that this callback fills it
-        self._begun = False  # a fit has a picture
-        self._wanted = False  # a validation is to be drawn
+        self._own = False  # whether that column is not a metric of the Learner, so that this callback fills it
+        self._begun = False  # whether this fit has a figure
+        self._wanted = False  # whether to draw this validation
 
     def before_fit(self):
-        "Find the exact `AUROC` column whose rows and options to use, or keep rows for a picture alone"
+        "Find the exact `AUROC` column whose rows and options to use, or create one"
         if hasattr(self.learn, 'gather_preds'): return
         self._auroc,self._own = _column_to_draw(self.learn)
         self._begun = False
 
     def before_train(self):
-        "Start a picture, in the first epoch of a fit"
+        "Start a figure, in the first epoch of a fit"
         if self._begun or hasattr(self.learn, 'lr_finder'): return
         import matplotlib.pyplot as plt
         self.fig,self.ax = plt.subplots(figsize=self.figsize, layout='constrained')
@@ -99,16 +99,16 @@ class ShowROCCallback(Callback):
         self._begun = True
 
     def before_validate(self):
-        "Start an epoch's curve; predictions on the way have none"
+        "Start an epoch's curve; predictions during an epoch have none"
         self._wanted = self._begun and not hasattr(self.learn, 'gather_preds')
         if self._own and self._wanted: self._auroc.reset()
 
     def after_batch(self):
-        "Keep a batch, if no column does"
+        "Keep a batch, if no column keeps it"
         if self._own and self._wanted: self._auroc.accumulate(self.learn)
 
     def after_validate(self):
-        "Draw the curve; what is undefined is not drawn, and ends no training"
+        "Draw the curve; an undefined curve is not drawn, and training continues"
         if not self._wanted: return
         auroc = self._auroc
         scores,targets = auroc.rows()

@@ -1,4 +1,4 @@
-"""What the options of a column may be
+"""Check the options of a column
 
 Docs: https://fastai-auroc.github.io/fastai_auroc/column_options.html.md"""
 
@@ -19,9 +19,9 @@ from .batches import check_select, unwrap
 
 # %% ../nbs/10c_column_options.ipynb #b9d1e3f5
 def column_cuts(
-    thresholds, # The option: None, 'bits' (alias 'logit'), how many from 0 to 1, or which
-): # All thresholds, ascending, a float64 array; None for 'bits', and where there are none
-    "What a column counts between; raises `ValueError` for what leaves less than two buckets"
+    thresholds, # The option: None, 'bits' (alias 'logit'), a number of even thresholds, or the thresholds
+): # All thresholds, ascending, a float64 array; None for 'bits', and without thresholds
+    "The thresholds that a column counts between; raises `ValueError` for fewer than two buckets"
     if isinstance(thresholds, int) and thresholds < 3:
         raise ValueError('thresholds must be 3 or more, which leave two buckets, '
             f'got {thresholds!r}')
@@ -39,46 +39,46 @@ def column_cuts(
 # %% ../nbs/10c_column_options.ipynb #0e580e02
 def check_ci(
     ci, # Option of a column
-    average:str='macro', # Another one
+    average:str='macro', # Option of a column
 ):
-    "Raise `ValueError` unless it is True or False, and for an average of which there is no interval"
+    "Raise `ValueError` unless `ci` is True or False, and for an average without an interval"
     if not isinstance(ci, bool):
-        raise ValueError('ci must be True or False, and the interval is that of 95%, '
+        raise ValueError('ci must be True or False, with an interval of 95%, '
             f'got {ci!r}')
     if ci and average == 'samples':
-        raise ValueError("average='samples' has no interval: leave ci away, or take 'macro', 'micro' or 'weighted'")
+        raise ValueError("average='samples' has no interval: omit ci, or pass average='macro', 'micro' or 'weighted'")
 def check_one_number(
     average, # Option of a column
-    kind:str='AUROC', # What it computes
-    function:str='auroc_score', # What computes one number a class
+    kind:str='AUROC', # What the column computes
+    function:str='auroc_score', # The function that returns one number for each class
 ):
-    "Raise `ValueError` if it asks for a number for each class"
+    "Raise `ValueError` if `average` asks for one number for each class"
     if average is None:
-        raise ValueError(f'{kind} is one number a column of the table, so average=None is not for it: '
-            f'{function}(..., average=None) gives one a class')
+        raise ValueError(f'{kind} shows one number, so average=None is not possible: '
+            f'{function}(..., average=None) returns one for each class')
 
 # %% ../nbs/10c_column_options.ipynb #83dcdaef
 def check_number_options(
     average, multi_class, max_fpr, thresholds, ci, min_tpr=None, standardize=True, # Options of `EpochAUROC`
 ):
-    "Raise `ValueError` for options of the number that do not go together"
+    "Raise `ValueError` for options that do not go together"
     check_one_number(average)
     check_options(average, multi_class, max_fpr, 'ovo' if multi_class == 'ovo' else 'column', min_tpr, standardize)
     if multi_class == 'ovo' and max_fpr is not None: raise ValueError("max_fpr has no meaning with multi_class='ovo'")
     if multi_class == 'ovo' and min_tpr is not None: raise ValueError("min_tpr has no meaning with multi_class='ovo'")
     if thresholds is not None and (ci or max_fpr is not None or multi_class == 'ovo' or average == 'samples'):
         raise ValueError("with thresholds there are only counts, so no ci, max_fpr, multi_class='ovo' or "
-            "average='samples': leave thresholds away for these")
+            "average='samples': omit thresholds for these")
     if thresholds is not None and min_tpr is not None:
         raise ValueError('with thresholds there are only counts, so no min_tpr: '
-            'leave thresholds away for it')
+            'omit thresholds for it')
     check_ci(ci, average)
 
 # %% ../nbs/10c_column_options.ipynb #04b9bce8
 def check_group_options(
-    groups, group_average, **others, # Options of `EpochAUROC`, and of these all that must be None, or as they are by default
+    groups, group_average, **others, # Options of `EpochAUROC`; `others` must have their default values
 ):
-    "Raise `ValueError` for what does not go together with groups"
+    "Raise `ValueError` for options that do not go together with groups"
     averages = 'macro','weighted','pairs','min'
     if group_average not in averages: raise ValueError(f'group_average must be one of {averages}, got {group_average!r}')
     if groups is None and group_average != 'macro':
@@ -93,7 +93,7 @@ def check_group_options(
 def check_row_options(
     activation, axis, ignore_index, name, select=None, # Options of a column
 ):
-    "Raise `ValueError` for options that say nothing about rows, and for what is no name"
+    "Raise `ValueError` for invalid options of rows, and for a name that is not an identifier"
     known = 'auto',*activations[1:]
     if activation not in known: raise ValueError(f'activation must be one of {known}, got {activation!r}')
     integral = axis is None or isinstance(axis, Integral)
@@ -110,11 +110,11 @@ def check_not_called(
     args, # Positional arguments it was called with
     options, # Keyword arguments
 ):
-    "Raise `TypeError` if a class is called with a batch, as fastai calls a function among its metrics"
+    "Raise `TypeError` if a class is called with a batch, as fastai calls functions among the metrics"
     if not any(isinstance(unwrap(o), torch.Tensor) for o in args[:4]): return  # `thresholds` come later
     told = [repr(o) for o in args if isinstance(o, str)] + [f'{k}={reprlib.repr(v)}' for k,v in options.items()]
-    raise TypeError(f'{cls.kind} is not a function of one batch, as which fastai takes a class or a partial among its '
-        f"metrics: write metrics={cls.__name__}({', '.join(told)})")
+    raise TypeError(f'{cls.kind} is not a function of one batch, but fastai calls a class or a partial among '
+        f"metrics as one: write metrics={cls.__name__}({', '.join(told)})")
 
 # %% ../nbs/10c_column_options.ipynb #1cab658a
 document(globals())

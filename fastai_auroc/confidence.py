@@ -1,4 +1,4 @@
-"""How far an AUROC can be trusted, and whether one model's is really higher than another's
+"""Confidence intervals of AUROC and average precision, and a test of two models
 
 Docs: https://fastai-auroc.github.io/fastai_auroc/confidence.html.md"""
 
@@ -35,7 +35,7 @@ def check_interval(
 def half_width(
     se:float, # Standard error
     level:float, # How often intervals hold the true value
-) -> float: # How far the interval reaches to either side
+) -> float: # Distance from the centre to either end
     "Half the width of a symmetric interval"
     return NormalDist().inv_cdf((1+level)/2) * se
 
@@ -59,7 +59,7 @@ class AUROCInterval(NamedTuple):
 
 # %% ../nbs/06_confidence.ipynb #38c548ef
 def _check_delong(method, max_fpr=None, min_tpr=None, groups=None, clusters=None, **_):
-    "Raise `ValueError` for what DeLong's variance does not cover"
+    "Raise `ValueError` for options that DeLong's variance does not cover"
     partial = dict(max_fpr=max_fpr not in (None, 1), min_tpr=bool(min_tpr))
     given = ' and '.join(o for o,x in dict(partial, groups=groups is not None, clusters=clusters is not None).items() if x)
     if not given: return
@@ -68,7 +68,7 @@ def _check_delong(method, max_fpr=None, min_tpr=None, groups=None, clusters=None
 
 # %% ../nbs/06_confidence.ipynb #041aab51
 def _delong_ci(scores, targets, activation, level, method, ignore_index, pos_label):
-    "DeLong's interval, and a sentence to warn with, or None"
+    "DeLong's interval, and a sentence for a warning, or None"
     models = dict(scores=scores)
     found = delong_components(models, targets, activation, ignore_index, pos_label)
     note = explain_components(found, list(models), targets, pos_label, ignore_index)
@@ -76,12 +76,12 @@ def _delong_ci(scores, targets, activation, level, method, ignore_index, pos_lab
     se = math.nan if note else math.sqrt(found.variance)
     if se == 0:
         note = f'AUROC interval is the single point {auroc:g}: the rows of each class have equal shares of right '
-        note += 'pairs, so their variance is 0, which is no certainty'
+        note += 'pairs, so their variance is 0, which does not mean certainty'
     return AUROCInterval(auroc, *_interval(auroc, se, level, method), se),note
 
 # %% ../nbs/06_confidence.ipynb #d29f5541
 def auroc_ci_and_note(
-    scores, # As for `auroc_ci`, as all that follows
+    scores, # As for `auroc_ci`, like all arguments
     targets, # Labels
     activation:str|None=None, # What turns `scores` into probabilities
     level:float=.95, # How often intervals hold the true AUROC
@@ -90,10 +90,10 @@ def auroc_ci_and_note(
     pos_label=None, # The positive label
     n_boot:int=2000, # How many samples
     clusters=None, # A label for each row
-    seed=None, # Of the draws
+    seed=None, # Seed of the draws
     **options, # The other options of `auroc_ci`
-): # An `AUROCInterval`, and a sentence, or None where there is nothing to warn of
-    "The value of `auroc_ci`, and a sentence to warn with"
+): # An `AUROCInterval`, and a sentence, or None if there is nothing to warn about
+    "The value of `auroc_ci`, and a sentence for a warning"
     check_interval(level, method)
     if method not in _by_samples:
         _check_delong(method, clusters=clusters, **options)
@@ -118,27 +118,26 @@ def auroc_ci(
     multi_class:str='ovr', # One-vs-rest ('ovr') or one-vs-one ('ovo')
     max_fpr:float|None=None, # Partial area up to this false positive rate
     min_tpr:float|None=None, # Partial area above this true positive rate
-    standardize:bool=True, # False: a partial area as it is
+    standardize:bool=True, # False: the plain partial area
     groups=None, # A label for each row, shape (n,): only pairs of one group are compared, as in `grouped_auroc`
     group_average:str|None='macro', # How to combine groups, as `average` of `grouped_auroc`
     n_boot:int=2000, # How many samples to draw
     clusters=None, # A label for each row, shape (n,), such as its patient: rows of one label are drawn together
-    seed:int|None=None, # Of the draws: a whole number or `np.random.Generator`; None: another one each time
+    seed:int|None=None, # Seed of the draws: a whole number or `np.random.Generator`; None: new draws at each call
 ) -> AUROCInterval: # `auroc`, `low`, `high` and the standard error `se`: floats, or tensors with `average=None`
     """AUROC as in `auroc_score`, with a confidence interval
 
-    The default takes the variance of DeLong, DeLong & Clarke-Pearson (1988), for the whole area of a binary task. The
-    work is that of sorting the scores, as in Sun & Xu (2014), not of all pairs. 'bootstrap' takes the percentiles of
-    AUROCs of drawn samples, 'bca' corrects them for bias and skewness (Efron, 1987), for every task and area. Rows are
-    drawn within each class, and group; of many labels from all rows; clusters within classes if each is of one class.
+    The default is the variance of DeLong, DeLong & Clarke-Pearson (1988), for the whole area of a binary task. It needs
+    a sort of the scores, as in Sun & Xu (2014), not all pairs. 'bootstrap' takes the percentiles of the AUROCs of drawn
+    samples; 'bca' corrects them for bias and skewness (Efron, 1987). Both work for every task and area. Rows are drawn
+    within each class and group, for multilabel tasks from all rows; clusters within classes if each has one class only.
 
-    The rows, or the clusters, must be independent of one another, and the scores those of one model. Out-of-fold scores
-    of a cross-validation come from several models with scales of their own: pass the fold as `groups`, with
+    The rows, or the clusters, must be independent of one another, and the scores must come from one model. Out-of-fold
+    scores of a cross-validation come from several models of different scale: pass the fold as `groups`, with
     `group_average='pairs'` or 'macro'.
-    Where a class or its second row is missing, or a score is NaN, what is undefined is NaN, with one
-    `UndefinedMetricWarning` (a `UserWarning`). Where the variance is 0, as at an AUROC of 0 or 1, the interval is that
-    single point, with the same warning. Raises `ValueError` where `auroc_score` does, and for what a method is not
-    for."""
+    If a class has no row, or only one, or a score is NaN, undefined fields are NaN, with one `UndefinedMetricWarning`
+    (a `UserWarning`). If the variance is 0, as at an AUROC of 0 or 1, the interval is a single point, with the same
+    warning. Raises `ValueError` where `auroc_score` does, and for options that a method does not support."""
     res,note = auroc_ci_and_note(scores, targets, activation, level, method, ignore_index, pos_label, average=average,
         multi_class=multi_class, max_fpr=max_fpr, min_tpr=min_tpr, standardize=standardize, groups=groups,
         group_average=group_average, n_boot=n_boot, clusters=clusters, seed=seed)
@@ -155,7 +154,7 @@ class APInterval(NamedTuple):
     def __repr__(self): return show_numbers(self)
 
 def ap_ci_and_note(
-    scores, # As for `ap_ci`, as all that follows
+    scores, # As for `ap_ci`, like all arguments
     targets, # Labels
     activation:str|None=None, # What turns `scores` into probabilities
     level:float=.95, # How often intervals hold the true average precision
@@ -165,9 +164,9 @@ def ap_ci_and_note(
     average:str|None='macro', # How to combine columns
     n_boot:int=2000, # How many samples
     clusters=None, # A label for each row
-    seed=None, # Of the draws
-): # An `APInterval`, and a sentence, or None where there is nothing to warn of
-    "The value of `ap_ci`, and a sentence to warn with"
+    seed=None, # Seed of the draws
+): # An `APInterval`, and a sentence, or None if there is nothing to warn about
+    "The value of `ap_ci`, and a sentence for a warning"
     check_interval(level)
     if method not in _by_samples:
         raise ValueError("method must be 'bootstrap' or 'bca' for average precision, "
@@ -185,19 +184,19 @@ def ap_ci(
     *,
     activation:str|None=None, # None: probabilities or one score; 'softmax': logits; 'sigmoid', 'identity': as they are
     level:float=.95, # How often intervals computed like this one hold the true average precision, between 0 and 1
-    method:str='bca', # 'bca', or the plain percentiles, 'bootstrap'
+    method:str='bca', # 'bca' or 'bootstrap' (plain percentiles)
     average:str|None='macro', # For K columns, as for `average_precision`; None: one interval a column
     ignore_index:int|None=None, # Label of rows, or of entries of many labels, to leave out
     pos_label=None, # The positive label, of any kind, as 'yes'; None: the larger of two numbers
     n_boot:int=2000, # How many samples to draw
     clusters=None, # A label for each row, shape (n,), such as its patient: rows of one label are drawn together
-    seed:int|None=None, # Of the draws: a whole number or `np.random.Generator`; None: another one each time
+    seed:int|None=None, # Seed of the draws: a whole number or `np.random.Generator`; None: new draws at each call
 ) -> APInterval: # `ap`, `low`, `high` and the standard error `se`: floats, or tensors with `average=None`
     """Average precision as in `average_precision`, with a confidence interval from drawn samples
 
-    Rows are drawn within each class, as in `auroc_ci`, so that the interval is of data with this prevalence. The rows,
-    or the clusters, must be independent of one another, and the scores those of one model, not of the folds of several.
-    What is undefined is NaN, with one `UndefinedMetricWarning`. Raises `ValueError` where `average_precision` does."""
+    Rows are drawn within each class, as in `auroc_ci`, so the interval holds for data with this prevalence. The rows,
+    or the clusters, must be independent of one another, and the scores must come from one model, not several folds.
+    Undefined fields are NaN, with one `UndefinedMetricWarning`. Raises `ValueError` where `average_precision` does."""
     rows = ignore_index,pos_label
     res,note = ap_ci_and_note(scores, targets, activation, level, method, *rows, average, n_boot, clusters, seed)
     if note: warnings.warn(note, undefined_category(), stacklevel=2)
@@ -226,26 +225,26 @@ def _test_difference(difference, se, level):
 
 # %% ../nbs/06_confidence.ipynb #2ec6643f
 def _compare_delong(models, targets, activation, ignore_index, pos_label, level):
-    "DeLong's test, and a sentence to warn with, or None"
+    "DeLong's test, and a sentence for a warning, or None"
     found = delong_components(models, targets, activation, ignore_index, pos_label)
     note = explain_components(found, list(models), targets, pos_label, ignore_index)
     p = found.positives
     q = found.negatives
     aurocs = [auroc_from_counts(u, p, q, nan, None) for u,nan in zip(found.doubled_u, found.nan)]
-    # of integers, so that models that rank alike differ by exactly zero
+    # a difference of integers, so that models that rank alike differ by exactly zero
     doubled_u = found.doubled_u[0] - found.doubled_u[1]
     difference = auroc_from_counts(doubled_u, p, q, any(found.nan), None)
     se = math.nan if note else math.sqrt(found.variance)
     low,high,z,p_value = _test_difference(difference, se, level)
     if math.isinf(z):
         note = f'the p-value of an AUROC difference of {difference:g} is 0 because its variance is 0, '
-        note += 'which is no certainty'
+        note += 'which does not mean certainty'
     return AUROCComparison(*aurocs, difference, se, low, high, z, p_value),note
 
 # %% ../nbs/06_confidence.ipynb #afdb5417
 def _compare_samples(found, level):
-    "The test of drawn samples, and a sentence to warn with, or None"
-    if found.values[0].ndim: raise ValueError('average must make one number of each model, got None')
+    "The test from drawn samples, and a sentence for a warning, or None"
+    if found.values[0].ndim: raise ValueError('average must give one number for each model, got None')
     def subtract(pair): return pair and [pair[0] - pair[1]]
     parts = map(subtract, (found.values, found.replicates, found.left_out))
     both = found._replace(**dict(zip(('values', 'replicates', 'left_out'), parts)))
@@ -273,22 +272,22 @@ def compare_auroc(
     multi_class:str='ovr', # One-vs-rest ('ovr') or one-vs-one ('ovo')
     max_fpr:float|None=None, # Partial area up to this false positive rate
     min_tpr:float|None=None, # Partial area above this true positive rate
-    standardize:bool=True, # False: a partial area as it is
+    standardize:bool=True, # False: the plain partial area
     groups=None, # A label for each row, shape (n,): only pairs of one group are compared, as in `grouped_auroc`
     group_average:str|None='macro', # How to combine groups, as `average` of `grouped_auroc`
     n_boot:int=2000, # How many samples to draw
     clusters=None, # A label for each row, shape (n,), such as its patient: rows of one label are drawn together
-    seed:int|None=None, # Of the draws: a whole number or `np.random.Generator`; None: another one each time
+    seed:int|None=None, # Seed of the draws: a whole number or `np.random.Generator`; None: new draws at each call
 ) -> AUROCComparison: # The AUROCs, their difference (a - b) with its interval, z and the two-sided p-value
     """Paired test of two models on the same rows: is the difference of their AUROCs zero?
 
-    The default is the test of DeLong et al. (1988). 'bootstrap' and 'bca' compute both AUROCs of the same drawn
-    samples, as `auroc_ci` does: the interval is that of the differences, and the p-value twice the share of samples
-    without a difference or with one in the other direction.
+    The default is the test of DeLong et al. (1988). 'bootstrap' and 'bca' compute both AUROCs on the same drawn
+    samples, as in `auroc_ci`: the interval is that of the differences, and the p-value is twice the share of samples
+    with no difference or one in the other direction.
 
     The rows, or the clusters, must be independent of one another, and out-of-fold scores need `groups`, as in
-    `auroc_ci`. Models that rank the rows alike have the difference 0 and the p-value 1. What is undefined is NaN,
-    with one `UndefinedMetricWarning`, as in `auroc_ci`; one comes too if the difference is not 0 but its variance is.
+    `auroc_ci`. Models that rank the rows alike have the difference 0 and the p-value 1. Undefined fields are NaN,
+    with one `UndefinedMetricWarning`, as in `auroc_ci`; also if the difference is not 0 but its variance is.
     Raises `ValueError` where `auroc_ci` does."""
     check_interval(level, method)
     if method == 'logit': raise ValueError("method must be 'delong', 'bootstrap' or 'bca', got 'logit'")

@@ -1,4 +1,4 @@
-"""The pairs of each column of a task, counted, and the points of its curves
+"""Count the pairs of each column, and find the points of its curves
 
 Docs: https://fastai-auroc.github.io/fastai_auroc/counts.html.md"""
 
@@ -89,7 +89,7 @@ def arrange_columns(
 
 # %% ../nbs/03a_counts.ipynb #daf2eb29
 def _count_torch(scores, labels, layout='ovr', weight=None, max_fpr=None, ignore_index=None, mirrored=False):
-    "Counts on the device of the scores, whether a label is wrong, and how many rows have NaN, if the counts do not tell"
+    "Counts on the device of the scores, whether a label is wrong, and for 'ovo' how many rows have NaN"
     columns = one_vs_rest(scores, labels, ignore_index)
     if layout == 'ovo': return _count_class_pairs(columns, labels),columns.wrong,count_nan_rows(columns)
     if mirrored: columns = mirror_columns(columns)
@@ -110,7 +110,7 @@ def pool_cpu(
 def points_of_columns(
     scores:Tensor, # Ranking scores on the CPU, shape (n,) or (n, K)
     labels:Tensor, # Labels, shape (n,) or (n, K)
-    high, # The positive label, where labels are no class numbers
+    high, # The positive label, unless labels are class numbers
     weight:Tensor|None, # Weight of each row, shape (n,)
     mirrored:bool=False, # Whether the curve is that of the mirrored task
 ) -> list: # For each column as from `points_cpu`; None where its scores have no keys
@@ -156,7 +156,7 @@ def _count_class_keys(scores, labels):
     return torch.cat([doubled_u, rows[:,None]], 1).tolist()
 
 def _count_cpu(scores, labels, layout='ovr', weight=None, max_fpr=None, ignore_index=None, mirrored=False):
-    "The counts of `_count_torch` as lists, for clean input on the CPU; None where that must look"
+    "The counts of `_count_torch` as lists, for clean input on the CPU; None for other input"
     if layout == 'samples' or ignore_index is not None and labels.ndim > 1: return None
     labels,scores,weight = drop_ignored(ignore_index, labels, scores, weight)
     high = positive_label(scores, labels)
@@ -180,7 +180,7 @@ def _pair_means(by_class, p):
 class ColumnAreas(NamedTuple):
     "What was counted, on the CPU"
     values:list # AUROC of each column, or of each pair of classes
-    weights:list|None # What a weighted mean weights them by
+    weights:list|None # Weights of a weighted mean
     positives:list # Of each column
     negatives:list # Of each column
     nan_rows:int # How many rows have NaN scores
@@ -193,7 +193,7 @@ def _read_nan_rows(task):
 def _read_counts(task, layout, max_fpr, mirrored):
     """Counts as lists, rows with NaN and weights of rows; raises for invalid values
 
-    One copy from the device, or none; a second one where scores are NaN, for the warning."""
+    Makes at most one copy from the device, and a second one if scores are NaN, for the warning."""
     options = layout,task.weight,max_fpr,task.ignore_index,mirrored
     counts = _count_cpu(task.scores, task.labels, *options) if task.scores.device.type == 'cpu' else None
     if counts is not None:
@@ -209,11 +209,11 @@ def _read_counts(task, layout, max_fpr, mirrored):
 def compute_areas(
     task:Task, # With rows
     layout:str, # 'ovr', 'ovo', 'micro' or 'samples'
-    max_fpr:float|None=None, # Up to which false positive rate; None: the whole area, without weights
-    min_tpr:float|None=None, # From which true positive rate on, instead of `max_fpr`
+    max_fpr:float|None=None, # Greatest false positive rate; None: the whole area, without weights
+    min_tpr:float|None=None, # Least true positive rate, instead of `max_fpr`
     standardize:bool=True, # Whether a partial area is standardised
 ) -> ColumnAreas:
-    "AUROC of each column, or of each pair of classes; raises `ValueError` for what is wrong with values"
+    "AUROC of each column, or of each pair of classes; raises `ValueError` for invalid values"
     if min_tpr is not None: max_fpr = 1 - min_tpr
     counts,nan_rows,row_weights = _read_counts(task, layout, max_fpr, min_tpr is not None)
     if layout == 'ovo':
@@ -243,7 +243,7 @@ def explain_missing(
     q:list, # Negatives of each column, or their weight
     layout:str='ovr', # 'ovr', 'ovo', 'micro' or 'samples'
 ) -> str: # Empty if no column is undefined
-    "Why columns are undefined, in words"
+    "Why columns are undefined, as text"
     kind = 'samples' if layout == 'samples' else 'binary' if len(p) == 1 else task.kind
     nobody = 'no row left' if task.weight is None or layout == 'samples' else 'no row with a weight'
     missing = missing_classes(p, q, kind, nobody=nobody)
@@ -257,7 +257,7 @@ def explain_undefined(
     layout:str, # 'ovr', 'ovo', 'micro' or 'samples'
     name:str='AUROC', # What the number is called
 ) -> str|None: # A sentence; None if all is defined
-    "Why the value or a part of it is undefined"
+    "Why the value or some of its columns are undefined"
     weightless = layout == 'samples' and areas.weights is not None and not any(areas.weights)
     if all(areas.positives) and all(areas.negatives) and not areas.nan_rows and not weightless: return None
     if value.isnan().all(): what = 'is NaN'
@@ -282,7 +282,7 @@ def add_up_runs(
     wp:Tensor, # Weight of each row as a positive, shape (n,)
     wn:Tensor, # Weight of each row as a negative, shape (n,)
 ) -> tuple: # Score, and positives and negatives down to it, each of shape (m,)
-    "Points of a curve, at the end of each run of rows that count"
+    "Points of a curve, one for each distinct score of rows with a weight"
     counts = (wp > 0) | (wn > 0)
     rows = counts.nonzero()[:,0]
     if len(rows) < len(s): s,wp,wn = (x[rows] for x in (s, wp, wn))
@@ -291,7 +291,7 @@ def add_up_runs(
 
 # %% ../nbs/03a_counts.ipynb #f2758e6c
 def raise_no_rows(
-    name:str, # Of the function that needs them
+    name:str, # The function that needs rows
     ignore_index:int|None, # Label that was left out
 ):
     "Raise `ValueError` for a curve without rows"
@@ -303,9 +303,9 @@ def points_torch(
     micro:bool, # Whether all columns are pooled
     name:str, # Of the function that raises
 ) -> tuple: # For each column scores, positives and negatives down to each; the positives, and the negatives, of each column
-    """Points of each curve on the device, with weights on the CPU; raises `ValueError` for what is wrong with values
+    """Points of each curve on the device, with weights on the CPU; raises `ValueError` for invalid values
 
-    Reads the device once, to judge, and waits for the number of points."""
+    Reads the device once, for the checks, and waits for the number of points."""
     columns = one_vs_rest(task.scores, task.labels, task.ignore_index)
     checks = task.improper,task.wrong_weights,columns.wrong,count_nan_rows(columns)
     columns,weight = arrange_columns(columns, 'micro' if micro else 'ovr', task.weight)
@@ -321,7 +321,7 @@ def points_torch(
 def read_curves(
     curves:list, # Named tuples of tensors, of one kind, on one device
 ) -> list: # The same on the CPU
-    "Read curves from their device, all at once"
+    "Copy all curves from their device at once"
     width = len(curves[0])
     read = read_once(*(x for curve in curves for x in curve))
     return [type(curves[0])(*read[i:i+width]) for i in range(0, len(read), width)]
@@ -329,8 +329,8 @@ def read_curves(
 # %% ../nbs/03a_counts.ipynb #67b59321
 def drop_ignored_rows(
     task:Task, # Of any kind, on any device
-) -> Task: # As it is on a device, and with labels in columns
-    "On the CPU, a task without the rows to leave out"
+) -> Task: # Unchanged on other devices, and with labels in columns
+    "On the CPU, a task without the rows to ignore"
     if task.scores.device.type != 'cpu' or task.labels.ndim > 1: return task
     labels,scores,weight = drop_ignored(task.ignore_index, task.labels, task.scores, task.weight)
     return task._replace(labels=labels, scores=scores, weight=weight)
@@ -340,7 +340,7 @@ def task_points_cpu(
     task:Task, # Without rows to leave out, see `drop_ignored_rows`
     micro:bool=False, # Whether all columns are pooled
 ) -> list|None: # As from `points_of_columns`
-    "Points of each curve, for clean input on the CPU; None where a general way must look"
+    "Points of each curve, for clean input on the CPU; None for other input"
     if task.scores.device.type != 'cpu' or task.ignore_index is not None and task.labels.ndim > 1: return None
     high = positive_label(task.scores, task.labels)
     if high is None: return None

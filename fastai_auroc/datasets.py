@@ -31,7 +31,7 @@ def adult() -> pd.DataFrame: # 32,561 rows, 14 columns
 
 # %% ../nbs/25_datasets.ipynb #37f897c7
 def sms_spam() -> pd.DataFrame: # 4,837 messages, 2 columns
-    """SMS Spam Collection: `spam` is 1 for 13 % of the messages, `text` is what they say
+    """SMS Spam Collection: `spam` is 1 for 13 % of the messages, `text` is the message
 
     Almeida & Hidalgo (2011), UCI Machine Learning Repository, CC BY 4.0."""
     return _read('sms-spam', 'SMS Spam Collection, Almeida & Hidalgo (2011)', index_col=0)

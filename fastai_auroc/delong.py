@@ -1,4 +1,4 @@
-"""The variance of an AUROC, and of the difference of two, from the share of each row
+"""The variance of an AUROC, and of the difference of two
 
 Docs: https://fastai-auroc.github.io/fastai_auroc/delong.html.md"""
 
@@ -19,7 +19,7 @@ from .tasks import prepare_task, raise_invalid
 
 # %% ../nbs/05e_delong.ipynb #b4a10055
 def _pair_counts(positive, negative):
-    "2**32 for a positive, 1 for a negative, 0 for neither, int64: one running sum counts both, for less than 2**31 rows"
+    "2**32 for a positive, 1 for a negative, 0 for neither, int64: one running sum counts both, below 2**31 rows"
     return torch.where(positive, 2**32, negative)
 
 def _placed_pairs(placed, positive, negative):
@@ -74,12 +74,12 @@ def _delong_variance_of_points(tps, fps):
 
 # %% ../nbs/05e_delong.ipynb #fade60e1
 def _prepare_binary(models, targets, activation, ignore_index, pos_label):
-    "The task of each model; raises `ValueError` where one is not binary"
+    "The task of each model; raises `ValueError` if one is not binary"
     tasks = [prepare_task(s, targets, activation, None, ignore_index, pos_label) for s in models.values()]
     for (name,s),task in zip(models.items(), tasks):
         if task.kind == 'binary': continue
         raise ValueError(f'AUROC intervals are for binary tasks: got {name} of shape {tuple(to_tensor(s).shape)} and '
-            f'targets of shape {tuple(to_tensor(targets).shape)}; ask for one class at a time, with its column of '
+            f'targets of shape {tuple(to_tensor(targets).shape)}; pass one class at a time, with its column of '
             f"{name} and its column of targets, or targets == its number; method='bootstrap' has averages")
     return tasks
 
@@ -90,10 +90,10 @@ class Components(NamedTuple):
     positives:int # Positive rows
     negatives:int # Negative rows
     rows:int # Ignored ones included
-    variance:float # DeLong's variance of the AUROC; of two models that of the difference
+    variance:float # DeLong's variance of the AUROC, or of the difference of two models
 
 def _components_cpu(task):
-    "Components of one model, for clean input on the CPU; None where `_components_torch` must look"
+    "Components of one model, for clean input on the CPU; None for other input"
     if task.scores.device.type != 'cpu': return None
     labels,scores = drop_ignored(task.ignore_index, task.labels, task.scores)
     high = positive_label(scores, labels)
@@ -106,7 +106,7 @@ def _components_cpu(task):
 
 # %% ../nbs/05e_delong.ipynb #96e6c73a
 def _components_torch(tasks):
-    "Components of one or two models on any device, read at once; raises `ValueError` for what is wrong with them"
+    "Components of one or two models on any device, read at once; raises `ValueError` for invalid values"
     task = tasks[0]
     columns = one_vs_rest(task.scores, task.labels, task.ignore_index)
     positive = columns.positive[0]
@@ -134,7 +134,7 @@ def delong_components(
     ignore_index:int|None=None, # Label of rows to leave out
     pos_label=None, # The positive label
 ) -> Components:
-    "Counts and DeLong's variance; raises `ValueError` for tasks that are not binary, and for what is wrong with values"
+    "Counts and DeLong's variance; raises `ValueError` for tasks that are not binary, and for invalid values"
     tasks = _prepare_binary(models, targets, activation, ignore_index, pos_label)
     if not len(tasks[0].scores): return Components([0]*len(tasks), [0]*len(tasks), 0, 0, 0, math.nan)
     found = _components_cpu(tasks[0]) if len(tasks) == 1 else None
@@ -143,12 +143,12 @@ def delong_components(
 # %% ../nbs/05e_delong.ipynb #8eb7c448
 def explain_components(
     found:Components, # What was counted
-    names:list, # What the scores of each model are called
+    names:list, # Name of each model's scores
     targets=None, # Labels as they were given
     pos_label=None, # The positive label, or None
     ignore_index:int|None=None, # Label of rows to leave out
 ) -> str|None: # None if nothing is undefined
-    "Why an AUROC or its variance is NaN, in a sentence"
+    "A sentence on why an AUROC or its variance is NaN"
     p = found.positives
     q = found.negatives
     n = found.rows

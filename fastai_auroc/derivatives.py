@@ -1,4 +1,4 @@
-"""A value whose gradient is worked out by hand becomes differentiable
+"""Give autograd a value with a gradient derived by hand
 
 Docs: https://fastai-auroc.github.io/fastai_auroc/derivatives.html.md"""
 
@@ -23,17 +23,17 @@ from .tasks import in_transform
 def at_least_float32(
     x:Tensor, # Numbers of any dtype
 ) -> Tensor: # float64 as it is, anything else as float32
-    "`x` in a dtype that values and gradients can be computed in"
+    "`x` in a dtype for values and gradients"
     return x if x.dtype == torch.float64 else x.float()
 
 # %% ../nbs/15_derivatives.ipynb #acd228da
 class Surrogate:
     "What a loss minimises, by column: values with gradients, and products with the Hessian"
     def __init__(self,
-        value, # Of `(columns, positive, rows, negative)`: values (C,), gradient (C, n), parts of rows (C, n) or None
-        hessian_product, # Of `(columns, positive, negative, direction)`: the Hessian times `direction`, shape (C, n)
-        binary=None, # Of finite margins and what is positive, arrays (n,): value and gradient (n,), or None
-        classes=None, # Of finite scores (n, K), class numbers (n,), arrays, and weights (K,): mean and gradient, or None
+        value, # `(columns, positive, rows, negative)` to values (C,), gradient (C, n), parts of rows (C, n) or None
+        hessian_product, # `(columns, positive, negative, direction)` to the Hessian times `direction`, shape (C, n)
+        binary=None, # Finite margins and which are positive, arrays (n,), to value and gradient (n,), or None
+        classes=None, # Finite scores (n, K), class numbers (n,), weights (K,), arrays, to mean and gradient, or None
     ):
         self.value = value
         self.hessian_product = hessian_product
@@ -49,23 +49,23 @@ def _column_weights(defined, x):
     return weights/torch.where(total > 0, total, 1)
 
 def _weighted(x, defined, weights):
-    "`x` of shape (C, n) times the weights of its columns; 0 where they are not `defined`, even of NaN"
+    "`x` of shape (C, n) times the weights of its columns; 0 in columns that are not `defined`, even for NaN"
     return torch.where(defined.bool()[:,None], x, 0)*weights[:,None].to(x.dtype)
 
 # %% ../nbs/15_derivatives.ipynb #a3f838bb
 class MeanOverColumns(NamedTuple):
-    "What `mean_over_columns` gives"
+    "Result of `mean_over_columns`"
     value:Tensor  # 0-d
     gradient:Tensor  # shape (C, n)
-    parts:Tensor|None  # what each row adds to the value, shape (C, n), if asked
+    parts:Tensor|None  # what each row adds to the value, shape (C, n), with `rows`
 
 def mean_over_columns(
-    value, # Of a `Surrogate`
+    value, # `value` of a `Surrogate`
     columns:Tensor, # Scores, shape (C, n)
-    positive:Tensor, # Which are of positives, shape (C, n)
+    positive:Tensor, # Which are positives, shape (C, n)
     defined, # Which columns count, or their weights, shape (C,); None for a single column
-    rows:bool=False, # Whether to give the parts of the rows
-    negative=None, # Which are of negatives, shape (C, n); None: all that are not of positives
+    rows:bool=False, # Whether to return the parts of the rows
+    negative=None, # Which are negatives, shape (C, n); None: all that are not positives
 ) -> MeanOverColumns: # Value, gradient, and parts of the rows
     "Mean of a surrogate over the columns that are `defined`, weighted if `defined` holds weights"
     values,gradient,parts = value(at_least_float32(columns), positive, rows, negative)
@@ -77,10 +77,10 @@ def mean_over_columns(
 
 # %% ../nbs/15_derivatives.ipynb #031f9a08
 def save_for_derivatives(
-    ctx, # Of a `Function`
-    *tensors, # What its `backward` and `jvp` need, None among them
+    ctx, # Context of a `Function`
+    *tensors, # Tensors, or None, that its `backward` and `jvp` need
 ):
-    "Keep tensors for both modes; gradients that are zero arrive as None"
+    "Save tensors for both modes; gradients that are zero arrive as None"
     ctx.save_for_backward(*tensors)
     ctx.save_for_forward(*tensors)
     ctx.set_materialize_grads(False)  # a tangent of zeros would ask for a second derivative
@@ -88,9 +88,9 @@ def save_for_derivatives(
 def _primals(xs): return [forward_ad.unpack_dual(x, level=0).primal if isinstance(x, Tensor) else x for x in xs]
 
 def forward_mode(
-    f, # `f(ctx, saved, *tangents)`: tangents of the outputs, from what was saved and tangents of the inputs
+    f, # `f(ctx, saved, *tangents)`: tangents of the outputs, from saved tensors and tangents of the inputs
 ): # A `jvp` for a `Function`
-    "Make a `jvp` through which a second forward mode around the first one can see"
+    "Make a `jvp` that an outer forward mode can differentiate"
     def jvp(ctx, *tangents):
         with forward_ad._set_fwd_grad_enabled(True): return f(ctx, _primals(ctx.saved_tensors), *_primals(tangents))
     return staticmethod(jvp)
@@ -98,11 +98,11 @@ def forward_mode(
 # %% ../nbs/15_derivatives.ipynb #e80c69e0
 def vmap_one_by_one(
     function, # A `Function`
-    info, # As `Function.vmap` gets it; `info.batch_size` is used
-    in_dims, # Which axis of each input holds the batch; None for inputs that are the same throughout
+    info, # As for `Function.vmap`; `info.batch_size` is used
+    in_dims, # Which axis of each input is the batch; None for inputs that are the same for all
     args, # The inputs
-): # Stacked outputs, and their axis of the batch
-    "What `function` gives for each of a batch of `torch.vmap`"
+): # Stacked outputs, and their batch axis
+    "Apply `function` to each element of a batch of `torch.vmap`"
     def call(i): return function.apply(*(x if axis is None else x.select(axis, i) for x,axis in zip(args, in_dims)))
     each = [call(i) for i in range(info.batch_size)]
     if isinstance(each[0], Tensor): return torch.stack(each),0
@@ -110,7 +110,7 @@ def vmap_one_by_one(
 
 # %% ../nbs/15_derivatives.ipynb #4db0e153
 def _mean_hessian_product(surrogate, saved, direction):
-    "The Hessian of `mean_over_columns` times a direction; `saved` is what `_ScaledGradient` keeps"
+    "The Hessian of `mean_over_columns` times a direction; `saved` are the tensors of `_ScaledGradient`"
     _,columns,_,positive,negative,defined = saved
     res = surrogate.hessian_product(columns, positive, negative, direction).to(columns.dtype)
     return res if len(columns) == 1 else _weighted(res, defined, _column_weights(defined, res))
@@ -166,7 +166,7 @@ class _WithGradient(Function):
         if of_zero is not None: g = of_zero if g is None else g + of_zero
         if g is None: return (None,)*6
         saved = ctx.saved_tensors
-        if not torch.is_grad_enabled(): return g*saved[1],*[None]*5  # the gradient alone, no graph
+        if not torch.is_grad_enabled(): return g*saved[1],*[None]*5  # only the gradient, no graph
         return _ScaledGradient.apply(g, *saved, ctx.surrogate),*[None]*5
 
     @forward_mode
@@ -198,7 +198,7 @@ class _TransformableWithGradient(_WithGradient):
 
 # %% ../nbs/15_derivatives.ipynb #66ef8f8b
 def _out_of_graphs(f):
-    "`f`, at which torch.compile breaks a graph; only there is it wrapped, which takes time and loads the compiler"
+    "`f`, with a graph break under torch.compile; wrapped only there, since wrapping is slow and loads the compiler"
     @wraps(f)
     def call(*args, **kwargs):
         g = torch.compiler.disable(f) if torch.compiler.is_compiling() else f
@@ -207,12 +207,12 @@ def _out_of_graphs(f):
 
 @_out_of_graphs
 def apply_with_gradient(
-    surrogate:Surrogate, # What to take the mean of
+    surrogate:Surrogate, # The surrogate to average
     columns:Tensor, # Scores, shape (C, n)
-    positive:Tensor, # Which are of positives, shape (C, n)
-    negative, # Which are of negatives, shape (C, n); None: all that are not of positives
+    positive:Tensor, # Which are positives, shape (C, n)
+    negative, # Which are negatives, shape (C, n); None: all that are not positives
     defined, # Which columns count, or their weights, shape (C,); None for a single column
-    rows:bool=False, # Whether to give the parts of the rows
+    rows:bool=False, # Whether to return the parts of the rows
 ): # The mean, 0-d, at least float32; with `rows` also 0 with the mean's gradient, and the parts of the rows (C, n)
     "`mean_over_columns`, differentiable"
     columns = at_least_float32(columns)
@@ -228,7 +228,7 @@ _array_dtypes = {getattr(torch, o, None) for o in ('float16', 'bfloat16', 'float
 def plain_array(
     x:Tensor, # Numbers on any device
 ) -> np.ndarray|None: # Float32 for half precision, else of the dtype of `x`, with its memory; not to be written to
-    "The numbers of `x`; None on other devices than the CPU, and for tensors that `torch.func` and others look into"
+    "The numbers of `x`; None on other devices than the CPU, and under `torch.func`, forward mode and similar modes"
     if torch.compiler.is_compiling(): return None
     if type(x) is not Tensor:
         if not isinstance(x, Tensor) or type(x).__torch_dispatch__ is not Tensor.__torch_dispatch__: return None
@@ -240,7 +240,7 @@ def plain_array(
 
 # %% ../nbs/15_derivatives.ipynb #636c95e4
 def _array_labels(t, k):
-    "Which rows are positive if `k` is None, else class numbers; None unless they are plain and of two classes or more"
+    "Which rows are positive if `k` is None, else class numbers; None unless they are valid, of two classes or more"
     if k is None:
         positive = t == 1
         p = np.count_nonzero(positive)
@@ -254,9 +254,9 @@ def array_batch(
     targets, # Labels
     axis:int=1, # Which axis of the outputs holds the classes
     ignore_index:int|None=None, # Label to leave out
-    several:int=3, # From how many columns on labels are class numbers
-): # Finite outputs, (n,) or (n, K), and which rows are positive, or class numbers, (n,); None if they are not plain
-    "A plain batch as arrays, with labels of two classes at least"
+    several:int=3, # With at least this many columns, labels are class numbers
+): # Finite outputs, (n,) or (n, K), and which rows are positive, or class numbers, (n,); None for other batches
+    "A plain batch as arrays, with labels of at least two classes"
     z = plain_array(outputs)
     if z is None or z.dtype.kind != 'f' or not z.size or z.ndim == 2 and axis not in (1, -1): return None
     t = plain_array(targets if isinstance(targets, Tensor) else to_tensor(targets, 'targets'))
@@ -265,7 +265,7 @@ def array_batch(
     if t.ndim == 2 and t.shape[1] == 1: t = t[:,0]
     if t.ndim != 1 or z.ndim > 2 or len(z) != len(t): return None
     largest = np.maximum.reduce(np.abs(z), axis=None)
-    if not largest < 1e15: return None  # nor where it is NaN; squares of larger numbers may overflow
+    if not largest < 1e15: return None  # also if it is NaN; squares of larger numbers may overflow
     k = z.shape[1] if z.ndim == 2 and z.shape[1] >= several else None
     if ignore_index is not None and 0 <= ignore_index < (k or 2): return None
     labels = _array_labels(t, k)
@@ -275,10 +275,10 @@ def array_batch(
 def _versions(tensors): return [o._version for o in tensors if isinstance(o, Tensor) and not o.is_inference()]
 
 class _KnownGradient(Function):
-    "A value that is known, with its gradient by `x`"
+    "A known value with its gradient by `x`"
     @staticmethod
     def forward(ctx, x, value, gradient, general, targets):
-        ctx.x = x  # if it were saved as the gradient is, a later change in place would make every backward an error
+        ctx.x = x  # not saved like the gradient, since a later change in place would then make every backward an error
         ctx.targets = targets
         ctx.versions = _versions([x, targets])
         ctx.general = general
@@ -296,14 +296,14 @@ class _KnownGradient(Function):
         x = ctx.x.view_as(ctx.x)  # a hook of `x` itself would be called twice
         of_x, = torch.autograd.grad(ctx.general(x), x, g, create_graph=True)
         known = (g*gradient).detach().to(x.dtype)
-        return known + (of_x - of_x.detach()),*[None]*4  # a graph changes no digit of a gradient
+        return known + (of_x - of_x.detach()),*[None]*4  # the gradient is the same as without a graph
 
 def apply_known_gradient(
-    x:Tensor, # What `plain_array` has read, float
+    x:Tensor, # Float tensor, read by `plain_array`
     value:float, # A function of `x`
-    gradient, # Its gradient, a float32 or float64 array in the shape of `x`, which no one writes to any more
-    general, # The function itself, of a tensor such as `x`, differentiable as often as one likes
-    targets=None, # What else `general` reads, if it is a tensor: changed in place it must not be read again
+    gradient, # Its gradient, a float32 or float64 array in the shape of `x`, which must not change later
+    general, # The function itself, of a tensor such as `x`, differentiable any number of times
+    targets=None, # Another tensor that `general` reads; a change in place is detected
 ) -> Tensor: # 0-d, in the dtype of `gradient`
     "`value`, differentiable in `x`"
     followed = x.requires_grad and torch.is_grad_enabled()
@@ -317,7 +317,7 @@ def apply_known_gradient(
 def _shares_of_others(z):
     "Which class is the top one, shape (n, 1), the softmax, and the softmax of the others, shape (n, K)"
     largest = torch.finfo(z.dtype).max
-    z = z.clamp(-largest, largest)  # infinite ones, too, have shares
+    z = z.clamp(-largest, largest)  # so that infinite logits have shares
     top = z.argmax(-1, keepdim=True)
     return top,z.softmax(-1),z.scatter(-1, top, -torch.inf).softmax(-1)
 
@@ -361,14 +361,14 @@ class _TransformableLogOdds(_LogOdds):
 def softmax_log_odds(
     z:Tensor, # Logits, shape (n, K)
 ) -> Tensor: # Shape (n, K), in the dtype of `z`
-    "log p/(1-p) for each class of a softmax, differentiable also where p rounds to one"
+    "log p/(1-p) for each class of a softmax, differentiable even if p rounds to one"
     return (_TransformableLogOdds if in_transform() else _LogOdds).apply(z)
 
 # %% ../nbs/15_derivatives.ipynb #1d781abe
 def array_margins(
     z:np.ndarray, # Outputs of two classes, shape (n, 2)
-): # Margins, shape (n,), and the way back of gradients
-    "By how much the second output is above the first"
+): # Margins, shape (n,), and the function for gradients
+    "The second output minus the first"
     def pull_back(g):
         res = np.empty((len(g), 2), g.dtype)
         np.negative(g, out=res[:,0])
@@ -378,14 +378,14 @@ def array_margins(
 
 def array_sigmoid(
     s:np.ndarray, # Margins of any shape
-): # Probabilities, and the way back of gradients
+): # Probabilities, and the function for gradients
     "Sigmoid"
     p = torch.from_numpy(s).sigmoid().numpy()
     return p,lambda g: g*(p*(1-p))
 
 def array_softmax(
     z:np.ndarray, # Outputs, shape (n, K)
-): # Probabilities, shape (n, K), and the way back of gradients
+): # Probabilities, shape (n, K), and the function for gradients
     "Softmax over classes"
     p = torch.from_numpy(z).softmax(1).numpy()
     def pull_back(g):
@@ -396,7 +396,7 @@ def array_softmax(
 # %% ../nbs/15_derivatives.ipynb #a1c43205
 def array_log_odds(
     z:np.ndarray, # Outputs, shape (n, K)
-): # Log-odds, shape (n, K), and the way back of gradients; None where all but the top class have no share
+): # Log-odds, shape (n, K), and the function for gradients; None if the other classes' shares underflow in a row
     "As `softmax_log_odds`"
     rows = np.arange(len(z))
     top = z.argmax(1)
@@ -404,14 +404,14 @@ def array_log_odds(
     below -= below[rows,top][:,None]
     others = np.exp(below)
     others[rows,top] = 0
-    rest = np.sort(others).sum(1)  # in an order that keeps rows tied that differ in the order of their classes
+    rest = np.sort(others).sum(1)  # sorted, so that rows that differ only in the order of their classes tie
     if not rest.min() > 1e-290: return None
-    without = np.where(others == 1, rest[:,None], (1 + rest)[:,None] - others)  # the sum of all shares but the own
+    without = np.where(others == 1, rest[:,None], (1 + rest)[:,None] - others)  # the sum of all other shares
     without[rows,top] = rest
     def pull_back(g):
         ratios = g/without
         of_top = ratios[rows,top]
-        ratios[rows,top] = 0  # of a top class that is sure it is huge, and would swallow the others in a sum
+        ratios[rows,top] = 0  # huge for a confident top class, so the others would be lost in a sum
         total = ratios.sum(1)
         res = g - others*((total + of_top)[:,None] - ratios)
         res[rows,top] -= total
@@ -422,7 +422,7 @@ def array_log_odds(
 def array_scores(
     z:np.ndarray, # Outputs from `array_batch`
     margins:bool, # Margins or probabilities
-): # Scores, (n,) or (n, K), and the way back of gradients; None where it would overflow
+): # Scores, (n,) or (n, K), and the function for gradients; None if they would overflow
     "Margins or probabilities of outputs"
     if z.ndim == 2 and z.shape[1] > 2: return array_log_odds(z) if margins else array_softmax(z)
     s,pull_back = array_margins(z) if z.ndim == 2 else (z, lambda g: g)

@@ -1,4 +1,4 @@
-"""The overlap of what is predicted with what is there, as a loss
+"""The overlap of predictions and targets, as a loss for segmentation
 
 Docs: https://fastai-auroc.github.io/fastai_auroc/dice.html.md"""
 
@@ -37,14 +37,14 @@ def _array_dice(p, labels, smooth, square, weight=None):
 
 # %% ../nbs/17e_dice.ipynb #f22a3f34
 def _foreground(columns, outputs):
-    "Columns without that of class 0; raises `ValueError` for a single output"
+    "Columns without class 0; raises `ValueError` for a single output"
     if outputs.ndim > 1: return [o if o is None or len(o) == 1 else o[1:] for o in columns]
     raise ValueError('include_background=False is for two outputs or more: a single output has no column of the '
-        'background, leave it away')
+        'background, omit it')
 
 # %% ../nbs/17e_dice.ipynb #a30a0192
 def _mean_per_item(loss, weight, counts):
-    "Mean over columns (C, n), weighted (C,), of what counts (C, n), bool: of each item, shape (n,), and of all, 0-d"
+    "Mean over columns of `loss` (C, n) that count, weighted (C,): for each item, shape (n,), and for all, 0-d"
     weights = counts.to(loss.dtype) if weight is None else counts*weight[:,None]
     total = weights.sum(0)
     counted = total > 0
@@ -64,7 +64,7 @@ def _number_of_items(outputs):
     shape = tuple(outputs.shape)
     if len(shape) > 2: return shape[0]
     raise ValueError('per_sample=True is for outputs with pixels to sum over, such as (n, K, height, width), '
-        f'got shape {shape}: leave it away')
+        f'got shape {shape}: omit it')
 
 def _split_items(x, n):
     "Columns of all pixels, shape (C, n·pixels), by item, shape (C, n, pixels)"
@@ -74,9 +74,9 @@ def _split_items(x, n):
 class SoftDiceLoss(BatchLoss):
     """One minus the soft dice of each class over the whole batch, after Milletari, Navab & Ahmadi (2016)
 
-    The mean over classes; a binary task has one column, its positive class. Raises `ValueError` for an option
-    it does not know, and for invalid weights."""
-    include_background,per_sample = True,False  # also for losses that were saved before there were these options
+    The loss is the mean over classes; a binary task has one column, its positive class. Raises `ValueError` for unknown
+    options and for invalid weights."""
+    include_background,per_sample = True,False  # also for losses saved before these options existed
     _options = batch_options | dict(smooth=nonnegative_number, square=truth, include_background=truth, per_sample=truth)
 
     def __init__(self,
@@ -84,10 +84,10 @@ class SoftDiceLoss(BatchLoss):
         square:bool=True, # Squares in the denominator
         weight=None, # Weight of each column in the mean, shape (K,), for K > 2 classes or K labels
         axis:int=1, # Which axis of the outputs holds the classes
-        multilabel:bool=False, # Whether targets have the shape of K columns of outputs, each with a sigmoid of its own
+        multilabel:bool=False, # Whether targets have the shape of the outputs, with a sigmoid for each of K labels
         reduction:str='mean', # 'mean', or 'none': the loss once for each row; with `per_sample` that of each item
-        ignore_index:int|None=None, # Label of rows, pixels, or entries of many labels, to leave out
-        include_background:bool=True, # Whether class 0, or the first of K labels, counts; `weight` has one less without it
+        ignore_index:int|None=None, # Label of rows, pixels, or entries of multilabel targets, to leave out
+        include_background:bool=True, # Whether class 0, or the first of K labels, counts; if not, `weight` has one less
         per_sample:bool=False, # Dice of each item (image) over its pixels, then the mean
     ):
         super().__init__(axis, multilabel, reduction, ignore_index, weight)

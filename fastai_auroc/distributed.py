@@ -1,4 +1,4 @@
-"""Rows and counts of all processes become one set
+"""Gather the rows, or sum the counts, of all processes
 
 Docs: https://fastai-auroc.github.io/fastai_auroc/distributed.html.md"""
 
@@ -26,7 +26,7 @@ def _run_collective(f, *args, group):
     except RuntimeError as e:
         raise RuntimeError('could not bring the validation sets of all processes together: one of them has ended, '
             'or did not get here within the time-out of the process group (init_process_group(timeout=...)), '
-            f'or the backend refused: {e}') from e
+            f'or the backend raised an error: {e}') from e
 
 # %% ../nbs/07_distributed.ipynb #939449a9
 _dtypes = {o:getattr(torch, o) for o in 'float64 float32 float16 bfloat16 int64 int32 int16 int8 uint8 bool'.split()}
@@ -41,7 +41,7 @@ def _fault(x, rows):
     if rows and not x.ndim: return 'a number without an axis of rows'
 
 def _header(x, rows):
-    "Length, dtype and shape of a row (of the whole without `rows`); None for None; raises for what can't be sent"
+    "Length, dtype and shape of a row (of the whole without `rows`); None for None; raises for unsupported tensors"
     if x is None: return None
     kind = type(x).__name__
     if not isinstance(x, torch.Tensor): raise TypeError(
@@ -53,7 +53,7 @@ def _header(x, rows):
 
 # %% ../nbs/07_distributed.ipynb #a5e70e13
 def _message(call, tensors, failed):
-    "What this process says of itself, as JSON takes it"
+    "The message of this process, ready for JSON"
     headers,error = [],None
     try: headers = [_header(x, call == 'gather_rows') for x in tensors]
     except Exception as e: error = [type(e).__name__, str(e)]
@@ -62,14 +62,14 @@ def _message(call, tensors, failed):
     return dict(call=call, thread=name, error=error, failed=bool(failed), count=len(tensors), headers=headers)
 
 def _check_same(messages, key, what):
-    "Raise `ValueError` unless all processes say the same of `key`"
+    "Raise `ValueError` unless all messages have the same value of `key`"
     values = [o[key] for o in messages]
     if all(o == values[0] for o in values): return
     got = ', '.join(f'{o!r} in process {i}' for i,o in enumerate(values))
     raise ValueError(f'processes must agree in {what}, got {got}')
 
 def _headers(messages):
-    "The headers of all processes for each tensor, None if one failed; raises if one can't send, or they disagree"
+    "The headers of all processes for each tensor, None if one failed; raises if one has an error, or they disagree"
     _check_same(messages, 'thread', 'the thread that calls')
     _check_same(messages, 'call', 'what they call')
     for i,o in enumerate(messages):
@@ -82,7 +82,7 @@ def _headers(messages):
 
 # %% ../nbs/07_distributed.ipynb #53c4e2f0
 def _common(headers):
-    "The dtype and the row's shape of all processes, None where nobody has rows; raises `ValueError` if shapes differ"
+    "The common dtype (None without rows) and the row's shape; raises `ValueError` if shapes differ"
     known = [o for o in headers if o is not None]
     if not known: return None,()
     shapes = {tuple(shape) for _,_,shape in known}
@@ -153,7 +153,7 @@ def _group_lock(group):
     with _lock: return _locks.setdefault(dist.group.WORLD if group is None else group, threading.Lock())
 
 def _of_all_processes(call, tensors, failed, group):
-    "What `gather_rows` or `all_reduce_sum` returns"
+    "The result of `gather_rows` or `all_reduce_sum`"
     n = process_count(group)
     if n < 1: raise ValueError(f'{call} must be called by processes of the group, and this one is not in it')
     if n == 1:
@@ -168,21 +168,22 @@ def _of_all_processes(call, tensors, failed, group):
 
 # %% ../nbs/07_distributed.ipynb #21d2093f
 def gather_rows(
-    *tensors, # Of shape (n, ...), n may differ between processes; None where one has no rows and knows no shape
-    failed:bool=False, # This process has no valid rows: all get None for each tensor
+    *tensors, # Of shape (n, ...), n may differ between processes; None if this process has no rows and no shape
+    failed:bool=False, # This process has no valid rows: all processes get None for each tensor
     group=None, # Process group, None for all processes
-): # A tuple: each tensor with all rows by rank, on its device, without gradient; None where nobody has rows
-    """The rows of all processes, in each of them; all must call it, from the main thread or from threads of one name
+): # A tuple: each tensor with all rows by rank, on its device, without gradient; None if no process has rows
+    """The rows of all processes, in each of them
 
-    Raises in all processes: `ValueError` if shapes or the number of tensors differ, or a tensor is sparse, nested,
-    quantised, meta or complex; `TypeError` for what is no tensor; `RuntimeError` if a process has ended or is late."""
+    All processes must call it, from the main thread or from threads of the same name. Raises in all processes:
+    `ValueError` if shapes or the number of tensors differ, or a tensor is sparse, nested, quantised, meta or complex;
+    `TypeError` if an input is not a tensor; `RuntimeError` if a process has ended or is late."""
     return _of_all_processes('gather_rows', tensors, failed, group)
 
 def all_reduce_sum(
-    *tensors, # Counts, each of one shape everywhere; None where a process has none and knows no shape
-    failed:bool=False, # This process has no valid counts: all get None for each tensor
+    *tensors, # Counts of the same shape in all processes; None if this process has no counts and no shape
+    failed:bool=False, # This process has no valid counts: all processes get None for each tensor
     group=None, # Process group, None for all processes
-): # A tuple: the sums, on the tensors' devices, without gradient; None where nobody has counts
+): # A tuple: the sums, on the tensors' devices, without gradient; None if no process has counts
     "The sums over all processes, in each of them; all must call it, and it raises as `gather_rows` does"
     return _of_all_processes('all_reduce_sum', tensors, failed, group)
 

@@ -1,4 +1,4 @@
-"""The batches of an epoch become one number
+"""Score the batches of an epoch as one data set
 
 Docs: https://fastai-auroc.github.io/fastai_auroc/epoch.html.md"""
 
@@ -44,7 +44,7 @@ def check_not_language_model(
 # %% ../nbs/11_epoch.ipynb #2f312b65
 def caller_locals(
     *names:str, # Names of functions
-) -> dict: # Empty if none of them called
+) -> dict: # Empty if none of them is a caller
     "The local variables of the nearest caller with one of these names"
     frame = sys._getframe(1)
     while frame is not None and frame.f_code.co_name not in names: frame = frame.f_back  # type: ignore[assignment]
@@ -57,12 +57,12 @@ class Epoch:  # chkstyle: ignore
         accumulator, # `KeptRows` or `CountedRows`
     ):
         self.accumulator = accumulator
-        self.n = self.shared = 0  # Rows of this process; batches of a loader that shares its rows among processes
+        self.n = self.shared = 0  # Rows of this process; batches of a loader that splits its rows among processes
         self.batches = 0  # How many have been added
         self.order = None  # The `RowOrder`, known from the first batch
         self.is_shared = False  # Whether several columns keep their rows here
-        self.failure = None  # Why there is no value, a sentence
-        self.results = {}  # By scorer: the `EpochScore` of all rows so far, and whether it is without other processes
+        self.failure = None  # A sentence on why there is no value
+        self.results = {}  # By scorer: the `EpochScore` of all rows so far, and whether it is of this process only
 
     def anew(self):
         "The next epoch"
@@ -72,7 +72,7 @@ class Epoch:  # chkstyle: ignore
         outputs, # Tensor of outputs, shape (n,) or (n, K)
         targets, # Tensor of labels, shape (n,), or (n, K) of many labels
     ):
-        "Take a batch from `class_rows`"
+        "Add a batch from `class_rows`"
         self.accumulator.add(outputs, targets)
         self.n += outputs.shape[0]
         self.batches += 1
@@ -87,19 +87,19 @@ class Epoch:  # chkstyle: ignore
         row_order, # A function that gives a `RowOrder`
         *args, # What to call it with
     ):
-        "Remember the `RowOrder` that a function gives for the first batch; where it fails, the order is unknown"
+        "Store the `RowOrder` that a function returns for the first batch; if it fails, the order is unknown"
         try: self.order = row_order(*args)
         except Exception as e: self.order = RowOrder(unknown=error_text(e))
 
     def fail(self,
         e:Exception, # Whose text tells why
     ):
-        "There will be no value, because of an exception"
+        "Store an exception; the value will be NaN"
         self.failure = error_text(e)
         self.results = {}
 
     def _own_rows(self, groups, partial):
-        "Scores and labels, or counts, of this process, and with `groups` the numbers of groups; and why there are none"
+        "Scores and labels, or counts, of this process, with `groups` also numbers of groups; and why there are none"
         nothing = (None,)*(2 if groups is None else 3)
         if not self.n or self.failure: return nothing,self.failure
         try: rows = self.accumulator.collect(self.shared > 0)
@@ -108,7 +108,7 @@ class Epoch:  # chkstyle: ignore
             return nothing,self.failure
         if groups is None: return rows,None
         try: return (*rows, codes_of_rows(groups, self.order or RowOrder(unknown='no batch told it'), self.n, partial)),None
-        except Exception as e: return nothing,error_text(e)  # which is no failure for other columns
+        except Exception as e: return nothing,error_text(e)  # not a failure for other columns
 
     def rows(self,
         partial:bool=False, # Of this process alone
@@ -143,7 +143,7 @@ class Epoch:  # chkstyle: ignore
         theirs, # The scorer that its score is of
         scorer, # The scorer that it will be of here
     ):
-        "Have the score that another epoch has for the scorer `theirs`, if any, without its rows and its note"
+        "Copy the score that another epoch has for the scorer `theirs`, if any, without rows and note"
         if theirs not in other.results: return
         self.n,self.shared,self.failure = other.n,other.shared,other.failure
         self.results[scorer] = other.results[theirs][0]._replace(note=None),False
@@ -151,9 +151,9 @@ class Epoch:  # chkstyle: ignore
 # %% ../nbs/11_epoch.ipynb #a00ee4b4
 class EpochColumn:  # chkstyle: ignore
     "One number of the batches of an epoch, for a column of the training table"
-    kind = 'column'  # What errors and warnings call it
+    kind = 'column'  # Its name in errors and warnings
     thresholds:object = None  # Rows are kept, unless a column can count
-    _defaults = {}  # type: dict[str, object]  # of the options
+    _defaults = {}  # type: dict[str, object]  # Default values of the options
     _bound = math.nan
 
     def __new__(cls, *args, **options):
@@ -161,13 +161,13 @@ class EpochColumn:  # chkstyle: ignore
         return super().__new__(cls)
 
     def __init_subclass__(cls, **kwargs):
-        "Show the options in `help`, which else takes those of `__new__`"
+        "Show the options in `help`, which would otherwise show those of `__new__`"
         super().__init_subclass__(**kwargs)
         signature = inspect.signature(cls.__init__)
         cls.__signature__ = signature.replace(parameters=list(signature.parameters.values())[1:])
 
     def _set_options(self, scorer, activation, axis, ignore_index, ci, name, select):
-        "What all columns need to know"
+        "Check and store the options of all columns"
         check_ci(ci)
         check_row_options(activation, axis, ignore_index, name, select)
         self.scorer = scorer
@@ -176,12 +176,12 @@ class EpochColumn:  # chkstyle: ignore
         self._init_state()
 
     def _init_state(self):
-        "Start anew, also after unpickling"
+        "Start with an empty state, also after unpickling"
         self._warned = False
         self._epoch = self._new_epoch()
 
     def _new_epoch(self):
-        "An epoch in memory of its own"
+        "An epoch with its own memory"
         return Epoch(KeptRows(self.activation))
 
     @property
@@ -202,7 +202,7 @@ class EpochColumn:  # chkstyle: ignore
         self._epoch = self._epoch.anew()
 
     def tensors(self,
-        outputs, # Outputs of a model, or what holds them: see `one_tensor`
+        outputs, # Outputs of a model, or an object with them: see `one_tensor`
         targets, # Targets
     ): # Two tensors
         "The outputs and the targets to score"
@@ -210,7 +210,7 @@ class EpochColumn:  # chkstyle: ignore
         return one_tensor(outputs, 'outputs', self.kind), one_tensor(targets, 'targets', self.kind)
 
     def add(self,
-        outputs, # Outputs of a model, or what holds them
+        outputs, # Outputs of a model, or an object with them
         targets, # Targets
     ):
         "Copy a batch, on its device, or count it"
@@ -220,12 +220,12 @@ class EpochColumn:  # chkstyle: ignore
         outputs, # Tensor of outputs
         targets, # Tensor of targets
     ):
-        "Copy what `tensors` gives of a batch"
+        "Copy the result of `tensors` for a batch"
         epoch = self._epoch
         epoch.add(*class_rows(outputs, targets, self.axis, epoch.accumulator.hints.axis))
 
     def kept_as(self):
-        "What columns that keep the same rows have in common; None for one that keeps none"
+        "The options that determine which rows are kept; None for a column that keeps none"
         return None if self.thresholds is not None else (self.activation, self.axis, self.select)
 
     def rows(self):
@@ -233,13 +233,13 @@ class EpochColumn:  # chkstyle: ignore
         return self._epoch.rows()[0]
 
     def compute(self) -> float:
-        "The number of all rows since `reset`; NaN where it is undefined, with one warning"
+        "The number of all rows since `reset`; NaN if it is undefined, with one warning"
         return self.score().value
 
     def score(self,
         partial:bool=False, # Of the rows of this process alone, without a warning
     ) -> EpochScore: # Floats: value, half width of the interval, bound of the error; and a note
-        "The number of all rows since `reset` with its interval and its bound"
+        "The number with interval and bound; `partial`: only of the rows of this process, without a warning"
         res = self._epoch.score(self.scorer, partial)
         self._bound = res.bound
         if res.note and not (self._warned or partial): self._warn(res)
@@ -255,7 +255,7 @@ class EpochColumn:  # chkstyle: ignore
 def option_defaults(
     init, # The `__init__` of a column
 ) -> dict: # By name, in their order
-    "What the options of a column are by default"
+    "The default values of a column's options"
     return {name:o.default for name,o in list(inspect.signature(init).parameters.items())[1:]}
 
 # %% ../nbs/11_epoch.ipynb #43a7a0c0
@@ -267,14 +267,14 @@ class EpochAUROC(EpochColumn):  # chkstyle: ignore
         average:str='macro', # For K columns: 'macro', 'weighted' or 'micro', for multilabel also 'samples'
         multi_class:str='ovr', # One-vs-rest ('ovr') or one-vs-one ('ovo')
         max_fpr:float|None=None, # Standardised partial area up to this false positive rate, in (0, 1]
-        activation:str='auto', # What the loss applies to the outputs: 'softmax', 'sigmoid', 'identity'; 'auto' asks it
+        activation:str='auto', # Turns outputs into probabilities: 'softmax', 'sigmoid', 'identity'; 'auto': as the loss
         axis:int|None=None, # Axis of the outputs that holds the classes; None compares shapes and asks the loss
         ignore_index:int|None=None, # Label of rows to leave out, such as padding or void pixels
-        thresholds=None, # Count in constant memory: 'bits' (alias 'logit'), how many from 0 to 1, or which; None: exact
+        thresholds=None, # Count in constant memory: 'bits' (alias 'logit'), number of thresholds or a list; None: exact
         ci:bool=False, # Add a column `name`_ci: half the width of the 95% interval; as a callback only
         name:str='auroc', # Name of the column, and of the Learner's attribute when used as a callback
         min_tpr:float|None=None, # Standardised partial area above this true positive rate, in [0, 1)
-        standardize:bool=True, # Whether a partial area is standardised; False: as it is
+        standardize:bool=True, # Whether a partial area is standardised; False: the plain area
         groups=None, # Group of each item of the validation set, shape (n,), in its order: AUROC within groups; binary
         group_average:str='macro', # How to combine groups: 'macro', 'weighted' (by rows), 'pairs' or 'min'
         select=None, # Which of several outputs: index, key, attribute's name, or a function of (outputs, targets)
@@ -296,13 +296,13 @@ class EpochAUROC(EpochColumn):  # chkstyle: ignore
     __init__.__qualname__ = 'AUROC'  # which an error about an unknown option names
 
     def _new_epoch(self):
-        "An epoch in memory of its own"
+        "An epoch with its own memory"
         if self.thresholds is None: return super()._new_epoch()
         return Epoch(CountedRows(self._cuts, self.average, self.activation, self.ignore_index))
 
     @property
     def bound(self) -> float:
-        "How far the value that was last computed with `thresholds` is from the exact AUROC, at most; NaN without one"
+        "Greatest difference of the last value with `thresholds` from the exact AUROC; NaN without a value"
         return self._bound
 
 # %% ../nbs/11_epoch.ipynb #985efbbe
@@ -312,7 +312,7 @@ class EpochAveragePrecision(EpochColumn):  # chkstyle: ignore
 
     def __init__(self,
         average:str='macro', # For K columns: 'macro', 'weighted' or 'micro', for multilabel also 'samples'
-        activation:str='auto', # What the loss applies to the outputs: 'softmax', 'sigmoid', 'identity'; 'auto' asks it
+        activation:str='auto', # Turns outputs into probabilities: 'softmax', 'sigmoid', 'identity'; 'auto': as the loss
         axis:int|None=None, # Axis of the outputs that holds the classes; None compares shapes and asks the loss
         ignore_index:int|None=None, # Label of rows to leave out, such as padding or void pixels
         ci:bool=False, # Add a column `name`_ci: half the width of the 95% interval; as a callback only
@@ -334,12 +334,12 @@ def are_twins(
     column:EpochColumn, # A column
     other, # Any callback or metric
 ) -> bool:
-    "Whether there are two columns of the same options"
+    "Whether two columns have the same options"
     return other is not column and type(other) is type(column) and other.options() == column.options()
 
 def column_names(
     column:EpochColumn, # A column
-) -> list: # With those of training metrics, and of the interval
+) -> list: # Including those of training metrics, and of the interval
     "Names that a column may have in the table"
     own = [column.options()['name'] + ci for ci in ['', '_ci'][:1+column.ci]]
     return [when + o for when in ('', 'train_', 'valid_') for o in own]
@@ -347,9 +347,9 @@ def column_names(
 def warn_of_namesakes(
     column:EpochColumn, # A column
     table, # All names in the table
-    columns, # All of our columns
+    columns, # All columns of this library
 ):
-    "Warn if a name of this column stands more than once in a table; the last of our columns with that name does"
+    "Warn if a name of this column occurs more than once in the table; only the last column with that name warns"
     for name in sorted(o for o in column_names(column) if list(table).count(o) > 1):
         if [o for o in columns if name in column_names(o)][-1:] != [column]: continue
         warnings.warn_explicit(f'two columns are called {name!r}, so that no monitor can tell them apart: '
@@ -362,7 +362,7 @@ def check_attribute(
 ):
     "Raise `ValueError` if an attribute of `learn` would be hidden by a column"
     name = column.options()['name']
-    own = hasattr(type(learn), name) or name in ('opt', 'recorder')  # which a Learner has once it has trained
+    own = hasattr(type(learn), name) or name in ('opt', 'recorder')  # attributes of a Learner after training
     if own or not isinstance(vars(learn).get(name, column), EpochColumn):
         raise ValueError(f'name={name!r} would hide an attribute of the {type(learn).__name__}: '
             f'give the {column.kind} callback another name')

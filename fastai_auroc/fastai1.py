@@ -1,4 +1,4 @@
-"""Batches of a fastai 1 Learner become an epoch's AUROC column
+"""AUROC and average precision as columns of fastai 1's training table
 
 Docs: https://fastai-auroc.github.io/fastai_auroc/fastai1.html.md"""
 
@@ -26,10 +26,10 @@ _by_name = getattr(basic_train._loss_func2activ, '__wrapped__', basic_train._los
 
 @functools.wraps(_by_name)
 def _loss_func2activ(loss_func):
-    own = getattr(loss_func, 'crit', loss_func)  # of fastai's MixUpLoss
+    own = getattr(loss_func, 'crit', loss_func)  # the loss in fastai's MixUpLoss
     if getattr(own, 'names_activation', False): return own.activation
     parts = getattr(own, 'losses', None)
-    if not isinstance(parts, tuple): return _by_name(loss_func)  # it is no MixedLoss
+    if not isinstance(parts, tuple): return _by_name(loss_func)  # not a MixedLoss
     return next((act for act in map(_loss_func2activ, parts) if act is not noop), noop)
 
 for _name in ('fastai.basic_train', 'fastai.vision.tta'):
@@ -37,19 +37,19 @@ for _name in ('fastai.basic_train', 'fastai.vision.tta'):
 
 # %% ../nbs/13_fastai1.ipynb #8abe7ce6
 def _look_up_activation(loss_func):
-    "'softmax' or 'identity', as the activation of a loss, or its name in fastai's table, asks for; None without one"
+    "'softmax' or 'identity', from the activation of a loss, or from its name in fastai's table; None without one"
     act = getattr(loss_func, 'activation', None) or _loss_func2activ(loss_func)
-    if act is torch.exp: return 'softmax'  # of log-probabilities, which are logits of their own
+    if act is torch.exp: return 'softmax'  # log-probabilities are valid logits
     return None if act is noop else infer_activation(act)
 
 def _hints_of(loss_func) -> LossHints:
-    "What a loss of fastai 1 tells a column"
+    "The options that a loss of fastai 1 gives a column"
     hints = loss_hints(loss_func)
     return hints if loss_func is None else hints._replace(activation=_look_up_activation(loss_func))
 
 # %% ../nbs/13_fastai1.ipynb #6d483fe6
 def _check_use(column, as_metric, caller):
-    "Raise `ValueError` for a language model, and where a column has no place"
+    "Raise `ValueError` for a language model, and if no column is possible"
     if as_metric and column.ci:
         raise ValueError(f'{column.kind}(ci=True) has two columns, but a metric has one: '
             f'pass it as callback_fns=partial({column.kind}, ci=True), not as metrics=')
@@ -60,13 +60,13 @@ def _check_use(column, as_metric, caller):
 
 # %% ../nbs/13_fastai1.ipynb #e7a8b29f
 def _called_columns(column):
-    "All columns of ours that fastai calls now, in this order"
+    "All columns of this library that fastai calls now, in this order"
     handler = caller_locals('_call_and_update').get('self')
     called = (*handler.metrics, *handler.callbacks) if handler else (column,)
     return [o for o in called if isinstance(o, EpochColumn)]
 
 def _stand_aside(column, as_metric):
-    "Leave the column to another of the same options that fastai calls first, if there is one"
+    "Show no column if fastai first calls another one with the same options"
     column._columns = _called_columns(column)
     first = next(o for o in [*column._columns, column] if o is column or are_twins(column, o))
     before = column._aside
@@ -78,15 +78,15 @@ def _stand_aside(column, as_metric):
         first._lent = True
 
 def _add_names(column, as_metric, learn):
-    "Tell the Recorder of a Learner what the column is called"
+    "Tell the Recorder of a Learner the names of the column"
     recorder = getattr(learn, 'recorder', None)
-    again = recorder is not None and recorder is column._recorder  # one instance, given twice
+    again = recorder is not None and recorder is column._recorder  # one instance, passed twice
     if not (as_metric or again): recorder.add_metric_names([column.name, f'{column.name}_ci'][:1+column.ci])
     column._recorder = recorder
 
 # %% ../nbs/13_fastai1.ipynb #f6afc32d
 def _keeper_before(column):
-    "The first column that fastai calls before this one and that keeps the rows which it would keep, or None"
+    "The first column that fastai calls before this one and that keeps the same rows, or None"
     def kept(o): return o.kept_as(), _hints_of(getattr(o.learn, 'loss_func', None))
     if column._aside or column.kept_as() is None: return None
     called = _called_columns(column)
@@ -96,9 +96,9 @@ def _keeper_before(column):
 
 # %% ../nbs/13_fastai1.ipynb #7778c0a4
 def _order_of_sampler(bunch, per_item):
-    "Which items of their set the rows of an epoch are of, by its first batch with so many rows an item"
+    "Which items of their set the rows of an epoch belong to, from its first batch with `per_item` rows an item"
     loader = caller_locals('validate').get('dl')
-    loader = getattr(loader, 'dl', loader)  # that of PyTorch
+    loader = getattr(loader, 'dl', loader)  # PyTorch's loader
     sampler,data = getattr(loader, 'sampler', None),getattr(loader, 'dataset', None)
     batches = getattr(loader, 'batch_sampler', None)
     own = getattr(batches, 'sampler', None) is sampler and type(batches).__name__ == 'BatchSampler'
@@ -115,14 +115,14 @@ def _order_of_sampler(bunch, per_item):
 class CallbackColumn(EpochColumn, LearnerCallback):  # chkstyle: ignore
     "A column of fastai 1's training table, as a metric or as a callback"
     _order = -11
-    _learn = _data = None  # Weak references to its Learner, and to the DataBunch of the one that calls it
-    _aside = _lent = False  # Whether another one has the column; whether it has the Learner of one that stands aside
-    _recorder,_columns = None,()  # Until the first epoch of a fit: the Recorder, and all columns of ours
-    _open,_outer = False,()  # Whether an epoch has begun, and those that it began in
+    _learn = _data = None  # Weak references to its Learner, and to the DataBunch of the Learner that calls it
+    _aside = _lent = False  # Whether another one shows the column; whether its Learner came from such a second one
+    _recorder,_columns = None,()  # Until the first epoch of a fit: the Recorder, and all columns of this library
+    _open,_outer = False,()  # Whether an epoch has begun, and the outer epochs
     _reads = False  # Whether another column keeps the rows of this epoch
 
     def _belong_to(self, learn):
-        "Be a callback of a Learner, with the last value of the one before"
+        "Become a callback of a Learner, with the last value of the one before"
         if not hasattr(learn, 'callback_fns'):
             raise TypeError(f"{self.kind}'s first argument is the Learner, got {learn!r}: pass options by name")
         check_attribute(self, learn)
@@ -143,20 +143,20 @@ class CallbackColumn(EpochColumn, LearnerCallback):  # chkstyle: ignore
 
     @property
     def value(self) -> float:
-        "The number of the last epoch, a float; NaN where it is undefined"
+        "The number of the last epoch, a float; NaN if it is undefined"
         return self._last[0]
 
     def get_state(self,
         minimal:bool=True, # Without effect; fastai 1 passes it
     ):
-        "The options, which is all that `export` and `purge` keep"
+        "The options; `export` and `purge` keep nothing else"
         return self.options()
 
     def __getstate__(self): return self.options()
     def __setstate__(self, options): self.__init__(**options)
 
     def __deepcopy__(self, memo):
-        "A column of the same options; what a copied Learner holds belongs to the copy"
+        "A column with the same options; in a copied Learner it belongs to the copy"
         res = memo[id(self)] = type(self).__new__(type(self))
         res.__setstate__(self.__getstate__())
         learn = memo.get(id(self.learn)) if self.learn is not None else None
@@ -168,7 +168,7 @@ class CallbackColumn(EpochColumn, LearnerCallback):  # chkstyle: ignore
         pbar=None, # The bar of epochs; None for `validate`
         **kwargs, # What else fastai 1 tells
     ):
-        "Tell the Recorder the column's name; raises `ValueError` for a language model, and where no column is possible"
+        "Tell the Recorder the column's name; raises `ValueError` for a language model, and if no column is possible"
         if self is None:  # called as a function of the class
             raise TypeError('callbacks takes callbacks, not classes: callbacks=[AUROC(learn)], or callback_fns=AUROC')
         if self._lent: self._learn = None
@@ -185,7 +185,7 @@ class CallbackColumn(EpochColumn, LearnerCallback):  # chkstyle: ignore
         pbar=None, # The bar of epochs; None for `validate`
         **kwargs, # What else fastai 1 tells
     ):
-        "Start an epoch; one that `validate` begins inside another puts that aside"
+        "Start an epoch; `validate` inside an epoch sets the outer one aside"
         if self._recorder is not None: warn_of_namesakes(self, self._recorder.names, self._columns)
         self._recorder,self._columns = None,()
         if self._aside: return
@@ -221,7 +221,7 @@ class CallbackColumn(EpochColumn, LearnerCallback):  # chkstyle: ignore
         last_metrics, # Losses and metrics of the epoch, a list that begins with the validation loss or None
         **kwargs, # What else fastai 1 tells
     ):
-        "Score the epoch, and hand the number to the Recorder"
+        "Score the epoch, and pass the number to the Recorder"
         if not self._open: return
         validated = last_metrics[0] is not None
         score = self.score() if validated else EpochScore()
@@ -234,7 +234,7 @@ class CallbackColumn(EpochColumn, LearnerCallback):  # chkstyle: ignore
     def on_train_end(self,
         **kwargs, # What else fastai 1 tells
     ):
-        "Let go of the batches, also after an interrupt"
+        "Drop the batches, also after an interrupt"
         self._open,self._outer = False,()
         self.reset()
 
@@ -246,14 +246,14 @@ class AUROC(EpochAUROC, CallbackColumn):  # chkstyle: ignore
         average:str='macro', # For K columns: 'macro', 'weighted' or 'micro', for multilabel also 'samples'
         multi_class:str='ovr', # One-vs-rest ('ovr') or one-vs-one ('ovo')
         max_fpr:float|None=None, # Standardised partial area up to this false positive rate, in (0, 1]
-        activation:str='auto', # What the loss applies to the outputs: 'softmax', 'sigmoid', 'identity'; 'auto' asks it
+        activation:str='auto', # Turns outputs into probabilities: 'softmax', 'sigmoid', 'identity'; 'auto': as the loss
         axis:int|None=None, # Axis of the outputs that holds the classes; None compares shapes and asks the loss
         ignore_index:int|None=None, # Label of rows to leave out, such as padding or void pixels
-        thresholds=None, # Count in constant memory: 'bits' (alias 'logit'), how many from 0 to 1, or which; None: exact
+        thresholds=None, # Count in constant memory: 'bits' (alias 'logit'), number of thresholds or a list; None: exact
         ci:bool=False, # Add a column `name`_ci: half the width of the 95% interval; as a callback only
         name:str='auroc', # Name of the column, and of the Learner's attribute when used as a callback
         min_tpr:float|None=None, # Standardised partial area above this true positive rate, in [0, 1)
-        standardize:bool=True, # Whether a partial area is standardised; False: as it is
+        standardize:bool=True, # Whether a partial area is standardised; False: the plain area
         groups=None, # Group of each item of the validation set, shape (n,), in its order: AUROC within groups; binary
         group_average:str='macro', # How to combine groups: 'macro', 'weighted' (by rows), 'pairs' or 'min'
         select=None, # Which of several outputs: index, key, attribute's name, or a function of (outputs, targets)
@@ -268,7 +268,7 @@ class AveragePrecision(EpochAveragePrecision, CallbackColumn):  # chkstyle: igno
     def __init__(self,
         learn=None, # The Learner, as fastai 1 passes it to `callback_fns`; None for `metrics=[AveragePrecision()]`
         average:str='macro', # For K columns: 'macro', 'weighted' or 'micro', for multilabel also 'samples'
-        activation:str='auto', # What the loss applies to the outputs: 'softmax', 'sigmoid', 'identity'; 'auto' asks it
+        activation:str='auto', # Turns outputs into probabilities: 'softmax', 'sigmoid', 'identity'; 'auto': as the loss
         axis:int|None=None, # Axis of the outputs that holds the classes; None compares shapes and asks the loss
         ignore_index:int|None=None, # Label of rows to leave out, such as padding or void pixels
         ci:bool=False, # Add a column `name`_ci: half the width of the 95% interval; as a callback only

@@ -21,15 +21,15 @@ from .tasks import Columns, count_nan_rows, one_vs_rest, positive_label, prepare
 
 # %% ../nbs/03b_groups.ipynb #3591f886
 def _is_absent(label):
-    "Whether a label stands for none, as None, NaN, NaT and pandas' NA do"
+    "Whether a label is missing: None, NaN, NaT or pandas' NA"
     if label is None: return True
     try: return bool(label != label)
-    except TypeError: return True  # NA has no truth value, whatever it is compared with
+    except TypeError: return True  # a comparison with NA has no truth value
 
 _plain_in_python = np.number, np.bool_, np.str_, np.bytes_
 
 def _number_objects(labels):
-    "Codes of hashable labels, and the distinct ones: in sorted order, or of appearance where they cannot be sorted"
+    "Codes of hashable labels, and the distinct ones in sorted order, or of appearance if they cannot be sorted"
     numbers = collections.defaultdict(itertools.count().__next__)  # in order of appearance
     try: found = np.fromiter(map(numbers.__getitem__, labels), np.int64, len(labels))
     except TypeError as e: raise TypeError(f'groups must be labels such as text, numbers or tuples: {e}') from e
@@ -67,7 +67,7 @@ def _number_pandas(values):
     return np.append(codes, -1)[found],labels  # what is missing is -1 in `found`
 
 def _number_labels(groups):
-    "Codes and distinct labels of what is no tensor"
+    "Codes and distinct labels of anything but a tensor"
     several = getattr(groups, 'nlevels', 1) > 1  # a MultiIndex, which has no array
     values = groups if several else getattr(groups, 'array', groups)  # of a pandas Series or Index
     if hasattr(values, 'categories') and hasattr(values, 'codes'):
@@ -92,7 +92,7 @@ def _number_labels(groups):
 def group_codes(
     groups, # Labels of groups: a list, array, tensor or pandas Series of text, numbers, times, Categorical
 ): # Codes from 0 on, -1 for rows without a label, int64 tensor on the CPU, shape (n,); the distinct labels, a list
-    "Number the groups, in sorted order of their labels, of a Categorical in that of its categories"
+    "Number the groups in sorted order of their labels, or in the order of a Categorical's categories"
     kinds = set(map(type, groups)) if isinstance(groups, (list, tuple)) else {type(groups)}
     if any(issubclass(k, Tensor) for k in kinds): groups = to_numpy(widen(to_tensor(groups, 'groups')).cpu())
     codes,labels = _number_labels(groups)
@@ -100,7 +100,7 @@ def group_codes(
 
 # %% ../nbs/03b_groups.ipynb #db30cc54
 def _number_on_device(groups):
-    "Codes of a tensor on any device, without a look at it; the distinct labels, shape (n,), of which the first ones count"
+    "Codes of a tensor, without a read from its device; the distinct labels, shape (n,), of which the first ones count"
     groups = groups.byte() if groups.dtype == torch.bool else groups
     ordered,order = groups.sort()
     number = torch.nn.functional.pad((ordered[1:] != ordered[:-1]).cumsum(0), (1, 0))
@@ -111,7 +111,7 @@ def _number_on_device(groups):
 
 # %% ../nbs/03b_groups.ipynb #f237f1dd
 class GroupCounts(NamedTuple):
-    "What was counted in each of G groups, int64, each of shape (G,)"
+    "Counts of each of G groups, int64, each of shape (G,)"
     doubled_u:Tensor # Twice the pairs in the right order, ties counting once
     positives:Tensor # Positive rows
     negatives:Tensor # Negative rows
@@ -137,7 +137,7 @@ def _replace_by_ranks(keys, codes):
 
 # %% ../nbs/03b_groups.ipynb #44c86e7b
 def _group_keys(scores, positive, codes):
-    "64-bit keys of the code, the score and the label, on the CPU; None for NaN, or where they have no room"
+    "64-bit keys of the code, the score and the label, on the CPU; None for NaN, or if they do not fit"
     s = score_array(scores)
     packed = None if s is None or len(s) >= 2**31 else pack_keys(s, positive)
     if packed is None: return None
@@ -155,7 +155,7 @@ def _group_keys(scores, positive, codes):
 
 # %% ../nbs/03b_groups.ipynb #632482ca
 def _find_ends(keys):
-    "Where keys of positives stand, where a group ends, and where the negatives end that tie with a positive"
+    "Positions of positives, of the ends of groups, and of the last negative of each tie with a positive"
     def block(b):
         k = keys[b.start:b.stop+1]
         change = k[1:] ^ k[:-1]
@@ -178,7 +178,7 @@ def _count_sorted(keys, size):
     return GroupCounts(2*won - ties, p, rows - p, np.zeros_like(p))
 
 def _count_groups_cpu(columns, codes, size):
-    "As `_count_groups_torch`, for clean input on the CPU; None where that must look"
+    "As `_count_groups_torch`, for clean input on the CPU; None for other input"
     scores,positive = columns.scores[0],columns.positive[0]
     counted = codes >= 0 if columns.kept is None else columns.kept[0] & (codes >= 0)
     if not counted.all():
@@ -229,7 +229,7 @@ class GroupedAUROC(NamedTuple):
 _group_averages = 'macro', 'weighted', 'pairs', 'min', None
 
 def _mean(auroc, counts, average):
-    "One number of all groups, a float; NaN if none is defined or a score is NaN"
+    "The average over groups, a float; NaN if none is defined or a score is NaN"
     p = counts.positives.numpy()
     q = counts.negatives.numpy()
     pairs = p*q
@@ -250,7 +250,7 @@ def _average_groups(labels, counts, average):
 
 # %% ../nbs/03b_groups.ipynb #9708a6ca
 def _explain_groups(labels, counts, average, absence=''):
-    "Why the value or a part of it is undefined, in a sentence; None if all is defined"
+    "A sentence on why the value or some groups are undefined; None if all are defined"
     p,q,nan = (x.numpy() for x in counts[1:])
     without = (p == 0) | (q == 0)
     undefined = without | (nan > 0)
@@ -278,7 +278,7 @@ def _one_column(task):
     return Columns(task.scores[None], (task.labels == high)[None], None, torch.tensor(False, device='cpu'))
 
 def _read_groups(task, columns, codes, size, *others):
-    "Counts of each group and other tensors, in one copy from the device; raises `ValueError` for what is wrong with values"
+    "Counts of each group and other tensors, in one copy from the device; raises `ValueError` for invalid values"
     counts = count_groups(columns, send(codes, columns.scores.device), size)
     checks = columns.wrong,task.improper,task.wrong_weights
     wrong,improper,wrong_weights,*read = read_once(*checks, *counts, *others)
@@ -286,7 +286,7 @@ def _read_groups(task, columns, codes, size, *others):
     return GroupCounts(*read[:4]),*read[4:]
 
 def _check_binary(task, name, number):
-    "Raise `ValueError` for a task of several columns, or where there is not one label for each row"
+    "Raise `ValueError` for a task of several columns, or if there is not one label for each row"
     n = len(task.scores)
     if task.kind != 'binary':
         raise ValueError(f'AUROC by {name} is for binary tasks, got scores of shape {tuple(task.scores.shape)}: '
@@ -295,7 +295,7 @@ def _check_binary(task, name, number):
 
 # %% ../nbs/03b_groups.ipynb #173f033d
 def _number_rows(task, groups):
-    "Codes of the groups of a binary task's rows, and the labels: a list, or a tensor if they lie on the task's device"
+    "Codes of the groups of a binary task's rows, and the labels: a list, or a tensor on the task's device"
     on_device = isinstance(groups, Tensor) and groups.device == task.scores.device and groups.device.type != 'cpu'
     if on_device and groups.numel() and str(groups.dtype) != 'torch.uint64':  # which no device sorts
         codes,labels = _number_on_device(widen(to_tensor(groups, 'groups')).reshape(-1))
@@ -350,9 +350,9 @@ def grouped_auroc(
 
     Groups without both classes are left out, with one `UndefinedMetricWarning` (a `UserWarning`) that names some. Rows
     whose group is None or NaN belong to no group. NaN scores make their group, and every average, NaN.
-    For out-of-fold scores take the fold as the group: each fold's model has a scale of its own, so scores of several
-    models must not be ranked together, as one `auroc_score` of all rows would do. The fold's AUROC compares rows of one
-    model only; 'macro' is the usual mean over folds, 'pairs' pools their pairs."""
+    For out-of-fold scores pass the fold as the group: the models of the folds differ in scale, so one `auroc_score`
+    would compare scores that are not comparable. AUROC within a fold compares only rows of one model; 'macro' is the
+    usual mean over folds, 'pairs' pools their pairs."""
     value,note = grouped_auroc_and_note(scores, targets, groups, activation, average, ignore_index, pos_label)
     if note: warnings.warn(note, undefined_category(), stacklevel=2)
     return value
@@ -366,7 +366,7 @@ class BiasAUROC(NamedTuple):
     def __repr__(self): return show_numbers(self)
 
 def _cells(columns, subgroup):
-    "Each row once, those of the subgroup twice, and which of the three AUROCs they count for; -1 for none"
+    "All rows twice, and the AUROC that each counts for: 0 to 2, or -1 for none; subgroup rows count for two"
     positive = columns.positive[0]
     first = torch.where(subgroup, 0, torch.where(positive, 1, 2))
     second = torch.where(subgroup, torch.where(positive, 2, 1), -1)
@@ -374,7 +374,7 @@ def _cells(columns, subgroup):
     return Columns(*twice, columns.wrong),torch.cat([first, second])
 
 def _explain_bias(value, p, q, nan, n):
-    "Which of the three are undefined and why, in a sentence; None if all are defined"
+    "A sentence on which of the three are undefined and why; None if all are defined"
     which = [name for name,x in value._asdict().items() if math.isnan(x)]
     if not which: return None
     lacks = {'no positive in the subgroup':p[0], 'no negative in the subgroup':q[0],
@@ -391,7 +391,7 @@ def bias_auroc_and_note(
     activation:str|None=None, # What turns `scores` into probabilities
     ignore_index:int|None=None, # Label to leave out
     pos_label=None, # The positive label
-): # `BiasAUROC`, and a sentence, or None where nothing is undefined
+): # `BiasAUROC`, and a sentence, or None if nothing is undefined
     "The value of `bias_auroc`, and a sentence to warn with"
     task = prepare_task(scores, targets, activation, None, ignore_index, pos_label)
     n = len(task.scores)
@@ -432,8 +432,8 @@ def bias_auroc(
 def power_mean(
     values, # Numbers that are not negative, shape (n,), such as one AUROC for each subgroup
     power:float=-5., # Below 1 low values have more weight; 1: plain mean, 0: geometric mean, -inf and inf: the extremes
-) -> float: # NaN if a value is
-    "Generalised mean: the mean of a power of the values, brought back to their scale"
+) -> float: # NaN if a value is NaN
+    "Generalised mean: the mean of the values' powers, raised to the inverse power"
     x = to_tensor(values, 'values').double().cpu().reshape(-1)
     if not len(x): raise ValueError('power_mean needs values, got none')
     if not is_number(power) or power != power: raise ValueError(f'power must be a number, got {power!r}')
@@ -442,7 +442,7 @@ def power_mean(
     if power == 0: return x.log().mean().exp().item()
     most = x.max() if power > 0 else x.min()
     if most == 0 or most.isinf() or math.isinf(power): return most.item()
-    # Powers of quotients by the value that counts most do not overflow, and expm1 keeps those near 1 apart
+    # Dividing by the value that counts most prevents overflow, and expm1 keeps quotients near 1 apart
     mean = (float(power)*(x.log()-most.log())).expm1().mean()
     return (most*(mean.log1p()/float(power)).exp()).item()
 

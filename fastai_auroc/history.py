@@ -1,4 +1,4 @@
-"""The epochs of a fit as a data frame, and AUROC by epoch as a picture
+"""The epochs of a fit as a data frame, and a plot of AUROC by epoch
 
 Docs: https://fastai-auroc.github.io/fastai_auroc/history.html.md"""
 
@@ -18,7 +18,7 @@ def _plain_number(x):
     return x.item() if hasattr(x, 'item') and math.prod(x.shape) == 1 else x
 
 def _fill_row(row, names, train_loss):
-    "Values of an epoch, NaN for those of a part that was cancelled; what begins with the training loss has been trained"
+    "Values of an epoch, NaN for a cancelled part; a list that begins with the training loss is of a trained epoch"
     lack = [math.nan]*(len(names)-len(row))
     trained = not row or np.array_equal(row[0], train_loss, equal_nan=True)
     return [*row, *lack] if trained else [*lack, *row]
@@ -33,14 +33,14 @@ def _epochs_of_fastai2(recorder):
 
 # %% ../nbs/24a_history.ipynb #4e49a760
 def _of_each_epoch(values, n):
-    "Values of `n` epochs; nothing for each if only some have been validated, as nobody knows which"
+    "Values of `n` epochs; empty lists if only some epochs were validated, since it is unknown which"
     return values if len(values) == n else [[]]*n
 
 def _epochs_of_fastai1(recorder):
     "Names of the columns, and a list of values for each epoch"
     names = list(recorder.names)[1:]
     if recorder.add_time: names = names[:-1]
-    ends = itertools.accumulate(recorder.nb_batches)  # of the epochs, in batches
+    ends = itertools.accumulate(recorder.nb_batches)  # ends of the epochs, in batches
     losses = [_plain_number(recorder.losses[end-1]) for end in ends]
     valid = _of_each_epoch([[o] for o in recorder.val_losses], len(losses))
     metrics = _of_each_epoch([list(o) for o in recorder.metrics], len(losses))
@@ -49,7 +49,7 @@ def _epochs_of_fastai1(recorder):
 
 # %% ../nbs/24a_history.ipynb #e34eab04
 def _distinct(names):
-    "Names of columns, of which one that occurs again has its number; that of an interval goes with the one before it"
+    "Names of columns, with a number for repeated ones; the name of an interval follows that of its column"
     found = []
     for i,name in enumerate(names):
         again = names[:i].count(name)
@@ -59,9 +59,9 @@ def _distinct(names):
 
 # %% ../nbs/24a_history.ipynb #71944d0e
 def history(
-    learn, # A Learner of either generation of fastai that has been trained
-): # A data frame, a row for each epoch of the last fit, a column for each of fastai's
-    """The epochs of the last fit, with the ends of each interval: `auroc_low` and `auroc_high` beside `auroc_ci`
+    learn, # A trained Learner of either generation of fastai
+): # A data frame with a row for each epoch of the last fit, and fastai's columns
+    """The epochs of the last fit, with the ends of each interval: `auroc_low` and `auroc_high` for `auroc_ci`
 
     Raises `ValueError` if fastai's Recorder holds no epochs: before the first fit, and after `validate` or
     `get_preds`, which clear it."""
@@ -70,8 +70,8 @@ def history(
     epochs = _epochs_of_fastai2 if hasattr(recorder, 'values') else _epochs_of_fastai1
     names,rows = epochs(recorder) if getattr(recorder, 'losses', None) else (None, [])
     if not rows:
-        raise ValueError('the Learner has no epochs to tell of: call history after fit, and before validate or '
-            'get_preds, for which fastai forgets them')
+        raise ValueError('the Learner has no epochs: call history after fit, and before validate or '
+            'get_preds, which clear them')
     names = _distinct(names)
     frame = pd.DataFrame(rows, columns=names, index=pd.RangeIndex(len(rows), name='epoch'))
     for name in names:
@@ -96,7 +96,7 @@ def _columns_to_draw(frame, columns):
 
 def plot_history(
     learn, # A trained Learner, or a data frame from `history`
-    columns=None, # Which columns; None: 'auroc', 'ap' and all that have an interval
+    columns=None, # Which columns; None: 'auroc', 'ap' and all with an interval
     ax=None, # Axes of matplotlib to draw on; None makes a new figure
     figsize=(6,3.5), # Width and height of a new figure in inches
 ): # The axes

@@ -1,4 +1,4 @@
-"""A Learner's curves, thresholds and report
+"""Curves, thresholds and a report of a trained Learner
 
 Docs: https://fastai-auroc.github.io/fastai_auroc/interpret.html.md"""
 
@@ -23,7 +23,7 @@ from .report import report_lines, report_rows, tabulate_report
 
 # %% ../nbs/23_interpret.ipynb #e1c5a003
 def _predicted_probabilities(outputs, labels, activation, which=1):
-    "What `get_preds` makes of raw outputs, in their dtype; of two classes that of the second, or with 0 of the first"
+    "Probabilities of `get_preds` from raw outputs, in their dtype; of two classes only those of class `which`"
     computed = activation not in (None, 'identity')
     if computed and not outputs.dtype.is_floating_point: outputs = outputs.double()
     p = apply_activation(outputs, activation)
@@ -32,12 +32,12 @@ def _predicted_probabilities(outputs, labels, activation, which=1):
     return 1 - (p if p.dtype.is_floating_point else p.double())
 
 def _reversed(scores):
-    "Scores that rank the other way round; of whole numbers and truth values the complement, which cannot overflow"
+    "Scores in the reverse order; the complement of whole numbers and bools, which cannot overflow"
     return -scores if scores.dtype.is_floating_point else torch.from_numpy(~scores.numpy())
 
 # %% ../nbs/23_interpret.ipynb #2f832cdd
 def _predicted_activation(loss_func, outputs, targets):
-    "'softmax', 'sigmoid' or, if `get_preds` leaves outputs as they are, 'identity'"
+    "'softmax', 'sigmoid' or, if `get_preds` returns outputs unchanged, 'identity'"
     outputs,targets = (o[:,0] if o.ndim == 2 and o.shape[1] == 1 else o for o in (outputs, targets))
     kind = loss_activation(loss_func) or ('softmax' if targets.ndim < outputs.ndim else 'identity')
     if kind == 'softmax': return kind
@@ -47,12 +47,12 @@ def _predicted_activation(loss_func, outputs, targets):
     return 'sigmoid' if callable(act) and not torch.equal(act(x), x) else 'identity'
 
 def _vocab_of(dls):
-    "The vocabulary of a Learner's data, or the codes of its masks, which fastai keeps in a transform; or None"
+    "The vocabulary of a Learner's data, or the codes of its masks, which fastai stores in a transform; or None"
     vocab = getattr(dls, 'vocab', None)
     return getattr(getattr(dls, 'after_item', None), 'vocab', None) if vocab is None else vocab
 
 def _class_names(vocab, k):
-    "Names of `k` classes from a Learner's vocabulary, of its last part, the targets', if it has several; or None"
+    "Names of `k` classes from a Learner's vocabulary (its last part, that of the targets, if it has several), or None"
     if vocab is None or not len(vocab): return None
     if not isinstance(vocab[0], (str, int, float, np.generic)): vocab = vocab[-1]
     return list(map(str, vocab)) if len(vocab) == k else None
@@ -62,7 +62,7 @@ def _as_they_are(x): return x
 
 @contextmanager
 def _keep_history(learn):
-    "Leave the epochs of the last fit in the Recorder, which `get_preds` clears"
+    "Keep the epochs of the last fit in the Recorder, which `get_preds` clears"
     recorder = getattr(learn, 'recorder', None)
     kept = {k:v for k,v in vars(recorder).items() if k in (*recorder._stateattrs, 'metric_names')} if recorder else {}
     yield
@@ -72,7 +72,7 @@ def _raw_predictions(learn, ds_idx, dl):
     "Raw outputs and targets of a set of a Learner"
     if not hasattr(learn, 'dls'):
         raise TypeError(f'from_learner needs a Learner of fastai 2, got a {type(learn).__name__}: '
-            'of others pass their outputs, ROCInterpretation(outputs, targets, activation)')
+            'for other models pass their outputs, ROCInterpretation(outputs, targets, activation)')
     if dl is None:
         n = len(learn.dls.loaders)
         if not 0 <= ds_idx < n:
@@ -89,7 +89,7 @@ def _raw_predictions(learn, ds_idx, dl):
 
 # %% ../nbs/23_interpret.ipynb #e1c5a011
 def _class_number(which, names, k):
-    "The number of a class, of one column the first or, for None, the second of two; of `k` columns one of them"
+    "The number of a class; with one column 0 or 1, None meaning 1; raises `ValueError` for an unknown class"
     if which is None and k == 1: return 1
     or_name = f' or one of {names}' if names else ''
     if which is None: raise ValueError(f'say which of the {k} classes: which= its number{or_name}')
@@ -106,10 +106,10 @@ class ROCInterpretation:  # chkstyle: ignore
     "ROC curves, AUROC and thresholds of a validation set; raises `ValueError` where `auroc_score` does"
     def __init__(self,
         outputs, # Outputs of a model, shape (n,), (n, K) or with further axes, as (n, K, H, W)
-        targets, # Labels, shape (n,): the larger of two is positive, or class numbers; many labels: the outputs' shape
-        activation:str|None=None, # What turns outputs into probabilities: 'softmax', 'sigmoid', 'identity'; None: none
-        names=None, # Names of the classes, of a binary task of both
-        axis:int|None=None, # Which axis of the outputs holds the classes; None finds it by the shapes
+        targets, # Labels, shape (n,): the larger of two is positive, or class numbers; multilabel: the outputs' shape
+        activation:str|None=None, # Turns outputs into probabilities: 'softmax', 'sigmoid', 'identity'; None: they are
+        names=None, # Names of the classes; for a binary task of both
+        axis:int|None=None, # Which axis of the outputs holds the classes; None finds it from the shapes
         ignore_index:int|None=None, # Label of rows to leave out
     ):
         self._ranked = RankedScores(outputs, targets, activation, ignore_index, axis)
@@ -119,7 +119,7 @@ class ROCInterpretation:  # chkstyle: ignore
         self.targets = self._ranked.labels
         self._ranked.check_names(names)
         self.names = None if names is None else list(map(str, names))
-        # which a threshold is compared with
+        # the numbers that are compared with a threshold
         self._p = _predicted_probabilities(self._ranked.outputs, self.targets, activation)
 
     @classmethod
@@ -127,10 +127,10 @@ class ROCInterpretation:  # chkstyle: ignore
         learn, # A Learner of fastai 2
         ds_idx:int=1, # Which of its sets: 1 is the validation set
         dl=None, # A DataLoader with labels to use instead
-        activation:str|None=None, # What turns outputs into probabilities, as above; None asks the loss function
+        activation:str|None=None, # Turns outputs into probabilities, as above; None asks the loss function
         ignore_index:int|None=None, # Label of rows to leave out; None asks the loss function
     ):
-        "From the predictions of a Learner; raises `ValueError` for a set without rows or labels"
+        "Create it from the predictions of a Learner; raises `ValueError` for a set without rows or labels"
         outputs,targets = _raw_predictions(learn, ds_idx, dl)
         loss_func = learn.loss_func
         axis = getattr(loss_func, 'axis', None) if outputs.ndim > 2 else None
@@ -145,7 +145,7 @@ class ROCInterpretation:  # chkstyle: ignore
         return f'{type(self).__name__}({shapes}, activation={self.activation!r})'
 
     def _class_rows(self, which):
-        "The number of a class, its numbers to be compared with a threshold, and which are positive"
+        "The number of a class, its numbers to compare with a threshold, and which are positive"
         k = len(self._ranked.aurocs)
         c = _class_number(which, self.names, k)
         if k > 1: return c,*self._ranked.column(c, self._p)
@@ -154,57 +154,57 @@ class ROCInterpretation:  # chkstyle: ignore
         return c,_predicted_probabilities(self._ranked.outputs, self.targets, self.activation, 0),~positive
 
     def _decided(self, which):
-        "Numbers of a class to be compared with a threshold, and which are positive; raises `ValueError` for NaN"
+        "Numbers of a class to compare with a threshold, and which are positive; raises `ValueError` for NaN"
         _,p,positive = self._class_rows(which)
         nan = int(p.isnan().sum())
         if nan: raise ValueError(f'{nan} of {len(p)} scores are NaN, which no threshold can order')
         return p,positive
 
     def _to_plot(self, which):
-        "Scores and labels of all columns, or of a class, and options to plot them with"
+        "Scores and labels of all columns, or of a class, and options for a plot"
         if which is None: return self.scores,self.targets,dict(names=self.names, ignore_index=self.ignore_index)
         c,_,y = self._class_rows(which)
         s = self._ranked.column(c)[0] if self.scores.ndim > 1 else self.scores if c else _reversed(self.scores)
         return s,y,dict(label=str(c) if self.names is None else self.names[c])
 
     def plot_roc(self,
-        which=None, # One class, by number or name; None: all, of a binary task the second
+        which=None, # One class, by number or name; None: all, or the second class of a binary task
         **kwargs, # Options of `plot_roc`, such as `average`, `ci`, `point`, `ax`
     ): # The axes
-        "Draw the curves of the set, as the function `plot_roc` does"
+        "Draw the ROC curves with the function `plot_roc`"
         scores,targets,options = self._to_plot(which)
         return plot_roc(scores, targets, **dict(activation='identity') | options | kwargs)
 
     def plot_pr(self,
-        which=None, # One class, by number or name; None: all, of a binary task the second
+        which=None, # One class, by number or name; None: all, or the second class of a binary task
         **kwargs, # Options of `plot_pr`, such as `average`, `iso_f1`, `point`, `ax`
     ): # The axes
-        "Draw the precision-recall curves of the set, as the function `plot_pr` does"
+        "Draw the precision-recall curves with the function `plot_pr`"
         scores,targets,options = self._to_plot(which)
         return plot_pr(scores, targets, **dict(activation='identity') | options | kwargs)
 
     def auroc(self,
         **kwargs, # Options of `auroc_score`, such as `average`, `max_fpr`
     ): # AUROC, float64
-        "AUROC of the set, as `auroc_score` computes it"
+        "AUROC, by the function `auroc_score`"
         options = dict(activation='identity', ignore_index=self.ignore_index)
         return auroc_score(self.scores, self.targets, **options | kwargs)
 
     def operating_point(self,
-        max_fpr:float|None=None, # The highest false positive rate that can be borne, from 0 to 1
-        cost_ratio:float|None=None, # Cost of a missed positive, where a false alarm costs 1
-        which=None, # Of several classes: which, by number or name; of a binary task the second, or the first
+        max_fpr:float|None=None, # The highest acceptable false positive rate, from 0 to 1
+        cost_ratio:float|None=None, # Cost of a missed positive, if a false alarm costs 1
+        which=None, # The class, by number or name; None: the second class of a binary task
         *,
         min_tpr:float|None=None, # The lowest true positive rate (sensitivity, recall), from 0 to 1
         min_precision:float|None=None, # The lowest precision, from 0 to 1
         f1:bool=False, # The greatest F1
     ) -> OperatingPoint: # `threshold` for probabilities ('identity', None: for outputs), `fpr`, `tpr`, `precision`
-        """The threshold of one rule: at or above it is positive. Without arguments Youden's
+        """The threshold for one rule: rows at or above it are positive. The default is Youden's rule
 
-        Compared with the probabilities in their own dtype it gives exactly the rates returned. For the first class of
-        a binary task that is its own probability: the first column, or `1 - p` of one. Of equally good thresholds it is
-        the highest; within a limit on one rate the one with the best other rate.
-        Raises `ValueError` for two rules, if a class is missing, if scores are NaN, or if no threshold keeps to
+        Compared with the probabilities in their own dtype it gives exactly the returned rates. For the first class of
+        a binary task use its own probability: the first column, or `1 - p` of one column. Among equally good thresholds
+        it is the highest; within a limit on one rate, the one with the best other rate.
+        Raises `ValueError` for two rules, if a class is missing, if scores are NaN, or if no threshold keeps
         `max_fpr` (negatives have the score inf) or `min_precision`."""
         rule = threshold_rule(max_fpr, min_tpr, min_precision, cost_ratio, f1)
         p,positive = self._decided(which)
@@ -212,12 +212,12 @@ class ROCInterpretation:  # chkstyle: ignore
 
     def threshold_table(self,
         which=None, # Which class, as in `operating_point`
-        thresholds=None, # Numbers or operating points, or one of them, in any order; None: those of `n`
-        n:int|None=20, # How many at most, in steps of the true positive rate; None: all that are distinct
-    ): # A data frame with `threshold`, `tp`, `fp`, `fn`, `tn`, `tpr`, `fpr`, `precision`, `f1`, a row each
-        """What thresholds do: numbers of rows where the probabilities, in their own dtype, are at or above them
+        thresholds=None, # Numbers or operating points, or one of them, in any order; None: at most `n` of the scores'
+        n:int|None=20, # Greatest number of thresholds, in steps of the true positive rate; None: all distinct ones
+    ): # A data frame with `threshold`, `tp`, `fp`, `fn`, `tn`, `tpr`, `fpr`, `precision`, `f1`, one row a threshold
+        """Counts and rates at thresholds, for probabilities in their own dtype at or above them
 
-        Raises `ValueError` if a class is missing, if scores are NaN, and for what is no threshold or no `n`."""
+        Raises `ValueError` if a class is missing, if scores are NaN, and for invalid thresholds or `n`."""
         p,positive = self._decided(which)
         return tabulate_thresholds(p, positive, thresholds, n)
 
@@ -225,14 +225,14 @@ class ROCInterpretation:  # chkstyle: ignore
         names = self.names or list(map(str, range(self._ranked.num_classes)))
         return report_rows(self._ranked, self._p, names)
 
-    def report(self): # A data frame; its index are the names of the classes, of several the last row is 'macro average'
-        "The numbers of `print_report` in full, with those of average precision; what is undefined is NaN"
+    def report(self): # A data frame indexed by the classes; with several classes the last row is 'macro average'
+        "The numbers of `print_report` in full precision, and average precision; undefined ones are NaN"
         return tabulate_report(self._report())
 
     def print_report(self,
         digits:int=3, # How many digits to show
     ):
-        "For each class: how many are positive, AUROC with its 95% interval, and Youden's threshold with its rates"
+        "Print for each class: positives, AUROC with its 95% interval, and Youden's threshold with its rates"
         fits = is_number(digits) and isinstance(digits, Integral) and digits > 0
         if not fits: raise ValueError(f'digits must be a whole number above 0, got {digits!r}')
         print(*report_lines(self._report(), digits), sep='\n')

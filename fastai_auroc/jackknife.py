@@ -1,4 +1,4 @@
-"""A score without each row, or each patient, in turn, from what they contribute
+"""Compute a score without each row, or each patient, in turn
 
 Docs: https://fastai-auroc.github.io/fastai_auroc/jackknife.html.md"""
 
@@ -37,7 +37,7 @@ def _pairs_inside(segments, which):
 
 # %% ../nbs/05c_jackknife.ipynb #5b000062
 class LeftOut(NamedTuple):
-    "What is left of columns without a unit that is in them, for each (unit, column), shape (r,)"
+    "Values of columns without one of their units, for each (unit, column), shape (r,)"
     unit:np.ndarray # Number of the unit
     column:np.ndarray # Number of the column
     value:np.ndarray # NaN where a class is missing now
@@ -105,7 +105,7 @@ def _partial_areas_without(segments, max_fpr):
 
 # %% ../nbs/05c_jackknife.ipynb #5b000035
 def _left_out(statistic, m):
-    "Values of columns without each unit; None where units must be left out in turn"
+    "Values of columns without each unit; None if units must get the weight 0 in turn"
     segments = statistic.segments
     if statistic.average == 'min': return None
     max_fpr = statistic.max_fpr
@@ -132,7 +132,7 @@ def jackknife(
     statistic:Statistic, # What to compute
     m:int, # How many units there are
 ) -> np.ndarray: # As from `evaluate`, shape (m, 1) or (m, C)
-    "The number without each unit in turn"
+    "The statistic without each unit in turn"
     left = _left_out(statistic, m)
     if left is None: return _jackknife_by_weights(statistic, m)
     values,p,q = (o[0] for o in column_values(statistic, np.ones((1, m), np.int64)))

@@ -1,4 +1,4 @@
-"""Exact counts on the CPU, by sorted integers that carry the label
+"""Exact pair counts on the CPU, from sorted integers that hold score and label
 
 Docs: https://fastai-auroc.github.io/fastai_auroc/keys.html.md"""
 
@@ -38,7 +38,7 @@ def thread_map(
     items, # Items, any iterable
     threads:int=1, # How many threads work, the calling one included
 ) -> list: # What `f` returns for each item
-    "Apply a function to each item, on threads of this process (not of one that it was forked from)"
+    "Apply a function to each item on several threads; a forked process starts its own"
     items = list(items)
     res = [None]*len(items)
     todo = collections.deque(range(len(items)))
@@ -52,7 +52,7 @@ def thread_map(
 
     try:
         for _ in range(min(threads, len(items))-1): others.append(_pool(threads-1, os.getpid()).submit(work))
-    except RuntimeError: pass  # no more threads, as once the interpreter has begun to end
+    except RuntimeError: pass  # no new threads while the interpreter shuts down
     try: work()
     finally: running = [o for o in others if not o.cancel()]
     for o in running: o.result()
@@ -76,18 +76,18 @@ def aminmax(
 # %% ../nbs/01_keys.ipynb #80132d67
 @functools.cache
 def _integer_types(itemsize):
-    "Types of unsigned and of signed integers of so many bytes"
+    "Types of unsigned and of signed integers of `itemsize` bytes"
     return np.dtype(f'u{itemsize}').type,np.dtype(f'i{itemsize}').type
 
 def _key_offset(low, top):
     "The offset, for scores from `low` to `top`; None without negative scores"
     if low >= 0: return None
-    # Of all bits of a key one is for the sign and one for the label
+    # One bit of a key is for the sign and one for the label
     room = 2**(8*low.itemsize-2)
     return max(0, int(max(-low, top).view(f'u{low.itemsize}')) - room + 1)
 
 def _subtract_offset(magnitude, offset):
-    "Take the offset off magnitudes other than zero, in place; whether all of them exceed it"
+    "Subtract the offset from magnitudes other than zero, in place; False if one of them does not exceed it"
     if magnitude.min() <= offset:
         zero = magnitude == 0
         if ((magnitude <= offset) & ~zero).any(): return False
@@ -105,7 +105,7 @@ def pack_keys(
     positive, # Labels as a bool array, or as numbers of which `high` is the positive one, shape (n,)
     high=1, # Which label is positive
     threads:int=1, # How many threads to use
-): # Integers, shape (n,), signed if a score is negative, and their offset (None if none is); None for NaN, or no room
+): # Integers, shape (n,), signed if a score is negative, and their offset (else None); None for NaN or no room
     "Integers that sort by score first and label second, equal only if both are"
     low,top = _array_range(scores, threads)
     if low != low: return None
@@ -149,7 +149,7 @@ def sort_keys(
     keys, # Array of numbers, shape (n,); sorted in place
     threads:int=1, # How many threads to use
 ): # `keys`
-    "Sort numbers in place, as many parts at a time as there are threads where there are many numbers"
+    "Sort numbers in place; many numbers are sorted in one part for each thread"
     n = len(keys)
     if threads == 1 or n < 2**19: keys.sort()
     else:
@@ -160,7 +160,7 @@ def sort_keys(
 
 # %% ../nbs/01_keys.ipynb #d57f4ef5
 def _run_lengths(keys, at, step):
-    "How many keys equal to `keys[at]` there are from `at` on, in the direction of `step` (1 or -1)"
+    "How many keys from `at` on, in the direction of `step` (1 or -1), equal `keys[at]`"
     length = np.ones(len(at), np.int64)
     todo = np.arange(len(at))
     for i in range(1, 4 if len(at) > 1000 else 1):
@@ -193,7 +193,7 @@ def count_keys(
     keys, # Sorted keys of `pack_keys`, shape (n,)
     threads:int=1, # How many threads to use
 ): # 2U and the number of positives; Python integers
-    "Count pairs in sorted keys: a won pair counts two, a tied one counts one"
+    "Count pairs in sorted keys: two if the positive is above the negative, one for a tie"
     bits = keys.view(_integer_types(keys.itemsize)[0])
     found = map_blocks(lambda b: _count_block(bits, b), len(keys), threads)
     p,positions,alone = (sum(o[i] for o in found) for i in range(3))
@@ -203,7 +203,7 @@ def count_keys(
     return 2*(positions - p*(p-1)//2) - tied,p
 
 # %% ../nbs/01_keys.ipynb #911f5bec
-_infinity = {torch.float16:0x7c00, torch.bfloat16:0x7f80}  # Its bits; those of NaN are greater
+_infinity = {torch.float16:0x7c00, torch.bfloat16:0x7f80}  # The bits of infinity; those of NaN are greater
 
 def _histograms(bits, labels, high):
     "How often each value of 16 bits occurs among negatives and among positives, shape (2, 2**16)"
@@ -278,8 +278,8 @@ def count_column_cpu(
 ): # 2U and the number of positives; None where scores are NaN or do not fit into keys
     """Count the pairs of one column on the CPU
 
-    Beside the sort there are three passes over memory: the range of the scores, the packing of scores and labels, the
-    count of sorted keys. Few rows are sorted as they are; many in half precision are read once."""
+    Beside the sort there are three passes over memory: the range of the scores, the packing of scores and labels, and
+    the count of sorted keys. Few rows are sorted without keys; many rows in half precision are read once."""
     if not scores.shape[0]: return 0,0
     labels = positive.numpy()
     if scores.dtype in _infinity and len(labels) >= 2**16: return _pairs_of_half(scores.contiguous(), labels, high)
@@ -349,12 +349,12 @@ def ascending_bits(
     return _ordered_bits((scores + np.float32(0)).view(np.int32))
 
 def _changes(keys):
-    "Where sorted 64-bit keys differ from the next one in their upper half"
+    "Where a sorted 64-bit key differs from the next one in the upper half"
     return (keys[1:] ^ keys[:-1]).view(np.uint64) >= np.uint64(2**32)
 
 # %% ../nbs/01_keys.ipynb #ed348a71
 def _run_ends(changes, n):
-    "Where runs of ties end within `n` rows; `changes` tells which of them differ from the next one, if it is known"
+    "Where runs of ties end within `n` rows; `changes` tells which rows differ from the next one"
     ends = np.flatnonzero(changes)
     return ends if len(changes) == n else np.append(ends, n-1)
 
@@ -388,7 +388,7 @@ def _rank(scores, positive):
 
 # %% ../nbs/01_keys.ipynb #5ace7145
 def _add_up(rank, n, dtype, weight=None):
-    "Distinct scores, and the positives and negatives, or their weight, down to each; `rank` as from `_rank`"
+    "Distinct scores, and the positives and negatives, or their weight, down to each; `rank` is made by `_rank`"
     distinct = np.empty(n, dtype)
     kind = np.int32 if weight is None else np.float64
     sums = np.empty((2, n), kind)  # one large array is faster to get than two
@@ -437,7 +437,7 @@ def points_cpu(
     high=1, # Which label is positive
     weight:Tensor|None=None, # Weight of each row, float64, shape (n,); rows without weight are left out
     threads:int=1, # How many threads to sort on
-): # Distinct scores, descending; positives and negatives down to each, arrays; None for NaN or scores that have no keys
+): # Arrays: distinct scores, descending; positives and negatives down to each; None for NaN or scores without keys
     "Points of the ROC curve, not yet divided by the number of positives and negatives"
     s = score_array(scores)
     y = positive.numpy()

@@ -1,4 +1,4 @@
-"""Steps for linear models that never lower the AUROC of the rows they are given
+"""An optimizer for linear models that never lowers the AUROC of the given rows
 
 Docs: https://fastai-auroc.github.io/fastai_auroc/linesearch.html.md"""
 
@@ -28,7 +28,7 @@ def _mean_auroc(
     return np.mean([auroc_score(s, y).item() for s,y in zip(scores, positive)]).item()
 
 def _rounding(scores, eps):
-    "How far a difference of two scores may be off in each column, if scores were rounded to `eps`; shape (C, 1)"
+    "Greatest error of a difference of two scores in each column, if scores were rounded to `eps`; shape (C, 1)"
     return 16*eps*scores.abs().amax(-1, keepdim=True)
 
 # %% ../nbs/21_linesearch.ipynb #ee25c3de
@@ -37,13 +37,13 @@ def _crossings(
     along, # Scores of the direction
     positive, # Which are positive
     error, # Rounding of a difference of scores
-    error_along, # The same of the direction
-): # Angles from which on pairs are won, and from which on pairs are lost, both sorted
-    "Where pairs change places in a half turn, later for those won and earlier for those lost by what rounding may do"
+    error_along, # The same for the direction
+): # Angles from which on pairs are gained, and from which on pairs are lost, both sorted
+    "Where pairs change places in a half turn, by the rounding error later for gained and earlier for lost pairs"
     gap = np.subtract.outer(scores[positive], scores[~positive]).ravel()
     gap_along = np.subtract.outer(along[positive], along[~positive]).ravel()
     angle = np.arctan2(abs(gap), -gap_along*np.sign(gap))
-    # At its crossing a pair's difference changes by the norm of both gaps for each radian
+    # At its crossing a pair's difference changes by the norm of both gaps per radian
     squares = np.maximum(gap**2 + gap_along**2, np.finfo(float).tiny)
     off = (error*abs(gap_along) + error_along*abs(gap))/squares
     return np.sort((angle + off)[gap < 0]),np.sort((angle - off)[gap > 0])
@@ -79,7 +79,7 @@ def _searched_angle(
     ratio = std/std_along if std_along else 1.  # scores that turn fast need small angles
     error,error_along = (_rounding(x, eps) for x in (scores, along))
     def tried(share):
-        "AUROC without the pairs that rounding may have won, the share of the half turn, and the angle"
+        "AUROC without the pairs that rounding may have gained, the share of the half turn, and the angle"
         angle = math.atan2(ratio*math.sin(share), math.cos(share))
         cos,sin = math.cos(angle),math.sin(angle)
         margin = error*abs(cos) + error_along*sin
@@ -97,7 +97,7 @@ def _searched_angle(
 _max_pairs = 2**20  # Crossings that are sorted at most
 
 def _best_angle(scores, along, positive, eps):
-    "The angle of the greatest AUROC, exactly where there are few pairs"
+    "The angle of the greatest AUROC, exact if there are few pairs"
     p = positive.sum(-1)
     search = _exact_angle if (p*(positive.shape[-1]-p)).sum() <= _max_pairs else _searched_angle
     return search(scores, along, positive, eps)
@@ -111,7 +111,7 @@ def _direction(
     positive:Tensor, # Which are positive, bool, shape (C, n)
     stage:int, # The position of a temperature, for the smooth AUROC; one more: AUM
 ) -> Tensor: # Shape (C, n)
-    "How the scores should move: along the gradient of the smooth AUROC, or against the subgradient of AUM"
+    "Direction of the scores: the gradient of the smooth AUROC, or minus the subgradient of AUM"
     s = scores.clone().requires_grad_()
     std = scores.std(-1).square().mean().sqrt().item()
     with torch.enable_grad():
@@ -144,7 +144,7 @@ def _call(closure):
 
 # %% ../nbs/21_linesearch.ipynb #3a3a6ec0
 def _aum_value(scores, targets, average):
-    "AUM of scores and targets as a closure gives them"
+    "AUM of a closure's scores and targets"
     hint = 'the closure must leave such rows out'
     columns,positive,_ = given_columns(scores.detach().cpu().double(), targets.cpu(), average, hint=hint)
     return apply_with_gradient(aum_surrogate, columns, positive, None, class_occurs(positive)).item()
@@ -166,7 +166,7 @@ class _LinearScores:
         self.vector = torch.cat([p.detach().cpu().double().flatten() for p in self.params])
 
     def parts(self, vector):
-        "The vector cut into parameters"
+        "The vector split into parameters"
         return [v.view_as(p).to(p) for v,p in zip(vector.split([p.numel() for p in self.params]), self.params)]
 
     def call(self, vector):
@@ -183,13 +183,13 @@ class _LinearScores:
         return _informative_columns(*self.call(vector), self.average)[0].cpu().double()
 
     def gradient(self, of_scores):
-        "Derivative by the parameters from that by the scores"
+        "Derivative by the parameters, from the derivative by the scores"
         grads = torch.autograd.grad(self.graph, self.params, of_scores.to(self.graph), retain_graph=True)
         return torch.cat([g.cpu().double().flatten() for g in grads])
 
 # %% ../nbs/21_linesearch.ipynb #e70119b2
 def _check_linear(model):
-    "Raise `ValueError` for a model whose scores do not add up as its parameters do"
+    "Raise `ValueError` unless the scores are linear in the parameters"
     w = model.vector
     s = model.scores
     v = model.gradient(_centered(s))
@@ -198,13 +198,13 @@ def _check_linear(model):
     error = (model.at(w+v) - s - along).abs().max()
     largest = s.abs().max() + along.abs().max()
     if not error <= max(1e-4, 4*model.eps)*largest:
-        raise ValueError('AUMLineSearch needs scores that are linear in the parameters it was given, '
-            'and zero where they are: give it all parameters of a linear model, '
-            'and let the closure give the outputs as they are')
+        raise ValueError('AUMLineSearch needs scores that are linear in the parameters, without a constant: '
+            'give it all parameters of a linear model, '
+            'and let the closure return the outputs unchanged')
 
 # %% ../nbs/21_linesearch.ipynb #7f874417
 def _least_squares(model, of_scores, steps=10):
-    "Parameters whose centred scores are close to `of_scores`, up to a factor: some steps of conjugate gradients"
+    "Parameters whose centred scores are close to `of_scores`, up to a factor, by steps of conjugate gradients"
     residual = model.gradient(of_scores)
     residual = residual/residual.norm().clamp(min=torch.finfo(residual.dtype).tiny)
     x = torch.zeros_like(residual)
@@ -224,13 +224,13 @@ def _least_squares(model, of_scores, steps=10):
 
 # %% ../nbs/21_linesearch.ipynb #fefc4dbc
 def _project_out(d, w):
-    "`d` without its part along `w`, with the norm of `w`; zero if nothing is left"
+    "The part of `d` orthogonal to `w`, with the norm of `w`; zero if there is none"
     across = d - (d @ w)/(w @ w)*w
     if not across.norm() > 1e-9*d.norm(): return torch.zeros_like(d)
     return across*(w.norm()/across.norm())
 
 def _best_of_half_turn(model, stage):
-    "Parameters of the greatest AUROC of the half turn along the direction of `stage`, and the angle to them"
+    "Parameters with the greatest AUROC of the half turn along the direction of `stage`, and their angle"
     w = model.vector
     d = _project_out(_least_squares(model, _direction(model.scores, model.positive, stage)), w)
     angle = _best_angle(model.scores, model.at(d), model.positive, model.eps)
@@ -239,15 +239,15 @@ def _best_of_half_turn(model, stage):
 
 # %% ../nbs/21_linesearch.ipynb #4e6efa1c
 class _Found(NamedTuple):
-    "Parameters of a greater AUROC"
+    "Parameters with a greater AUROC"
     vector:Tensor
-    angle:float  # to them, in radians
-    stage:int  # whose direction led there
+    angle:float  # from the old parameters, in radians
+    stage:int  # stage of the direction
     auroc:float
     aum:float
 
 def _first_better(model, auroc, first):
-    "The first parameters of more than `auroc`, with directions from stage `first` on; None if there are none"
+    "The first parameters with more than `auroc`, with directions from stage `first` on; None if there are none"
     for stage in [*range(first, _num_stages), *range(first)]:
         vector,angle = _best_of_half_turn(model, stage)
         scores,targets = model.call(vector)
@@ -258,11 +258,11 @@ def _first_better(model, auroc, first):
 
 # %% ../nbs/21_linesearch.ipynb #ebf6ff48
 class AUMLineSearch(torch.optim.Optimizer):
-    """Steps of the greatest AUROC of the given rows, for linear models, after Fowler & Hocking (2024, arXiv 2410.08635)
+    """Steps to the greatest AUROC of the given rows, for linear models, after Fowler & Hocking (2024, arXiv 2410.08635)
 
-    AUROC never falls, and the parameters keep their norm. Where no direction raises it they stay, and `size` is 0."""
+    AUROC never falls, and the parameters keep their norm. If no direction raises it they stay, and `size` is 0."""
     def __init__(self,
-        params, # All parameters of a model whose scores are linear in them, as `nn.Linear` is: zero where they are zero
+        params, # All parameters of a model with scores linear in them (0 if all are 0), such as `nn.Linear`
         average:str='binary', # For the closure's scores: 'binary', 'micro' or 'macro', as in `aum`
     ):
         check_column_average(average)
@@ -288,7 +288,7 @@ class AUMLineSearch(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, # type: ignore[override]
-        closure, # Without arguments; gives the scores of all rows, shape (n,) or (n, K), and their targets
+        closure, # Function without arguments; returns the scores of all rows, shape (n,) or (n, K), and their targets
     ) -> float: # AUM after the step
         "Take one step; raises `ValueError` if the scores are not linear in the parameters, or all the same"
         if not all(p.requires_grad for p in self._params):

@@ -1,4 +1,4 @@
-"""Which label a loss leaves out
+"""Find the label that a loss leaves out
 
 Docs: https://fastai-auroc.github.io/fastai_auroc/loss_options.html.md"""
 
@@ -17,7 +17,7 @@ from .docstrings import document
 def infer_ignore_index(
     loss_func, # A loss function, of either generation of fastai, of PyTorch, or a partial of one
 ) -> int|None: # The label whose rows it leaves out; None if it has none
-    "Which label a loss leaves out"
+    "Find the label that a loss leaves out"
     while loss_func is not None:
         own = getattr(loss_func, 'keywords', None) or {}
         found = own.get('ignore_index', getattr(loss_func, 'ignore_index', None))

@@ -1,4 +1,4 @@
-"""Losses of a whole batch that look at how its rows rank
+"""Ranking losses: AUM, a smooth AUROC and a squared hinge over pairs
 
 Docs: https://fastai-auroc.github.io/fastai_auroc/losses.html.md"""
 
@@ -29,9 +29,9 @@ _all_ = [SoftDiceLoss, MixedLoss, PartialAUCLoss, AveragePrecisionLoss]
 _averages = Option(one_of('binary', 'micro', 'macro'), "'binary', 'micro' or 'macro'")
 
 def check_column_average(
-    average, # How to make columns of scores
+    average, # How to combine columns
 ):
-    "Raise `ValueError` for what is none of 'binary', 'micro' and 'macro'"
+    "Raise `ValueError` unless `average` is 'binary', 'micro' or 'macro'"
     check_option('average', average, _averages)
 
 def given_columns(
@@ -39,9 +39,9 @@ def given_columns(
     targets, # Labels, shape (n,), or (n, K)
     average:str, # 'binary', 'micro' or 'macro'
     ignore_index:int|None=None, # Label to leave out
-    hint:str|None=None, # What to do about wrong labels, for the message; None tells of `ignore_index`
+    hint:str|None=None, # What to do about wrong labels, for the message; None suggests `ignore_index`
 ): # Scores, which of them are positive, and which negative, as from `batch_columns`
-    "Columns of scores and targets as a user gives them; raises `ValueError` for those that do not fit"
+    "Columns of a user's scores and targets; raises `ValueError` if they do not fit"
     check_column_average(average)
     check_option('ignore_index', ignore_index, label_or_none)
     scores,targets = class_rows(scores, targets, grad=True)
@@ -54,7 +54,7 @@ def given_columns(
 
 # %% ../nbs/18_losses.ipynb #b243da0c
 def _mean_over_given(scores, targets, average, ignore_index, surrogate, defined):
-    "Mean of a surrogate over columns of given scores; `defined` tells of the masks of columns which count"
+    "Mean of a surrogate over columns of given scores; `defined` tells from masks of positives which columns count"
     def general(scores):
         columns,positive,negative = given_columns(scores, targets, average, ignore_index)
         return apply_with_gradient(surrogate, columns, positive, negative, defined(positive, negative))
@@ -65,14 +65,14 @@ def _mean_over_given(scores, targets, average, ignore_index, surrogate, defined)
 
 # %% ../nbs/18_losses.ipynb #f873e3b9
 def aum(
-    scores, # Scores, shape (n,) or (n, K): probabilities or margins, taken as they are
+    scores, # Scores, shape (n,) or (n, K): probabilities or margins, used without an activation
     targets, # Labels, shape (n,): above zero is positive, or class numbers; shape (n, K): which entries are positive
     average:str='binary', # 'binary': one column; 'micro': all columns as one; 'macro': mean over the classes that occur
-    ignore_index:int|None=None, # Label of rows, or of entries of many labels, to leave out
-) -> Tensor: # 0-d, differentiable once, convex in `scores`; 0 where a class is missing
+    ignore_index:int|None=None, # Label of rows, or of entries of multilabel targets, to leave out
+) -> Tensor: # 0-d, differentiable once, convex in `scores`; 0 if a class is missing
     """Area under min(FPR, FNR), after Hillman & Hocking (2023, Journal of Machine Learning Research 24)
 
-    Raises `ValueError` for shapes that do not fit, an unknown `average`, or (on the CPU) labels that are none."""
+    Raises `ValueError` for shapes that do not fit, an unknown `average`, or (on the CPU) invalid labels."""
     check_column_average(average)
     def defined(positive, negative): return class_occurs(positive)
     return _mean_over_given(scores, targets, average, ignore_index, aum_surrogate, defined)
@@ -82,11 +82,11 @@ def soft_auroc(
     scores, # Margins, shape (n,), or of K columns, shape (n, K)
     targets, # Labels, shape (n,): above zero is positive, or class numbers; shape (n, K): which entries are positive
     temperature:float=1., # T, in units of the scores
-    ignore_index:int|None=None, # Label of rows, or of entries of many labels, to leave out
-) -> Tensor: # 0-d, differentiable; mean over the columns that have both classes, 1 (nothing misordered) where none has
+    ignore_index:int|None=None, # Label of rows, or of entries of multilabel targets, to leave out
+) -> Tensor: # 0-d, differentiable; mean over the columns with both classes, or 1 (nothing misordered) if there are none
     """AUROC with a sigmoid of the margin for each pair, after Yan, Dodier, Mozer & Wolniewicz (2003)
 
-    Raises `ValueError` for shapes that do not fit, a temperature not above 0, or (on the CPU) labels that are none."""
+    Raises `ValueError` for shapes that do not fit, a temperature not above 0, or (on the CPU) invalid labels."""
     check_option('temperature', temperature, positive_number)
     surrogate = soft_auroc_surrogate(temperature)
     return 1 - _mean_over_given(scores, targets, 'macro', ignore_index, surrogate, columns_with_both_classes)
@@ -95,16 +95,16 @@ def soft_auroc(
 class AUMLoss(BatchLoss):
     """The area under min(FPR, FNR) of a batch, after Hillman & Hocking (2023)
 
-    A binary task has one column, whatever `average` says. Raises `ValueError` for an option it does not know."""
+    A binary task has one column, for any `average`. Raises `ValueError` for unknown options."""
     _options = batch_options | dict(average=Option(one_of('micro', 'macro'), "'micro' or 'macro'"), margins=truth)
 
     def __init__(self,
         average:str='micro', # For K columns: 'micro' pools them, 'macro' is the mean over the classes that occur
-        margins:bool=False, # Measure on margins instead of probabilities; shrinks the outputs
+        margins:bool=False, # Use margins instead of probabilities; shrinks the outputs
         axis:int=1, # Which axis of the outputs holds the classes
-        multilabel:bool=False, # Whether targets have the shape of K columns of outputs, each with a sigmoid of its own
+        multilabel:bool=False, # Whether targets have the shape of the outputs, with a sigmoid for each of K labels
         reduction:str='mean', # 'mean', or 'none': one number a row, whose mean is the loss
-        ignore_index:int|None=None, # Label of rows, pixels, or entries of many labels, to leave out
+        ignore_index:int|None=None, # Label of rows, pixels, or entries of multilabel targets, to leave out
         weight=None, # Weight of each class or label in their mean, shape (K,); for K > 2 classes or several labels
     ):
         super().__init__(axis, multilabel, reduction, ignore_index, weight)
@@ -124,15 +124,15 @@ class AUMLoss(BatchLoss):
 class AUROCLoss(BatchLoss):
     """One minus the smooth AUROC of a batch, on margins, after Yan, Dodier, Mozer & Wolniewicz (2003)
 
-    For K columns it is the mean over those with both classes. Raises `ValueError` for an option it does not know."""
+    For K columns it is the mean over those with both classes. Raises `ValueError` for unknown options."""
     _options = batch_options | dict(temperature=positive_number)
 
     def __init__(self,
         temperature:float=1., # T, in units of the margins
         axis:int=1, # Which axis of the outputs holds the classes
-        multilabel:bool=False, # Whether targets have the shape of K columns of outputs, each with a sigmoid of its own
+        multilabel:bool=False, # Whether targets have the shape of the outputs, with a sigmoid for each of K labels
         reduction:str='mean', # 'mean', or 'none': one number a row, whose mean is the loss
-        ignore_index:int|None=None, # Label of rows, pixels, or entries of many labels, to leave out
+        ignore_index:int|None=None, # Label of rows, pixels, or entries of multilabel targets, to leave out
         weight=None, # Weight of each class or label in their mean, shape (K,); for K > 2 classes or several labels
     ):
         super().__init__(axis, multilabel, reduction, ignore_index, weight)
@@ -144,15 +144,15 @@ class AUROCLoss(BatchLoss):
 class SquaredHingeAUCLoss(BatchLoss):
     """Mean over pairs of the squared lack of a margin, after Rust & Hocking (2023), on margins
 
-    For K columns it is the mean over those with both classes. Raises `ValueError` for an option it does not know."""
+    For K columns it is the mean over those with both classes. Raises `ValueError` for unknown options."""
     _options = batch_options | dict(margin=positive_number)
 
     def __init__(self,
-        margin:float=1., # By how much a positive should stand above a negative, in units of the margins
+        margin:float=1., # By how much a positive should be above a negative, in units of the margins
         axis:int=1, # Which axis of the outputs holds the classes
-        multilabel:bool=False, # Whether targets have the shape of K columns of outputs, each with a sigmoid of its own
+        multilabel:bool=False, # Whether targets have the shape of the outputs, with a sigmoid for each of K labels
         reduction:str='mean', # 'mean', or 'none': one number a row, whose mean is the loss
-        ignore_index:int|None=None, # Label of rows, pixels, or entries of many labels, to leave out
+        ignore_index:int|None=None, # Label of rows, pixels, or entries of multilabel targets, to leave out
         weight=None, # Weight of each class or label in their mean, shape (K,); for K > 2 classes or several labels
     ):
         super().__init__(axis, multilabel, reduction, ignore_index, weight)

@@ -1,4 +1,4 @@
-"""Batches of a fastai 2 Learner become the columns AUROC and average precision
+"""AUROC and average precision as columns of fastai 2's training table
 
 Docs: https://fastai-auroc.github.io/fastai_auroc/metric.html.md"""
 
@@ -35,36 +35,36 @@ def _is_leftover(learn, seen):
 
 # %% ../nbs/12_metric.ipynb #fb6d0df0
 def _own_items(dl, items):
-    "How many of the last `items` of a `DistributedDL` are its own, and do not fill up its last rounds"
+    "How many of the last `items` of a `DistributedDL` are its own, not padding"
     share = dl.n_padded//dl.world_size
-    start = dl.i - items  # of this batch, in the part of this process
+    start = dl.i - items  # where this batch starts in the part of this process
     return min(items, max(0, dl.n - dl.rank*share - start))
 
 def _without_padding(x, dl, items):
-    "Rows of a batch of a `DistributedDL`, made of `items`, without those that fill up its last rounds"
+    "Rows of a batch of a `DistributedDL` with `items` items, without padding"
     own = _own_items(dl, items)
     if own == items: return x
     if len(x) % items:
-        raise ValueError(f'the outputs have {len(x)} rows of {items} items, some of which fill up the batch: '
-            'whose they are is unknown')
+        raise ValueError(f'the outputs have {len(x)} rows of {items} items, some of which are padding: '
+            'which rows to leave out is unknown')
     return x[:own*(len(x)//items)]
 
 def _own_rows(learn, column):
-    "Outputs and targets of a batch of a `DistributedDL`, without those that fill up its last rounds"
+    "Outputs and targets of a batch of a `DistributedDL`, without padding"
     items = find_bs(learn.xb)
     return [_without_padding(o, learn.dl, items) for o in column.tensors(learn.pred, learn.y)]
 
 # %% ../nbs/12_metric.ipynb #d5d83e58
 def _told_items(dl):
-    "The numbers of the items that a loader of fastai gives; None for one that draws or groups them in its own way"
-    loader = getattr(dl, '__dict__', {}).get('dl', dl)  # that of a `DistributedDL`
+    "The numbers of the items of a fastai loader; None for one that samples or batches them in its own way"
+    loader = getattr(dl, '__dict__', {}).get('dl', dl)  # the loader in a `DistributedDL`
     methods = [getattr(getattr(loader, o, None), '__func__', None) for o in ('sample', 'create_batches')]
     items = getattr(dl, '_DataLoader__idxs', None)
     is_list = isinstance(items, list) and len(items) > 0 and items[0] is not None
     return items if is_list and methods == [DataLoader.sample, DataLoader.create_batches] else None
 
 def _row_order(learn, per_item, shared):
-    "Which items of their set the rows of an epoch are of, by its first batch with so many rows an item"
+    "Which items of their set the rows of an epoch belong to, from its first batch with `per_item` rows an item"
     dl = getattr(learn, 'dl', None)
     items = _told_items(dl)
     if items is None: return RowOrder(unknown=f'a {type(dl).__name__} does not tell the order of its items')
@@ -77,7 +77,7 @@ def _row_order(learn, per_item, shared):
 
 # %% ../nbs/12_metric.ipynb #5abc7e34
 def _begin(column, learn):
-    "What a column needs to know once a validation"
+    "Prepare a column for a validation"
     recorder = getattr(learn, 'recorder', None)
     metrics = getattr(learn, 'metrics', ())
     fit = getattr(recorder, 'values', None)
@@ -92,7 +92,7 @@ def _begin(column, learn):
 
 # %% ../nbs/12_metric.ipynb #142094d1
 def _find_keeper(column, learn):
-    "Another column that has just kept this first batch, as `column` would keep it, or None"
+    "Another column that has just kept this first batch in the same way, or None"
     def keeps(o): return o.kept_as() == column.kept_as() and o._epoch.batches == 1 and not o._epoch.failure
     def saw(o): return len(o._seen) == len(column._seen) == 2 and all(a() is b() for a,b in zip(o._seen, column._seen))
     if column.kept_as() is None: return None
@@ -100,26 +100,26 @@ def _find_keeper(column, learn):
     return next((o for o in others if keeps(o) and saw(o)), None)
 
 def _share_epoch(column, keeper):
-    "Have one epoch and one memory of the last batch, until the next `reset`"
+    "Share the epoch and the references to the last batch, until the next `reset`"
     column._epoch = keeper._epoch
     column._seen = keeper._seen
     keeper._epoch.is_shared = True
 
 # %% ../nbs/12_metric.ipynb #bd07f8a9
 def _check_learner(column, learn):
-    "Raise `ValueError` for a language model, but not for its predictions, and for a plain metric with two columns"
+    "Raise `ValueError` for a language model, except in `get_preds`, and for a plain metric with two columns"
     if not hasattr(learn, 'gather_preds'): check_not_language_model(learn, column.kind)
     if column.ci and column._learn is None:
         raise ValueError(f'{column.kind}(ci=True) has two columns, but a metric has one: '
             'pass it as cbs= or callback_fns=, not as metrics=')
 
 class _CheckMetric(Callback):
-    "Raises before the first epoch what `metric` has against a Learner"
+    "Raises the error of `_check_learner` before the first epoch"
     def __init__(self, metric): self.metric = metric
 
     @classmethod
     def add_to(cls, learn, metric):
-        "Add one to `learn` if `metric` has something against it"
+        "Add one to `learn` if `_check_learner` raises an error"
         if any(isinstance(cb, cls) and cb.metric is metric for cb in learn.cbs): return
         try: _check_learner(metric, learn)
         except ValueError: learn.add_cb(cls(metric))
@@ -142,14 +142,14 @@ class _HalfWidth(Metric):
     def value(self): return self.column.score().half_width
 
 def _rename(column, second):
-    "Be the Learner's first column of these options, which has the name, or its second"
+    "Make a column the Learner's first of these options, which has the name, or its second"
     learn = column.learn
     if vars(learn).get(column.name) is column: delattr(learn, column.name)
     column._second = second
     setattr(learn, column.name, column)
 
 def _join(column, learn):
-    "Be among the metrics of a Learner, or have the value of a metric of the same options"
+    "Join the metrics of a Learner, or use the value of a metric with the same options"
     metrics = learn.metrics
     is_metric = any(m is column for m in metrics)
     if column._second and not any(are_twins(column, o) for o in learn.cbs): _rename(column, False)
@@ -160,14 +160,14 @@ def _join(column, learn):
 
 # %% ../nbs/12_metric.ipynb #96f6e9ad
 def _arrive(column, learn):
-    "Belong to a Learner, as its first or second column of these options"
+    "Attach a column to a Learner, as its first or second one with these options"
     check_attribute(column, learn)
     firsts = [o for o in getattr(learn, 'cbs', ()) if are_twins(column, o) and not o._second]
     column._second = len(firsts) > 0 and all(m is not column for m in learn.metrics)
     column._learn = learn
 
 def _depart(column, learn):
-    "Belong to a Learner no more; the value of the first of two columns stays with the second"
+    "Detach a column from its Learner; the second of two columns keeps the value of the first"
     column.after_fit()
     if sum(o is column for o in getattr(learn, 'cbs', ())) > 1:
         column._second = True
@@ -183,18 +183,18 @@ class MetricColumn(EpochColumn, Metric, Callback):  # chkstyle: ignore
     "A column of fastai 2's training table, as a metric or as a callback"
     order = Recorder.order - .5
     _stateattrs = '_epoch','_warned','_fit','_seen'
-    _learn = _twin = None  # Its Learner; the column of the same options that stands in the table instead
-    _second = False  # Whether another one of the same options has its name
-    _joined:tuple|list = ()  # Which metrics it gave its Learner
+    _learn = _twin = None  # Its Learner; the column with the same options that is in the table instead
+    _second = False  # Whether another column with the same options has its name
+    _joined:tuple|list = ()  # Which metrics it added to its Learner
 
     def _init_state(self):
         super()._init_state()
-        self._fit = None  # What the Recorder writes to in this fit
+        self._fit = None  # The Recorder's list of values in this fit
         self._seen = []  # Weak references to outputs and loss of the last batch
 
     @property
     def name(self):
-        "Name of the column; a Recorder that asks for it tells which Learner a plain metric belongs to"
+        "Name of the column; when a Recorder reads it, a plain metric learns which Learner it belongs to"
         recorder = caller_locals('before_fit').get('self')
         if self._learn is None and isinstance(recorder, Recorder): _CheckMetric.add_to(recorder.learn, self)
         return f'{self._name}_again' if self._second else self._name
@@ -202,19 +202,19 @@ class MetricColumn(EpochColumn, Metric, Callback):  # chkstyle: ignore
     def score(self,
         partial:bool=False, # Of the rows of this process alone, without a warning
     ) -> EpochScore: # Floats: value, half width of the interval, bound of the error; and a note
-        "The number with its interval and its bound; in the middle of a batch of the rows so far"
+        "The number with its interval and its bound; in the middle of a batch, of the rows so far"
         if self._twin is not None: return self._twin.score(partial)
         return super().score(partial or caller_locals('_with_events').get('event_type') == 'batch')
 
     @property
     def value(self) -> float:
-        "The number of all rows since `reset`, a float; NaN where it is undefined"
+        "The number of all rows since `reset`, a float; NaN if it is undefined"
         return self.compute()
 
     def reset(self):
         "Forget all batches"
         super().reset()
-        self._seen = [*self._seen]  # no longer that of another column
+        self._seen = [*self._seen]  # a copy, no longer shared with another column
 
     def accumulate(self,
         learn, # A Learner, with the batch in its `pred` and `y`
@@ -226,26 +226,26 @@ class MetricColumn(EpochColumn, Metric, Callback):  # chkstyle: ignore
         if epoch.failure or _is_leftover(learn, self._seen): return
         try:
             if not epoch.batches and self._begin(learn): return
-            if epoch.is_shared and not self._seen: raise RuntimeError('the outputs of a batch cannot be told from those before')
+            if epoch.is_shared and not self._seen: raise RuntimeError('a batch cannot be told from the one before')
             pred,y = _own_rows(learn, self) if shared else self.tensors(learn.pred, learn.y)
             if not shared or len(y): self.add_tensors(pred, y)
             if epoch.order is None: epoch.note_order(_row_order, learn, epoch.n/max(1, len(pred)), shared)
         except Exception as e: epoch.fail(e)
 
     def _begin(self, learn):
-        "Take notice of a first batch; whether another column has kept it"
+        "Prepare for a validation at its first batch; whether another column has kept the batch"
         _begin(self, learn)
         keeper = _find_keeper(self, learn)
         if keeper is not None: _share_epoch(self, keeper)
         return keeper is not None
 
     def before_fit(self):
-        "Join the metrics of the Learner, before the Recorder writes down their names, unless the same column is there"
+        "Join the metrics of the Learner before the Recorder stores their names, unless the same column is there"
         _check_learner(self, self.learn)
         _join(self, self.learn)
 
     def before_validate(self):
-        "Note what training left behind, lest a cancelled first batch show it as its own"
+        "Record the last training batch, so that a cancelled first batch is recognised"
         _is_leftover(self.learn, (self._twin or self)._seen)
 
     def after_fit(self):
@@ -269,14 +269,14 @@ class AUROC(EpochAUROC, MetricColumn):  # chkstyle: ignore
 
     Pass it as `cbs=AUROC()`, `metrics=AUROC()` or `callback_fns=AUROC`; after an epoch its number is in `value` and in
     the Recorder.
-    What is undefined is NaN, with one warning a fit: scikit-learn's `UndefinedMetricWarning`, a `UserWarning`.
+    Undefined values are NaN, with one warning a fit: scikit-learn's `UndefinedMetricWarning`, a `UserWarning`.
     Raises `ValueError` for options that do not go together, and for language models."""
 
 # %% ../nbs/12_metric.ipynb #466260b1
 class AveragePrecision(EpochAveragePrecision, MetricColumn):  # chkstyle: ignore
     """Average precision of the whole validation set as a column of the training table, exact and computed once an epoch
 
-    It is passed as `AUROC` is, and beside it in one Learner both keep the outputs once.
+    Pass it like `AUROC`; in one Learner both keep the outputs once.
     Without positives it is NaN, with one warning a fit: scikit-learn's `UndefinedMetricWarning`, a `UserWarning`.
     Raises `ValueError` for options that do not go together, and for language models."""
 

@@ -1,4 +1,4 @@
-"""Several losses of one batch, weighted and added
+"""Weighted sum of several losses
 
 Docs: https://fastai-auroc.github.io/fastai_auroc/mixed.html.md"""
 
@@ -20,19 +20,19 @@ from .options import CheckedModule, one_of, Option
 
 # %% ../nbs/17f_mixed.ipynb #e465b700
 def _name_of(loss):
-    "What a loss is called in `repr` and in errors"
+    "Name of a loss in `repr` and in errors"
     return loss.__qualname__ if inspect.isroutine(loss) else repr(loss)
 
 def _check_losses(losses):
-    "Raise `TypeError` for what are no losses"
+    "Raise `TypeError` for parts that are not losses"
     if not losses: raise TypeError('MixedLoss needs losses to add: MixedLoss(CrossEntropyLossFlat(), AUROCLoss())')
     for o in losses:
         made = o.func if isinstance(o, partial) else o
         if isinstance(made, type): raise TypeError(
             f'MixedLoss takes losses, not classes: write {made.__name__}(), got the class {made.__name__}')
         if isinstance(o, Tensor):
-            raise TypeError('MixedLoss is made first and called then: MixedLoss(CrossEntropyLossFlat(), AUROCLoss())'
-                '(outputs, targets)')
+            raise TypeError('MixedLoss must be created before it is called: '
+                'MixedLoss(CrossEntropyLossFlat(), AUROCLoss())(outputs, targets)')
         if not callable(o):
             raise TypeError('MixedLoss takes losses one by one, and numbers as weights=, as in '
                 f'MixedLoss(CrossEntropyLossFlat(), AUROCLoss(), weights=(1, .5)), got {o!r}')
@@ -41,7 +41,7 @@ def _check_losses(losses):
 def _as_numbers(x): return x.tolist() if isinstance(x, np.ndarray) or isinstance(x, Tensor) and not x.requires_grad else x
 
 def _checked_weights(weights, n):
-    "One float for each of `n` losses; raises `ValueError` for what is none"
+    "One float for each of `n` losses; raises `ValueError` for invalid weights"
     if weights is None: return (1.,)*n
     listed = _as_numbers(weights)
     if isinstance(listed, (tuple, list)): listed = [o if isinstance(o, list) else _as_numbers(o) for o in listed]
@@ -52,14 +52,14 @@ def _checked_weights(weights, n):
 
 # %% ../nbs/17f_mixed.ipynb #598c24d9
 def _unreduced(loss, outputs, targets):
-    "What a loss gives with `reduction='none'`"
+    "The result of a loss with `reduction='none'`"
     if hasattr(loss, 'reduction'):
         before = loss.reduction
         loss.reduction = 'none'
         try: return loss(outputs, *targets)
         finally: loss.reduction = before
     try: options = inspect.signature(loss).parameters.values()
-    except ValueError: options = ()  # of a function written in C
+    except ValueError: options = ()  # a function written in C
     chooses = any(o.name == 'reduction' or o.kind == o.VAR_KEYWORD for o in options)
     return loss(outputs, *targets, reduction='none') if chooses else loss(outputs, *targets)
 
@@ -75,12 +75,12 @@ def _one_per_item(loss, outputs, targets):
 
 # %% ../nbs/17f_mixed.ipynb #d03cfd04
 def _common_ignore_index(losses):
-    "The label that losses leave out, None if none does; raises `ValueError` where they leave out different ones"
+    "The label that losses leave out, or None; raises `ValueError` if they leave out different ones"
     found = [(infer_ignore_index(o), o) for o in losses]
     labels = {label for label,_ in found if label is not None}
     if len(labels) < 2: return next(iter(labels), None)
     told = ', '.join(f'{label} by {_name_of(o)}' for label,o in found if label is not None)
-    raise ValueError(f'losses of a mixture must leave out the same label: pass ignore_index to each, got {told}')
+    raise ValueError(f'the losses of a MixedLoss must leave out the same label: pass ignore_index to each, got {told}')
 
 # %% ../nbs/17f_mixed.ipynb #eafe2979
 def _weighted_sum(values, weights):
@@ -100,13 +100,13 @@ def _of_first(losses, name):
 class MixedLoss(CheckedModule):
     """Weighted sum of losses of a batch
 
-    Raises `TypeError` for what are no losses, `ValueError` for weights that do not fit and for losses that leave out
-    different labels."""
+    Raises `TypeError` for parts that are not losses, `ValueError` for weights that do not fit and for losses that leave
+    out different labels."""
     _options = dict(reduction=Option(one_of('mean', 'none'), "'mean' or 'none'", ': a part may have its own'))
 
     def __init__(self,
         *losses:Callable, # Losses of outputs and targets: modules, losses of fastai, functions or partials of them
-        weights=None, # What each counts, one number a loss, a list or a tensor; None: 1
+        weights=None, # Weight of each loss, a list or a tensor; None: 1
     ):
         super().__init__()
         _check_losses(losses)
@@ -115,7 +115,7 @@ class MixedLoss(CheckedModule):
         self.weights = weights
         self.reduction = 'mean'
         for i,o in enumerate(losses):
-            module = o if isinstance(o, nn.Module) else getattr(o, 'func', None)  # which a loss of fastai holds
+            module = o if isinstance(o, nn.Module) else getattr(o, 'func', None)  # the module in a loss of fastai
             if isinstance(module, nn.Module): self.add_module(str(i), module)
 
     def __setattr__(self, name, value):
@@ -141,7 +141,7 @@ class MixedLoss(CheckedModule):
 
     @property
     def y_int(self) -> bool:
-        "Whether the MixUp of fastai mixes losses, not targets, as one part at least needs"
+        "Whether fastai's MixUp mixes losses instead of targets, which at least one part needs"
         return any(getattr(o, 'y_int', False) for o in self.losses)
 
     @property
@@ -151,12 +151,12 @@ class MixedLoss(CheckedModule):
 
     @property
     def activation(self) -> Callable:
-        "A function that makes probabilities of outputs"
+        "A function from outputs to probabilities"
         return _of_first(self.losses, 'activation')
 
     @property
     def decodes(self) -> Callable:
-        "A function that makes class numbers, or labels, of probabilities"
+        "A function from probabilities to class numbers or labels"
         return _of_first(self.losses, 'decodes')
 
 # %% ../nbs/17f_mixed.ipynb #0ee39657

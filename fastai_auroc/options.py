@@ -1,4 +1,4 @@
-"""What the options of a loss may be, and how a wrong one is told
+"""Check the options of a loss
 
 Docs: https://fastai-auroc.github.io/fastai_auroc/options.html.md"""
 
@@ -18,25 +18,25 @@ from .scores import is_number
 
 # %% ../nbs/17a_options.ipynb #398269b0
 class Option(NamedTuple):
-    "What an option may be"
-    fits:Callable  # whether a value is one of those
-    wanted:str  # which ones, for a message
-    why:str = ''  # and why, if that needs a word
+    "The allowed values of an option"
+    fits:Callable  # Function that tells whether a value is allowed
+    wanted:str  # The allowed values, for a message
+    why:str = ''  # The reason, for a message
 
 def check_option(
     name:str, # Name of the option
-    value, # What was given
-    option:Option, # What it may be
+    value, # The given value
+    option:Option, # The allowed values
 ):
-    "Raise `ValueError` for a value that does not fit"
+    "Raise `ValueError` for a value that is not allowed"
     if option.fits(value): return
     raise ValueError(f'{name} must be {option.wanted}, got {reprlib.repr(value)}{option.why}')
 
 # %% ../nbs/17a_options.ipynb #c6f7d7fc
 def one_of(
-    *names:str, # What is allowed
-): # Whether something is one of these, a function
-    "What `Option.fits` is for a choice of names"
+    *names:str, # The allowed names
+): # A function that tells whether a value is one of them
+    "`Option.fits` for a choice of names"
     return lambda o: isinstance(o, str) and o in names
 
 def _is_label(o): return o is None or is_number(o) and abs(o) < 2**63 and float(o).is_integer()

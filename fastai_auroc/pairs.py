@@ -38,7 +38,7 @@ def ordered_placements(
     scores:Tensor, # Scores without NaN, shape (..., n), on any device
     positive:Tensor, # Which rows are positive, bool, or how many positives each row stands for, in the shape of `scores`
 ): # The numbers of `placements` in ascending order of the scores, int64, and this order; each in the shape of `scores`
-    "Count for each row the positives that beat it, twice, and those that tie with it, once; and sort the rows"
+    "`placements` of the sorted rows, and their order"
     ordered,order = scores.sort(-1)
     before = torch.nn.functional.pad(_running_sum(positive.gather(-1, order)), (1, 0))
     start,end = tied_runs(ordered)
@@ -48,7 +48,7 @@ def placements(
     scores:Tensor, # Scores without NaN, shape (..., n), on any device
     positive:Tensor, # Which rows are positive, bool, or how many positives each row stands for, in the shape of `scores`
 ) -> Tensor: # For each row 2·(positives above it) + (positives tied with it), in the shape of `scores`, int64
-    "Count for each row the positives that beat it, twice, and the positives that tie with it, once"
+    "For each row, twice the number of positives above it plus the number of positives tied with it"
     wins,order = ordered_placements(scores, positive)
     return torch.empty_like(wins).scatter_(-1, order, wins)
 
@@ -60,8 +60,8 @@ def count_right_pairs(
 ): # 2U, positives, negatives, each int64, and whether a score is NaN, bool, each of shape (...)
     """Twice the pairs of a positive above a negative, ties counting once, and the number of either class
 
-    A sort, a gather of one byte a row, two searches among neighbours, a sum of ranks and one of labels. While it sorts,
-    that takes as much memory as `torch.sort`, and less than half of it afterwards."""
+    The passes are a sort, a gather of one byte a row, two searches, a sum of ranks and a sum of labels. The sort
+    takes as much memory as `torch.sort`, the rest less than half of it."""
     n = scores.shape[-1]
     ordered,order = scores.sort(-1)
     positive = positive.gather(-1, order)
@@ -126,7 +126,7 @@ def order_keys(
 
 # %% ../nbs/02_pairs.ipynb #1df5fe3b
 def _correct_ties(beaten_by, tied, at):
-    "Count rows `at` within a run of ties once for each row of it; `tied` tells which rows tie with the one before"
+    "Correct the counts in runs of ties, where rows `at` count once; `tied` tells which rows tie with the one before"
     ahead = np.append(tied[1:], False)
     start = np.flatnonzero(ahead & ~tied)
     end = np.flatnonzero(tied & ~ahead) + 1
@@ -158,13 +158,13 @@ def count_class_pairs_cpu(
 
 # %% ../nbs/02_pairs.ipynb #0ddfe4a1
 def _running(weight, order):
-    "Weight of the first 0 to n rows in `order`, scaled; exactly none before the first that has any, all after the last"
+    "Weight of the first 0 to n rows in `order`, scaled; exactly 0 before the first weight, the total after the last"
     weight = weight.double().gather(-1, order)
     def running(x): return torch.nn.functional.pad(x.cumsum(-1), (1, 0))
     total = running(weight)
     count = running((weight > 0).long())
-    # Bits 52 to 62 of a float64 are e for numbers from 2**(e-1023) on; bits of 2046-e alone are 2**(1023-e).
-    # The product of both is in [1, 2)
+    # Bits 52 to 62 of a float64 in [2**(e-1023), 2**(e-1022)) are e; with 2046-e there and zeros after it, a float64
+    # is 2**(1023-e). The product of both is in [1, 2)
     exponent = total[...,-1:].view(torch.int64) >> 52
     total = total * ((2046-exponent) << 52).view(torch.float64)
     whole = total[...,-1:]
@@ -175,7 +175,7 @@ def partial_area(
     scores:Tensor, # Scores, shape (..., n), on any device
     positive:Tensor, # Weight of each row as a positive, shape (..., n); 0 for negatives
     negative:Tensor, # Weight of each row as a negative, shape (..., n); 0 for positives
-    max_fpr:float, # Up to which false positive rate, in (0, 1]
+    max_fpr:float, # Greatest false positive rate, in (0, 1]
 ) -> Tensor: # Area under the ROC curve from 0 to `max_fpr`, between 0 and `max_fpr`, shape (...), float64
     "Area under the ROC curve up to `max_fpr`, its last segment interpolated; exactly `max_fpr` for a perfect ranking"
     ordered,order = scores.sort(-1, descending=True)
@@ -189,7 +189,7 @@ def partial_area(
     y0 = tps.gather(-1, start)
     y1 = tps[...,1:]
     width = torch.minimum(x1, cap) - x0
-    # The cut segment ends between y0 and y1; minimum, since rounding must not lead above y1
+    # The cut segment ends between y0 and y1; the minimum keeps rounding from going above y1
     y1 = y1.where(x1 <= cap, torch.minimum(y0 + (y1-y0)*(width/(x1-x0)), y1))
     last = torch.nn.functional.pad(ordered[...,1:] != ordered[...,:-1], (0, 1), value=True)
     def area(height): return torch.where(last & (width > 0), width*height, 0.).sum(-1)
@@ -207,7 +207,7 @@ def doubled_area(
     tps, # Positives, or their weight, down to each distinct score, shape (m,)
     fps, # Negatives, or their weight, down to each distinct score, shape (m,)
 ) -> float: # Twice the area, in pairs; an int for integers
-    "Twice the area under points of a curve, from (0, 0) on"
+    "Twice the area under points of a curve that starts at (0, 0)"
     kind = np.int64 if fps.dtype.kind == 'i' else np.float64
     def block(b):
         x = _from_previous(fps, b).astype(kind)
@@ -221,7 +221,7 @@ def _scaled(x, total):
     return np.ldexp(x, -math.frexp(total)[1])
 
 def _within_range(x):
-    "Running weights as float64; those whose products may leave its range scaled by a power of two"
+    "Running weights as float64, scaled by a power of two if their products may leave its range"
     return x if abs(math.frexp(x[-1])[1]) < 400 else _scaled(x, x[-1])  # products stay below 2**800, float64 reaches 2**1023
 
 # %% ../nbs/02_pairs.ipynb #8b1b61e3
@@ -238,7 +238,7 @@ def _cut(tps, fps, cap):
 def area_of_points(
     tps, # Positives, or their weight, down to each distinct score, shape (m,), the last one above 0
     fps, # Negatives, or their weight, down to each distinct score, shape (m,), the last one above 0
-    max_fpr:float=1., # Up to which false positive rate, in (0, 1]
+    max_fpr:float=1., # Greatest false positive rate, in (0, 1]
 ) -> float: # Area under the curve from 0 to `max_fpr`, between 0 and `max_fpr`; exactly `max_fpr` for a perfect ranking
     "`partial_area` of points of a curve on the CPU"
     tps = _within_range(tps)
@@ -299,8 +299,8 @@ def auroc_from_counts(
     p, # Positives, or their weight
     q, # Negatives, or their weight
     nan, # Whether a score is NaN
-    max_fpr:float|None, # Up to which false positive rate; None: 2U, not an area, is given
-    standardize:bool=True, # Whether to standardise the area up to there
+    max_fpr:float|None, # Greatest false positive rate; None: 2U, not an area, is given
+    standardize:bool=True, # Whether to standardise a partial area
 ) -> float: # NaN where a class is missing or a score is NaN
     "AUROC of one column from its counts"
     if nan or not p or not q: return math.nan
@@ -324,14 +324,14 @@ def nan_mean(
     return math.fsum(v*w for v,w in pairs)/total if total else math.nan
 
 # %% ../nbs/02_pairs.ipynb #4889a739
-_tile_bytes = 2**17  # Of margins judged at once; they and an array or two beside them stay in the cache
+_tile_bytes = 2**17  # Of margins computed at once; they and an array or two beside them stay in the cache
 
 def pair_tiles(
     n:int, # Number of rows
     partners:int, # Number of pairs of each
     dtype, # Of scores, a NumPy dtype
 ) -> list: # Slices of rows
-    "Rows so few at a time that their margins stay in the cache"
+    "Split rows into tiles whose margins stay in the cache"
     size = max(1, _tile_bytes//(max(1, partners)*dtype.itemsize))
     return [slice(i, i+size) for i in range(0, n, size)]
 
@@ -347,11 +347,11 @@ def _weights_of_pairs(y, k, weight=None):
 def mean_class_pairs(
     z:np.ndarray, # Scores, float32 or float64, shape (n, K)
     y:np.ndarray, # Class numbers, shape (n,)
-    judge, # Of an array of margins, which it may write to: losses and slopes of pairs, in the same shape
-    factor:float, # What slopes are multiplied by to be derivatives by the margin
+    judge, # Function of an array of margins, which it may write to: losses and slopes of pairs, in the same shape
+    factor:float, # Slopes times this factor are the derivatives by the margin
     weight:np.ndarray|None=None, # Weights of the classes, shape (K,); None: all the same
 ): # The mean and its gradient (n, K), or None if there is no pair
-    "Judge all pairs of K one-vs-rest tasks: mean over the pairs of a class, and over the classes that have some"
+    "Loss of K one-vs-rest tasks: the mean over the pairs of a class, then over the classes that have pairs"
     weight = _weights_of_pairs(y, z.shape[1], weight)
     if weight is None: return None
     columns = np.ascontiguousarray(z.T)
@@ -378,7 +378,7 @@ def mean_class_pairs(
 def read_once(
     *tensors:Tensor, # Of any dtypes and shapes, on one device or on the CPU
 ) -> list: # The same on the CPU
-    "Copy tensors from their device in a single transfer, the only one that waits; those on the CPU are as they are"
+    "Copy tensors to the CPU in a single transfer, the only step that waits; those on the CPU stay as they are"
     # Wide numbers come first, so that all of them begin at a multiple of their size
     order = sorted((i for i,x in enumerate(tensors) if x.device.type != 'cpu'), key=lambda i: -tensors[i].itemsize)
     if not order: return list(tensors)
@@ -390,10 +390,10 @@ def read_once(
 
 # %% ../nbs/02_pairs.ipynb #ab4b57de
 def send(
-    x:Tensor, # Made here and not changed in place: memory that is pinned is read later
-    device:torch.device, # Where to
-    dtype:torch.dtype|None=None, # As which dtype; None: its own
-) -> Tensor: # `x` itself where it is there already
+    x:Tensor, # Not changed in place afterwards, since pinned memory is read later
+    device:torch.device, # The device to send `x` to
+    dtype:torch.dtype|None=None, # The dtype to send it in; None: its own
+) -> Tensor: # `x` itself if it is there already
     "A tensor on a device; from the CPU to CUDA without waiting"
     return x.to(device, dtype or x.dtype, non_blocking=x.device.type == 'cpu' and device.type == 'cuda')
 

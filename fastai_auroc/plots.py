@@ -25,9 +25,9 @@ from .thresholds import mark_points, points_to_mark
 def decimate(
     fpr, # False positive rates, ascending, shape (n,)
     tpr, # True positive rates, ascending, shape (n,)
-    most:int=2000, # In how many steps to look; a curve of so many points is drawn as it is
+    most:int=2000, # Number of steps; a curve with at most this many points is unchanged
 ): # The rates at the points to draw, as two arrays
-    "Corners of a curve that can be told apart in a picture"
+    "Corners of a curve that are distinguishable in a plot"
     fpr = np.asarray(fpr)
     tpr = np.asarray(tpr)
     if len(fpr) <= most: return fpr,tpr
@@ -37,7 +37,7 @@ def decimate(
     return fpr[keep],tpr[keep]
 
 def _points_to_draw(s, positive, auroc):
-    "Points to draw of one column's curve; None if it is not defined"
+    "Points to draw for one column's curve; None if it is not defined"
     return None if np.isnan(auroc) else decimate(*roc_curve(s, positive)[:2])
 
 # %% ../nbs/22_plots.ipynb #d5c1a0e2
@@ -52,13 +52,13 @@ def _positive_rows(scores, labels, ignore_index=None):
 # %% ../nbs/22_plots.ipynb #1f0b3a8f
 class RankedScores:  # chkstyle: ignore
     "Ranking scores and labels, checked as `auroc_score` checks them, and AUROC and curve of each column"
-    measure = 'AUROC' # What the legend calls the number of a curve
+    measure = 'AUROC' # Name of the number in the legend
     def __init__(self,
         scores, # Scores, shape (n,), (n, 2), (n, K) or with further axes, as (n, K, H, W)
         targets, # Labels as for `auroc_score`, or with the further axes of the scores
         activation:str|None=None, # What turns scores into probabilities, as for `auroc_score`
-        ignore_index:int|None=None, # Label of rows, or of entries of many labels, to leave out
-        axis:int|None=None, # Which axis of the scores holds the classes; None finds it by the shapes
+        ignore_index:int|None=None, # Label of rows, or of entries of multilabel targets, to leave out
+        axis:int|None=None, # Which axis of the scores holds the classes; None finds it from the shapes
         pos_label=None, # The positive label of a binary task, of any kind; None: the larger of two numbers
     ):
         if pos_label is not None: targets = binary_labels(targets, pos_label, ignore_index)
@@ -78,10 +78,10 @@ class RankedScores:  # chkstyle: ignore
         self.kept = None if ignored is None else ~equals(labels, ignored)  # bool, shape (n, K)
 
     def column(self,
-        c:int=0, # Which column: 0 of a binary task, else the class
+        c:int=0, # Which column: 0 for a binary task, else the class
         scores=None, # Numbers for the same rows to use instead, shape (n,) or (n, K)
     ): # Its scores, and which of them are positive
-        "One class against the rest, without what is ignored"
+        "One class against the rest, without ignored rows"
         if scores is None: scores = self.scores
         if scores.ndim > 1: scores = scores[:,c]
         if self.kept is None: return scores,self.positive[c]
@@ -92,7 +92,7 @@ class RankedScores:  # chkstyle: ignore
     def num_classes(self): return max(2, len(self.aurocs))
 
     def check_names(self, names): # Names of all classes; None for none
-        "Raise `ValueError` for names of more or fewer classes"
+        "Raise `ValueError` for a wrong number of names"
         k = self.num_classes
         if names is None or len(names) == k: return
         raise ValueError(f'names must be those of {k} classes, got {len(names)}: {names!r}')
@@ -103,7 +103,7 @@ class RankedScores:  # chkstyle: ignore
 
     def interval(self, c, # Number of a column
         level): # Confidence level; None for none
-        "DeLong's interval of a column; nothing if `level` is None"
+        "DeLong's interval of a column; empty if `level` is None"
         return () if level is None else map(float, auroc_ci_and_note(*self.column(c), level=level)[0][1:3])
 
     def pooled(self):
@@ -127,10 +127,10 @@ class RankedScores:  # chkstyle: ignore
 def draw_display(
     ax, # Axes
     curve, # Coordinates, or None
-    display, # A function of both that makes a display of scikit-learn
+    display, # A function from coordinates to a display of scikit-learn
     **kwargs, # For matplotlib's line
 ): # The line
-    "Add a curve to `ax`; for one that is not defined a line without points, for the legend"
+    "Add a curve to `ax`; an undefined curve becomes a line without points, for the legend"
     if curve is None: return ax.plot([], [], **kwargs)[0]
     display(*curve).plot(ax=ax, name='curve')  # without a name scikit-learn looks for a legend
     ax.lines[-1].set(**kwargs)
@@ -153,24 +153,24 @@ def draw_chance(ax): # Axes
 
 def square_axes(
     ax, # Axes
-    xlabel:str, # What is from 0 to 1 along one axis
-    ylabel:str, # and along the other
+    xlabel:str, # The rate on the x axis
+    ylabel:str, # The rate on the y axis
 ):
-    "Square axes of two shares"
+    "Square axes from 0 to 1"
     ax.set(xlabel=xlabel, ylabel=ylabel, aspect='equal', xlim=(-.01, 1.01), ylim=(-.01, 1.01))
 
 def label_roc_axes(ax): # Axes
-    "Square axes of both rates"
+    "Square axes for a ROC curve"
     square_axes(ax, 'false positive rate', 'true positive rate')
 
 # %% ../nbs/22_plots.ipynb #d5c1a0f6
 def draw_legend(
     ax, # Axes
-    lines, # Pairs of a name and a line; without any a legend is removed
-    beside:bool=False, # To the right of the curves instead of below them
-    loc:str='lower right', # Which corner is below them
+    lines, # Pairs of a name and a line; an empty list removes the legend
+    beside:bool=False, # Place it to the right of the axes instead of inside
+    loc:str='lower right', # The corner inside the axes
 ): # The legend, or None
-    "Add a legend with names as they are, whatever they mean to matplotlib"
+    "Add a legend with unchanged names, also names with a meaning in matplotlib"
     if not lines:
         if ax.get_legend(): ax.get_legend().remove()
         return None
@@ -183,14 +183,14 @@ def draw_legend(
 def decimals_needed(
     low:float, # Lower end
     high:float, # Upper end
-    digits:int, # The least
-) -> int: # So many that the ends differ, if they do
-    "How many decimals to show of an interval"
+    digits:int, # Least number of decimals
+) -> int: # The number at which different ends look different
+    "How many decimals to show for an interval"
     while low < high and f'{low:.{digits}f}' == f'{high:.{digits}f}': digits += 1
     return digits
 
 def _legend_text(name, measure, value, low=np.nan, high=np.nan):
-    "An entry of the legend, with the interval where there is one"
+    "An entry of the legend, with the interval if there is one"
     d = decimals_needed(low, high, 3)
     interval = f' ({low:.{d}f}–{high:.{d}f})' if low < high else ''
     number = 'undefined' if np.isnan(value) else f'{value:.{d}f}{interval}'
@@ -199,7 +199,7 @@ def _legend_text(name, measure, value, low=np.nan, high=np.nan):
 # %% ../nbs/22_plots.ipynb #d5c1a0f8
 class LegendCurve(NamedTuple):
     "A curve to draw"
-    label:str|None # Its entry in the legend, None for one among many
+    label:str|None # Its entry in the legend; None for a grey curve without entry
     curve:tuple|None # Points, as x and y, None if it is not defined
     style:dict # Options of its line
 
@@ -227,7 +227,7 @@ def _curves_of_classes(ranked, model, names, level):
 
 # %% ../nbs/22_plots.ipynb #d5c1a0eb
 def _curve_of_average(ranked, model, average, among_classes):
-    "The curve of 'micro' or of 'macro', in the colour of text if it stands among those of the classes"
+    "The curve of 'micro' or of 'macro', in the colour of the text if the classes are drawn, too"
     value,curve = ranked.micro() if average == 'micro' else ranked.macro()
     if not among_classes: return LegendCurve(_legend_text(model or average, ranked.measure, value), curve, {})
     from matplotlib import rcParams
@@ -237,11 +237,11 @@ def _curve_of_average(ranked, model, average, among_classes):
 def curves_to_draw(
     ranked:RankedScores, # Scores and labels of a model
     model:str, # Its name, '' for none
-    average:str|None, # Of K columns: 'micro', 'macro', None or 'all'
+    average:str|None, # For K columns: 'micro', 'macro', None or 'all'
     names, # Names of the classes, or None
     level:float|None, # Confidence level of intervals; None for none
 ) -> list[LegendCurve]:
-    "All curves of a model; raises `ValueError` for names of more or fewer classes"
+    "All curves of a model; raises `ValueError` for a wrong number of names"
     ranked.check_names(names)
     if ranked.scores.ndim == 1:
         value,curve = ranked.of_class(0)
@@ -256,7 +256,7 @@ def axes_or_new(
     ax, # Axes to draw on, or None
     figsize, # Width and height of new ones in inches
 ): # The axes
-    "The axes to draw on; raises `TypeError` for what is none"
+    "The axes to draw on; raises `TypeError` for anything but axes"
     if ax is None:
         import matplotlib.pyplot as plt
         return plt.subplots(figsize=figsize, layout='constrained')[1]
@@ -272,11 +272,11 @@ def _drawn_before(ax):
 def draw_curves(
     ax, # Axes, or None for new ones
     figsize, # Width and height of a new figure, or None
-    curves:list[LegendCurve], # What to draw
-    draw, # How: a function of axes, points and options of a line, that returns the line
-    frame, # What goes around curves: a function of axes that returns further entries of the legend
+    curves:list[LegendCurve], # The curves to draw
+    draw, # Function of axes, points and options of a line that draws and returns the line
+    frame, # Function of axes that draws what belongs to all curves and returns further entries of the legend
     averages_first:bool=False, # The last two curves come first in the legend
-    loc:str='lower right', # Where a legend is that is not beside the curves
+    loc:str='lower right', # Place of a legend inside the axes
 ): # The axes
     "Draw curves and legend"
     is_new = ax is None
@@ -296,7 +296,7 @@ def draw_curves(
 
 # %% ../nbs/22_plots.ipynb #d5c1a0f0
 def _check_models(models, average, several, kwargs):
-    "Raise for an unknown average, for models without names and for options that no line has"
+    "Raise for an unknown average, for models without names and for unknown options of a line"
     from matplotlib.lines import Line2D
     averages = 'micro', 'macro', 'all', None
     if average not in averages: raise ValueError(f"average must be 'micro', 'macro', 'all' or None, got {average!r}")
@@ -307,13 +307,13 @@ def _check_models(models, average, several, kwargs):
 
 def curves_of_models(
     scores, # Scores of one model, or a dict of them by name
-    rank, # What makes `RankedScores` of a model's scores
-    average:str|None, # As for `curves_to_draw`; of several models 'all' is 'macro'
+    rank, # Function from a model's scores to `RankedScores`
+    average:str|None, # As for `curves_to_draw`; for several models 'all' means 'macro'
     names, # Names of the classes, or None
     level:float|None, # Confidence level of intervals; None for none
     kwargs:dict, # For matplotlib's `plot`
-): # The curves, and what `rank` made of the last model
-    "The curves of all models; an error names the one of several"
+): # The curves, and the `RankedScores` of the last model
+    "The curves of all models; with several models an error names the model"
     from matplotlib.cbook import normalize_kwargs
     from matplotlib.lines import Line2D
     kwargs = normalize_kwargs(kwargs, Line2D)
@@ -332,13 +332,13 @@ def curves_of_models(
 
 # %% ../nbs/22_plots.ipynb #bda73be1
 def plot_roc(
-    scores, # Scores, shape (n,), (n, 2) or (n, K); or a dict of them by name, of several models on the same rows
-    targets, # Labels, shape (n,), or (n, K) for many labels
+    scores, # Scores, shape (n,), (n, 2) or (n, K); or a dict of scores by name, for several models on the same rows
+    targets, # Labels, shape (n,), or (n, K) for multilabel
     *,
-    activation:str|None=None, # What turns scores into probabilities: 'softmax', 'sigmoid', 'identity'; None: they are
-    average:str|None='all', # Of K columns: 'micro', 'macro', None (each) or 'all'; of several models 'all' is 'macro'
-    names=None, # Names of the K classes, of a binary task of both
-    ci:bool=True, # Put DeLong's interval into the legend, where there is one
+    activation:str|None=None, # Turns scores into probabilities: 'softmax', 'sigmoid', 'identity'; None: they are
+    average:str|None='all', # For K columns: 'micro', 'macro', None (each), 'all'; for several models 'all' is 'macro'
+    names=None, # Names of the K classes; for a binary task of both
+    ci:bool=True, # Put DeLong's interval into the legend, if there is one
     level:float=.95, # Confidence level of the interval, between 0 and 1
     ignore_index:int|None=None, # Label of rows to leave out
     pos_label=None, # The positive label of a binary task, of any kind, as 'yes'; None: the larger of two numbers
@@ -349,7 +349,7 @@ def plot_roc(
 ): # The axes
     """Draw ROC curves with their AUROC in the legend, by scikit-learn's `RocCurveDisplay`
 
-    A curve that is not defined, for want of a class or because of NaN, is left out, and the legend says so. Raises
+    An undefined curve, because a class is missing or a score is NaN, is left out, and the legend says so. Raises
     `ValueError` where `auroc_score` does."""
     check_interval(level)
     points = points_to_mark(point)
@@ -368,12 +368,12 @@ def plot_roc(
 # %% ../nbs/22_plots.ipynb #d5c1a0f2
 def to_array(
     p:torch.Tensor, # Numbers on the CPU
-): # Those in half precision, which NumPy knows in part, as float32
+): # An array, float32 for half precision
     "Numbers as an array"
     return to_numpy(p)
 
 def _rescale(scores):
-    "Scores as float64 that matplotlib can draw, the offset they are counted from, and the power of ten of their unit"
+    "Scores as float64 that matplotlib can draw, the offset subtracted from them, and the power of ten of their unit"
     x = to_array(scores)
     low = x.min().item()
     high = x.max().item()
@@ -396,7 +396,7 @@ def _in_units(area, exponent):
 
 # %% ../nbs/22_plots.ipynb #d5c1a0f4
 def _error_rates(s, positive, most=2001):
-    "Thresholds at scores, at most so many, and one beyond either end; false positive and false negative rates there"
+    "Thresholds at scores, at most `most`, and one beyond either end; false positive and false negative rates there"
     t = np.unique(np.sort(s)[np.linspace(0, len(s)-1, min(len(s), most)).round().astype(int)])
     margin = .05*np.ptp(t) or .05*abs(t[0]) or .05
     t = np.concatenate([t[:1]-margin, t, t[-1:]+margin])
@@ -422,14 +422,14 @@ def plot_aum(
     scores, # Scores of a binary task, shape (n,) or two columns (n, 2)
     targets, # Labels, shape (n,): the larger of two is positive
     *,
-    activation:str|None=None, # What turns scores into probabilities: 'softmax', 'sigmoid', 'identity'; None: they are
+    activation:str|None=None, # Turns scores into probabilities: 'softmax', 'sigmoid', 'identity'; None: they are
     ax=None, # Axes of matplotlib to draw on; None makes a new figure
     figsize=(6,3.5), # Width and height of a new figure in inches
 ): # The axes
     """Draw the false positive and the false negative rate by threshold, and the area under the smaller one
 
-    Scores that a picture could not show, huge ones, tiny ones or ones too close together, are drawn in other units or
-    from an offset, as the axis then says.
+    Scores that are huge, tiny or too close together for matplotlib are drawn in other units or from an offset, which
+    the label of the axis shows.
     Raises `ValueError` if a class is missing or a score is not finite."""
     scores,positive = _overlap_to_draw(RankedScores(scores, targets, activation))
     s,offset,exponent = _rescale(scores)

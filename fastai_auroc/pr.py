@@ -57,7 +57,7 @@ def _starts_of_runs(k, at, tied):
     first = tied[new]
     start = at[first]
     has_negatives = k[start-1] != k[start]
-    first -= ~has_negatives  # without any, it is the row before that is the first
+    first -= ~has_negatives  # without negatives, the row before is the first positive
     start = at[first] - has_negatives
     more = np.flatnonzero(has_negatives & (k[start-1] == k[start]))
     start[more] = k.searchsorted(k[start[more]])
@@ -69,7 +69,7 @@ def _sum_precisions(k, hits_above, rows):
     at = np.flatnonzero((k & k.dtype.type(1)).astype(bool))
     first = np.arange(len(at))
     start = at.copy()
-    differs = (k.take(at) ^ k.take(at-1, mode='wrap')).view(f'u{k.itemsize}')  # in the label alone: 1; in nothing: 0
+    differs = (k.take(at) ^ k.take(at-1, mode='wrap')).view(f'u{k.itemsize}')  # 1: only the label differs; 0: equal
     tied = np.flatnonzero(differs <= 1)
     if len(tied) and not at[tied[0]]: tied = tied[1:]  # nothing is before the first row
     if len(tied): first[tied],start[tied] = _starts_of_runs(k, at, tied)
@@ -121,7 +121,7 @@ def _precisions_unweighted(scores, labels, high):
 
 # %% ../nbs/05_pr.ipynb #98f85483
 def _precisions_cpu(task, layout):
-    "Average precision, positives and negatives of each column, for clean input on the CPU; None where a general way must look"
+    "Average precision, positives and negatives of each column, for clean input on the CPU; None for other input"
     task = drop_ignored_rows(task)
     if layout == 'samples' or task.ignore_index is not None and task.labels.ndim > 1: return None
     high = positive_label(task.scores, task.labels)
@@ -136,7 +136,7 @@ def _precisions_cpu(task, layout):
 
 # %% ../nbs/05_pr.ipynb #a521f8e5
 def _precisions_torch(tile, weight=None):
-    "For each column average precision, NaN if a score is, positives and negatives, shape (3, C)"
+    "For each column average precision (NaN if a score is NaN), positives and negatives, shape (3, C)"
     s,wp,wn = sort_columns(tile, weight)
     tps = wp.cumsum(-1)
     fps = wn.cumsum(-1)
@@ -151,11 +151,11 @@ def _precisions_torch(tile, weight=None):
 
 # %% ../nbs/05_pr.ipynb #c6624ec1
 def _as_areas(p, q, values, weights, nan_rows):
-    "`ColumnAreas` of which only those without positives are undefined"
+    "`ColumnAreas` in which only columns without positives are undefined"
     return ColumnAreas(values, weights, p, [a or b for a,b in zip(p, q)], nan_rows)
 
 def _compute_precisions(task, layout):
-    "Average precision of each column as `ColumnAreas`; raises `ValueError` for what is wrong with values"
+    "Average precision of each column as `ColumnAreas`; raises `ValueError` for invalid values"
     found = _precisions_cpu(task, layout) if task.scores.device.type == 'cpu' else None
     if found is not None:
         raise_invalid(task, 0, int(task.improper), int(task.wrong_weights))
@@ -174,14 +174,14 @@ def _compute_precisions(task, layout):
 
 # %% ../nbs/05_pr.ipynb #51ac4a79
 def average_precision_and_note(
-    scores, # As for `average_precision`, as all that follows
+    scores, # As for `average_precision`, like all arguments
     targets, # Labels
     activation:str|None=None, # What turns `scores` into probabilities
     average:str|None='macro', # How to combine columns
     sample_weight=None, # Weight of each row
     ignore_index:int|None=None, # Label to leave out
     pos_label=None, # The positive label
-): # A tensor, 0-d or of shape (K,), and a sentence, or None where nothing is undefined
+): # A tensor, 0-d or of shape (K,), and a sentence, or None if nothing is undefined
     "The value of `average_precision`, and a sentence to warn with"
     check_average(average)
     task = prepare_task(scores, targets, activation, sample_weight, ignore_index, pos_label)
@@ -208,10 +208,10 @@ def average_precision(
 ) -> Tensor: # 0-d float64 on the CPU; shape (K,) with `average=None` for K columns
     """Average precision of a whole data set: the mean precision over the positives, each at the threshold of its score
 
-    A random ranking gets the prevalence. K classes are judged one-vs-rest. Without positives it is NaN, as it is for NaN
-    scores, with one `UndefinedMetricWarning` (a `UserWarning`) that says why; averages leave such columns out. Without
-    negatives it is 1. Raises where `auroc_score` does. The numbers are those of scikit-learn's `average_precision_score`,
-    which gives 0 without positives and takes the label 1, not the larger one, as positive."""
+    A random ranking gets the prevalence. K classes are scored one-vs-rest. Without positives, and for NaN scores, the
+    value is NaN, with one `UndefinedMetricWarning` (a `UserWarning`) that says why. Averages leave out columns without
+    positives. Without negatives it is 1. Raises where `auroc_score` does. The values equal those of scikit-learn's
+    `average_precision_score`, which returns 0 without positives, and whose positive label is 1, not the larger one."""
     options = average,sample_weight,ignore_index,pos_label
     value,note = average_precision_and_note(scores, targets, activation, *options)
     if note: warnings.warn(note, undefined_category(), stacklevel=2)
@@ -219,7 +219,7 @@ def average_precision(
 
 # %% ../nbs/05_pr.ipynb #29ccb0db
 class PRCurve(NamedTuple):
-    "Precision and recall at each threshold, ascending, and then 1 and 0, which have no threshold; float64 on the CPU"
+    "Precision and recall at ascending thresholds, and a last point (1, 0) without threshold; float64 on the CPU"
     precision:Tensor # Shape (n+1,)
     recall:Tensor # Shape (n+1,)
     thresholds:Tensor # Scores at or above which rows count as positive, shape (n,)
@@ -251,16 +251,15 @@ def pr_curve(
     *,
     activation:str|None=None, # None: probabilities or one score; 'softmax': logits; 'sigmoid', 'identity': as they are
     sample_weight=None, # Weight of each row, shape (n,)
-    drop_intermediate:bool=False, # Keep of the points with the same recall only the first and the last
+    drop_intermediate:bool=False, # Keep only the first and the last of the points with the same recall
     average:str|None=None, # For K columns: 'micro' pools them, None gives K curves
-    ignore_index:int|None=None, # Label of rows to leave out; of many labels, of entries
+    ignore_index:int|None=None, # Label of rows, or of entries of multilabel targets, to leave out
     pos_label=None, # The positive label of a binary task, of any kind, as 'yes'; None: the larger of two numbers
 ): # `PRCurve`, float64 on the CPU; a list of K of them with `average=None` for K columns
     """Precision and recall of a whole data set, equal to scikit-learn's `precision_recall_curve` on the ranking scores
 
-    Without positives the recall is NaN, as the rates of `roc_curve` are (scikit-learn gives 1), with one
-    `UndefinedMetricWarning` (a `UserWarning`). Raises `ValueError` for NaN scores, if there are no rows, and where
-    `average_precision` does."""
+    Without positives the recall is NaN (scikit-learn returns 1), with one `UndefinedMetricWarning` (a `UserWarning`).
+    Raises `ValueError` for NaN scores, for no rows, and where `average_precision` does."""
     if average not in ('micro', None):
         raise ValueError("average must be 'micro' or None, "
             f'got {average!r}')

@@ -19,10 +19,10 @@ from .plots import curves_of_models, draw_curves, draw_display, RankedScores, sq
 # %% ../nbs/22b_pr_plots.ipynb #4f01949b
 def decimate_steps(
     recall, # Descending, shape (n,)
-    precision, # As long
-    most:int=2000, # How many steps of recall; a curve of so many points is drawn as it is
+    precision, # Of the same shape
+    most:int=2000, # Number of steps of recall; a curve with at most this many points is unchanged
 ): # Recall and precision at the points to draw, as two arrays
-    "Points of a curve in steps that can be told apart in a picture"
+    "Points of a curve in steps that are distinguishable in a plot"
     recall = np.asarray(recall)
     precision = np.asarray(precision)
     if len(recall) <= most: return recall,precision
@@ -39,7 +39,7 @@ def mean_pr_curve(
 ): # Recall, descending, and mean precision
     "The mean of precision-recall curves, recall by recall"
     grid = np.unique(np.concatenate([recall for recall,_ in curves]))
-    # at a recall counts the highest threshold that reaches it: the first of equal ones from 0 on
+    # the highest threshold that reaches a recall counts: the first of equal ones from 0 on
     heights = [precision[::-1][recall[::-1].searchsorted(grid)] for recall,precision in curves]
     return grid[::-1],np.mean(heights, 0)[::-1]
 
@@ -68,7 +68,7 @@ class RankedPrecision(RankedScores):
         c, # Number of a column
         level, # Confidence level; None for none
     ):
-        "The bootstrap interval of a column, the same each time; nothing if `level` is None or the number is undefined"
+        "The bootstrap interval of a column, with a fixed seed; empty if `level` is None or the number is undefined"
         if level is None or np.isnan(self.of_class(c)[0]): return ()
         return map(float, ap_ci_and_note(*self.column(c), level=level, seed=0)[0][1:3])
 
@@ -87,7 +87,7 @@ class RankedPrecision(RankedScores):
     def prevalences(self,
         average:str|None, # 'micro': of all columns as one; 'macro': the mean; else of each column
     ):
-        "Shares of positives of the curves of an average, distinct ones"
+        "The distinct prevalences of the curves of an average"
         columns = [self.column(c)[1] for c in range(len(self.aurocs))]
         if average == 'micro': columns = [torch.cat(columns)]
         shares = [y.double().mean().item() for y in columns if len(y)]
@@ -119,9 +119,9 @@ def _draw_iso_f1(ax, values=(.2, .4, .6, .8)):
         recall = np.linspace(f1/(2-f1), 1, 200)  # precision is 1 at the left end
         precision = f1*recall/(2*recall-f1)
         lines.append(np.stack([recall, precision], 1))
-        text = dict(color='grey', fontsize='x-small', ha='right', va='top')  # below its line, which comes down to it
+        text = dict(color='grey', fontsize='x-small', ha='right', va='top')  # below its falling line
         ax.text(1, precision[-1]-.005, f'F1 {f1:.1f}', **text)
-    # a legend looks for its place among the lines of axes, not among those of a collection
+    # matplotlib places a legend away from lines of the axes, but ignores those of a collection
     ax.add_collection(LineCollection(lines, colors='grey', linewidths=.8, alpha=.5, zorder=1, label='_iso_f1'))
 
 def label_pr_axes(
@@ -132,13 +132,13 @@ def label_pr_axes(
 
 # %% ../nbs/22b_pr_plots.ipynb #bea11f75
 def plot_pr(
-    scores, # Scores, shape (n,), (n, 2) or (n, K); or a dict of them by name, of several models on the same rows
-    targets, # Labels, shape (n,), or (n, K) for many labels
+    scores, # Scores, shape (n,), (n, 2) or (n, K); or a dict of scores by name, for several models on the same rows
+    targets, # Labels, shape (n,), or (n, K) for multilabel
     *,
-    activation:str|None=None, # What turns scores into probabilities: 'softmax', 'sigmoid', 'identity'; None: they are
-    average:str|None='all', # Of K columns: 'micro', 'macro', None (each) or 'all'; of several models 'all' is 'macro'
-    names=None, # Names of the K classes, of a binary task of both
-    ci:bool=False, # Put the bootstrap interval of `ap_ci` into the legend, which takes 2,000 draws a curve
+    activation:str|None=None, # Turns scores into probabilities: 'softmax', 'sigmoid', 'identity'; None: they are
+    average:str|None='all', # For K columns: 'micro', 'macro', None (each), 'all'; for several models 'all' is 'macro'
+    names=None, # Names of the K classes; for a binary task of both
+    ci:bool=False, # Put the interval of `ap_ci` into the legend, which takes 2,000 samples a curve
     level:float=.95, # Confidence level of the interval, between 0 and 1
     ignore_index:int|None=None, # Label of rows to leave out
     pos_label=None, # The positive label of a binary task, of any kind, as 'yes'; None: the larger of two numbers
@@ -150,7 +150,7 @@ def plot_pr(
 ): # The axes
     """Draw precision-recall curves with average precision in the legend, by scikit-learn's `PrecisionRecallDisplay`
 
-    A curve that is not defined, for want of positives or because of NaN, is left out, and the legend says so. The
+    An undefined curve, because there are no positives or a score is NaN, is left out, and the legend says so. The
     dotted line is chance, the prevalence, if all curves share it. Raises `ValueError` where `auroc_score` does."""
     check_interval(level)
     points = points_to_mark(point)

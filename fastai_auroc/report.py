@@ -1,4 +1,4 @@
-"""The numbers of each class, as a table and as text
+"""A report of all classes, as a data frame and as text
 
 Docs: https://fastai-auroc.github.io/fastai_auroc/report.html.md"""
 
@@ -18,20 +18,20 @@ from .plots import decimals_needed, RankedScores
 
 # %% ../nbs/22c_report.ipynb #abacf472
 class ReportRow(NamedTuple):
-    "A row of the report in numbers, NaN where there is none"
+    "The numbers of a row of the report; undefined ones are NaN"
     name:str # Name of the class
-    positive:int|None=None # How many of its rows are positive
+    positive:int|None=None # How many rows are positive
     rows:int|None=None # How many rows
     auroc:float=np.nan # AUROC
     low:float=np.nan # Lower end of the 95% interval of AUROC
     high:float=np.nan # Upper end
     ap:float=np.nan # Average precision
     point:OperatingPoint|None=None # Youden's threshold
-    numbers:torch.Tensor|None=None # What the threshold is compared with
+    numbers:torch.Tensor|None=None # The numbers that are compared with the threshold
     why:str='' # Why AUROC is undefined
 
 def _row_of_class(name, s, p, y, value):
-    "The row of a class: of scores to rank, numbers to compare with a threshold, labels and AUROC"
+    "The row of a class, from scores to rank, numbers to compare with a threshold, labels and AUROC"
     ap = average_precision_and_note(s, y)[0].item()
     row = ReportRow(name, int(y.sum()), len(y), ap=ap)
     if np.isnan(value):
@@ -44,9 +44,9 @@ def _row_of_class(name, s, p, y, value):
 # %% ../nbs/22c_report.ipynb #12e00633
 def report_rows(
     ranked:RankedScores, # Scores and labels of all columns
-    p:torch.Tensor, # Numbers to be compared with a threshold, shape (n,) or (n, K)
-    names, # Names of the classes, of a binary task of both
-) -> list[ReportRow]: # One for each column; of several columns the last is the macro average
+    p:torch.Tensor, # Numbers to compare with a threshold, shape (n,) or (n, K)
+    names, # Names of the classes; for a binary task of both
+) -> list[ReportRow]: # One for each column; with several columns the last is the macro average
     "The rows of a report"
     k = len(ranked.aurocs)
     rows = []
@@ -61,15 +61,15 @@ def report_rows(
 # %% ../nbs/22c_report.ipynb #10717da8
 def tabulate_report(
     rows:list[ReportRow], # From `report_rows`
-): # A data frame with a row for each, indexed by its name
-    "The rows in numbers"
+): # A data frame with a row for each class, indexed by its name
+    "The rows as numbers"
     import pandas as pd
     names = [o.name for o in rows]
     values = pd.DataFrame([o[1:7] for o in rows], names, ReportRow._fields[1:7])
     if rows[-1].rows is None: values = values.astype(dict(positive='Int64', rows='Int64'))  # the macro average has none
     points = pd.DataFrame([o.point or [np.nan]*4 for o in rows], names, OperatingPoint._fields)
     thresholds = [o.point.threshold if o.point else np.nan for o in rows]
-    mixed = {int, float} == {*map(type, thresholds)}  # whole numbers, which a column of floats would round
+    mixed = {int, float} == {*map(type, thresholds)}  # a column of floats could round whole numbers
     points['threshold'] = pd.Series(thresholds, names, dtype=object if mixed else None)
     return pd.concat([values, points], axis=1)
 
@@ -95,7 +95,7 @@ def report_lines(
     rows:list[ReportRow], # From `report_rows`
     digits:int=3, # How many digits to show
 ) -> list[str]:
-    "The rows as aligned lines of text, below their titles"
+    "The rows as aligned lines of text, below the titles"
     titles = ['', 'positive', 'rows', 'AUROC', '95% interval', 'threshold', 'fpr', 'tpr', 'precision']
     return list(_align_rows([titles, *(_texts_of_row(o, digits) for o in rows)]))
 

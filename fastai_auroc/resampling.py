@@ -1,4 +1,4 @@
-"""From scores and targets to the numbers of drawn samples, and from these to intervals
+"""Resample a score, and turn the samples into intervals
 
 Docs: https://fastai-auroc.github.io/fastai_auroc/resampling.html.md"""
 
@@ -38,10 +38,10 @@ def check_bootstrap(
 
 # %% ../nbs/05d_resampling.ipynb #5c000010
 def cluster_codes(
-    clusters, # A label for each row: numbers, texts, a tensor, an array, a list or a column of a data frame
+    clusters, # A label for each row: numbers or text, as a tensor, an array, a list or a column of a data frame
     n:int, # How many rows there are
 ) -> Tensor: # Whole numbers from 0 on, int64, shape (n,)
-    "Number the clusters; raises `ValueError` where a row has none"
+    "Number the clusters; raises `ValueError` if a row has none"
     try: codes,_ = group_codes(clusters)
     except TypeError as e: raise TypeError(str(e).replace('groups', 'clusters', 1)) from e
     if len(codes) != n: raise ValueError(f'clusters must hold one label for each of {n} rows, got {len(codes)}')
@@ -51,7 +51,7 @@ def cluster_codes(
 
 # %% ../nbs/05d_resampling.ipynb #5c000169
 def _read_inputs(models, targets, sampling, groups=None):
-    "The inputs, of which tensors on a device are copied to the CPU at once"
+    "The inputs, with all tensors on a device copied to the CPU at once"
     inputs = dict(**models, targets=targets, clusters=sampling.clusters, groups=groups)
     on_device = {k:to_tensor(x, k) for k,x in inputs.items() if isinstance(x, Tensor) and x.device.type != 'cpu'}
     inputs.update(zip(on_device, read_once(*on_device.values())))
@@ -73,7 +73,7 @@ def _rows_cpu(tasks, clusters, groups):
     return tasks,*(None if o is None else o[kept].numpy() for o in (clusters, groups))
 
 def _strata(task, groups):
-    "A number for each row, the same for those of one class and group"
+    "A number for each row, the same for rows of one class and group"
     if task.kind == 'multilabel': return np.zeros(len(task.labels), np.int64)
     classes = np.unique(to_numpy(task.labels), return_inverse=True)[1]
     return classes if groups is None else 2*groups + classes
@@ -84,18 +84,18 @@ class Sampling(NamedTuple):
     clusters:object = None # A label for each row: rows of one label are drawn together
     n_boot:int = 2000 # How many samples
     seed:object = None # Whole number, `np.random.Generator`, or None
-    with_jackknife:bool = False # Whether to leave out each unit, too
+    with_jackknife:bool = False # Whether to compute the jackknife, too
 
 class Resampled(NamedTuple):
-    "A score of each model, and that of drawn samples"
+    "The score of each model, and the scores of drawn samples"
     values:list # Of each model, 0-d tensor or shape (C,)
-    replicates:list # Those of the samples, array, shape (B, 1) or (B, C); NaN where a class is missing
-    left_out:list|None # Those without each unit, shape (m, 1) or (m, C)
-    draws:Draws|None # None where there is nothing to draw
-    note:str|None # Why a score is undefined, in a sentence
+    replicates:list # Scores of the samples, array, shape (B, 1) or (B, C); NaN where a class is missing
+    left_out:list|None # Scores without each unit, shape (m, 1) or (m, C)
+    draws:Draws|None # None if there is nothing to draw
+    note:str|None # A sentence on why a score is undefined
 
 def _resample(models, scored, tasks, make, sampling, groups=None):
-    "`Resampled` of values with their notes; `make` turns a task, its draws and groups into a statistic"
+    "Resample values with their notes; `make` turns a task, its draws and groups into a statistic"
     values = [o for o,_ in scored]
     notes = [o and o.replace('NaN scores', f'NaN {name}') for (_,o),name in zip(scored, models)]
     note = '; '.join(dict.fromkeys(filter(None, notes))) or None
@@ -108,7 +108,7 @@ def _resample(models, scored, tasks, make, sampling, groups=None):
 
 # %% ../nbs/05d_resampling.ipynb #5c000168
 def _layout(task, average, multi_class='ovr'):
-    "How columns are laid out, and what their mean is called there; raises `ValueError` for a mean of rows"
+    "The layout of columns, and the name of their mean; raises `ValueError` for average='samples'"
     if average == 'samples' and task.kind == 'multilabel':
         raise ValueError("average='samples' has no interval by drawn samples: take 'macro', 'micro', 'weighted' "
             'or None')
@@ -124,10 +124,10 @@ def resample_auroc(
     activation:str|None=None, # As for `auroc_score`
     ignore_index:int|None=None, # Label to leave out
     pos_label=None, # The positive label of a binary task
-    average:str|None='macro', # As for `auroc_score`, but 'samples'
+    average:str|None='macro', # As for `auroc_score`, except 'samples'
     multi_class:str='ovr', # 'ovr' or 'ovo'
-    max_fpr:float|None=None, # Up to which false positive rate
-    min_tpr:float|None=None, # From which true positive rate on
+    max_fpr:float|None=None, # Greatest false positive rate of a partial area
+    min_tpr:float|None=None, # Least true positive rate of a partial area
     standardize:bool=True, # Whether a partial area is standardised
     groups=None, # A label for each row: only pairs of one group are compared
     group_average:str|None='macro', # As `average` of `grouped_auroc`
@@ -139,8 +139,8 @@ def resample_auroc(
     tasks = [prepare_task(s, targets, activation, None, *rows) for s in models.values()]
     if groups is not None:
         if max_fpr not in (None, 1) or min_tpr:
-            raise ValueError('groups have no partial area: leave max_fpr and '
-                'min_tpr out')
+            raise ValueError('groups have no partial area: omit max_fpr and '
+                'min_tpr')
         scored = [grouped_auroc_and_note(s, targets, groups, activation, group_average, *rows) for s in models.values()]
         if group_average is None: scored = [(o.auroc, note) for o,note in scored]
         codes,labels = group_codes(groups)
@@ -160,7 +160,7 @@ def resample_ap(
     activation:str|None=None, # As for `average_precision`
     ignore_index:int|None=None, # Label to leave out
     pos_label=None, # The positive label of a binary task
-    average:str|None='macro', # As for `average_precision`, but 'samples'
+    average:str|None='macro', # As for `average_precision`, except 'samples'
 ) -> Resampled:
     "Average precision of drawn samples; raises `ValueError` where `average_precision` does"
     check_bootstrap(sampling.n_boot, sampling.seed)
@@ -174,10 +174,10 @@ def resample_ap(
 
 # %% ../nbs/05d_resampling.ipynb #5c000138
 def acceleration(
-    left_out:np.ndarray, # The number without each unit, shape (m,)
+    left_out:np.ndarray, # The score without each unit, shape (m,)
     draws:Draws, # The units and their strata
 ) -> float:
-    "A sixth of the skewness of what units contribute, where each stratum has its own mean"
+    "A sixth of the skewness of the units' contributions, with one mean for each stratum"
     n = draws.sizes
     known = ~np.isnan(left_out)
     if not known.any(): return 0.
@@ -189,8 +189,8 @@ def acceleration(
 
 # %% ../nbs/05d_resampling.ipynb #5c000141
 def interval_of_replicates(
-    value:float, # The number of the data
-    replicates:np.ndarray, # Those of drawn samples, shape (B,), without NaN
+    value:float, # The value of the data
+    replicates:np.ndarray, # The values of drawn samples, shape (B,), without NaN
     level:float=.95, # How often intervals hold the true value
     skew:float|None=None, # The acceleration of the BCa interval; None: the percentile interval
 ) -> tuple: # Low and high end
@@ -200,7 +200,7 @@ def interval_of_replicates(
         normal = NormalDist()
         b = len(replicates)
         share = ((replicates < value).sum() + (replicates <= value).sum())/(2*b)
-        bias = normal.inv_cdf(min(max(share, .5/b), 1-.5/b))  # of a share of 0 or 1 it would be infinite
+        bias = normal.inv_cdf(min(max(share, .5/b), 1-.5/b))  # infinite for a share of 0 or 1 without the bounds
         moved = [bias + normal.inv_cdf(o) for o in shares]
         shares = [normal.cdf(bias + z/(1 - skew*z)) for z in moved]
     return tuple(np.quantile(replicates, shares).tolist())
@@ -216,7 +216,7 @@ def p_value_of_replicates(
 
 # %% ../nbs/05d_resampling.ipynb #5c000147
 class Spread(NamedTuple):
-    "What the samples say of a number; tensors of shape (C,) for C numbers"
+    "Interval and standard error of a number from samples; tensors of shape (C,) for C numbers"
     low:float|Tensor # Low end of the interval
     high:float|Tensor # High end of the interval
     se:float|Tensor # Standard error
@@ -230,7 +230,7 @@ def _spread(value, replicates, left_out, draws, level):
 
 # %% ../nbs/05d_resampling.ipynb #5c000153
 def _explain_single_units(draws):
-    "Which strata have one unit, in a sentence, None if none has; and whether the interval is undefined"
+    "A sentence on strata with one unit, None if there are none; and whether the interval is undefined"
     single = len(np.unique(draws.starts[draws.sizes == 1]))
     strata = len(np.unique(draws.starts))
     if not single: return None,False
@@ -239,19 +239,19 @@ def _explain_single_units(draws):
     return f'is NaN: only one {unit}{" of a class" if strata == 2 else ""}, but a variance needs two',True
 
 def _explain_samples(values, replicates, spreads):
-    "What is wrong with the samples of numbers that are defined, in a sentence; None if nothing is"
+    "A sentence on missing or constant samples of defined numbers; None if there are none"
     samples = len(replicates)
     missing = max((int(np.isnan(r).sum()) for v,r in zip(values, replicates.T) if not math.isnan(v)), default=0)
     if missing > samples-2: return f'is NaN: a class is missing in {missing} of {samples} samples'
     if missing > .01*samples: return f'leaves out {missing} of {samples} samples, in which a class is missing'
     points = [v for v,o in zip(values, spreads) if o.se == 0]
-    return f'is the single point {points[0]:g}: all samples agree, which is no certainty' if points else None
+    return f'is the single point {points[0]:g}: all samples agree, which does not mean certainty' if points else None
 
 # %% ../nbs/05d_resampling.ipynb #5c000149
 def spread_and_note(
     found:Resampled, # Of one model, or of the difference of two
     level:float=.95, # How often intervals hold the true value
-    name:str='AUROC', # What to call the number
+    name:str='AUROC', # Name of the number in the sentence
 ):
     "`Spread` of a number, and a sentence to warn with, or None"
     values = found.values[0].reshape(-1).tolist()

@@ -37,18 +37,18 @@ def _choose_layout(task, average, multi_class, max_fpr, min_tpr=None):
 
 # %% ../nbs/04_roc.ipynb #7df601ab
 def auroc_and_note(
-    scores, # As for `auroc_score`, as all that follows
+    scores, # As for `auroc_score`, like all arguments
     targets, # Labels
     activation:str|None=None, # What turns `scores` into probabilities
     average:str|None='macro', # How to combine columns
     multi_class:str='ovr', # 'ovr' or 'ovo'
-    max_fpr:float|None=None, # Up to which false positive rate
+    max_fpr:float|None=None, # Greatest false positive rate of a partial area
     sample_weight=None, # Weight of each row
     ignore_index:int|None=None, # Label to leave out
     pos_label=None, # The positive label
-    min_tpr:float|None=None, # From which true positive rate on
+    min_tpr:float|None=None, # Least true positive rate of a partial area
     standardize:bool=True, # Whether a partial area is standardised
-): # A tensor, 0-d or of shape (K,), and a sentence, or None where nothing is undefined
+): # A tensor, 0-d or of shape (K,), and a sentence, or None if nothing is undefined
     "The value of `auroc_score`, and a sentence to warn with"
     check_options(average, multi_class, max_fpr, min_tpr=min_tpr, standardize=standardize)
     task = prepare_task(scores, targets, activation, sample_weight, ignore_index, pos_label)
@@ -57,7 +57,7 @@ def auroc_and_note(
         shape = task.scores.shape[1:] if average is None else ()
         return torch.full(shape, torch.nan, dtype=torch.float64, device='cpu'),'AUROC is NaN: there are no rows'
     max_fpr = None if max_fpr in (None, 1) else float(max_fpr)
-    min_tpr = float(min_tpr) if min_tpr else None  # all of the area is above a rate of 0
+    min_tpr = float(min_tpr) if min_tpr else None  # the whole area is above a rate of 0
     whole = max_fpr is None and min_tpr is None
     if whole and task.weight is not None and layout != 'samples': max_fpr = 1.
     areas = compute_areas(task, layout, max_fpr, min_tpr, standardize)
@@ -77,21 +77,21 @@ def auroc_score(
     ignore_index:int|None=None, # Label of rows, or of entries of multilabel targets, to leave out
     pos_label=None, # The positive label of a binary task, of any kind, as 'yes'; None: the larger of two numbers
     min_tpr:float|None=None, # Standardised partial area above this true positive rate, in [0, 1), instead of `max_fpr`
-    standardize:bool=True, # False: a partial area as it is, from 0 to `max_fpr` or to 1 - `min_tpr`
+    standardize:bool=True, # False: the plain partial area, from 0 to `max_fpr` or to 1 - `min_tpr`
 ) -> Tensor: # 0-d float64 on the CPU; shape (K,) with `average=None` for K columns
     """Area under the ROC curve of a whole data set: the share of (positive, negative) pairs in the right order
 
     Ties count half. Undefined values are NaN, with one `UndefinedMetricWarning` (a `UserWarning`) that says which
     class is missing or how many scores are NaN. Raises `ValueError` for shapes, labels or options that do not fit, and
-    for columns that should be probabilities but do not sum to one, `TypeError` for what holds no numbers.
-    The numbers are those of scikit-learn's `roc_auc_score`; partial areas after McClish (1989), one-vs-one after Hand &
-    Till (2001)."""
+    for columns that should be probabilities but do not sum to one; `TypeError` for input that is not numbers.
+    The values equal those of scikit-learn's `roc_auc_score`; partial areas follow McClish (1989), one-vs-one follows
+    Hand & Till (2001)."""
     options = average,multi_class,max_fpr,sample_weight,ignore_index,pos_label,min_tpr,standardize
     value,note = auroc_and_note(scores, targets, activation, *options)
     if note: warnings.warn(note, undefined_category(), stacklevel=2)
     return value
 
-auc_roc_score = auroc_score  # The name it had in fastai 1
+auc_roc_score = auroc_score  # The name in fastai 1
 
 # %% ../nbs/04_roc.ipynb #8f12d917
 class ROCCurve(NamedTuple):
@@ -101,7 +101,7 @@ class ROCCurve(NamedTuple):
     thresholds:Tensor # Scores at or above which rows count as positive, descending
 
 def _drop_collinear(s, tps, fps):
-    "Points of a curve without those that lie between two others, at the same distance from both on a straight line"
+    "Drop points that lie on a straight line between two others, at the same distance from both"
     def is_corner(b):
         x,y = (np.diff(o[b.start:b.stop+2]) for o in (fps, tps))
         return (x[1:] != x[:-1]) | (y[1:] != y[:-1])
@@ -119,7 +119,7 @@ def _curve_from_points(s, tps, fps, drop_intermediate):
 
 # %% ../nbs/04_roc.ipynb #f61d3950
 def _curve_torch(s, tps, fps, drop_intermediate):
-    "As `_curve_from_points`, of tensors on any device and on it"
+    "As `_curve_from_points`, for tensors, on their device"
     if drop_intermediate and len(s) > 2:
         bends = (tps.diff().diff() != 0) | (fps.diff().diff() != 0)
         corners = torch.nn.functional.pad(bends, (1, 1), value=True).nonzero()[:,0]
@@ -149,9 +149,9 @@ def mean_curve(
 
 # %% ../nbs/04_roc.ipynb #afc7b3ae
 def _curves_torch(task, micro, drop_intermediate):
-    """Curves, positives and negatives of each column, on any device; raises `ValueError` for what is wrong with values
+    """Curves, positives and negatives of each column, on any device; raises `ValueError` for invalid values
 
-    A device is read twice, first what is judged, then what is left of the curves, and waits for the sizes between."""
+    Reads the device twice, first for the checks, then for the curves, and waits for their sizes in between."""
     points,p,q = points_torch(task, micro, 'roc_curve')
     return read_curves([_curve_torch(*o, drop_intermediate) for o in points]),p,q
 
@@ -164,7 +164,7 @@ def _curves_cpu(points, drop_intermediate):
 
 # %% ../nbs/04_roc.ipynb #97a61458
 def _explain_nan_rates(task, p, q, macro):
-    "Which rates have no rows, in a sentence; None if all are defined"
+    "A sentence on which rates have no rows; None if all are defined"
     why = explain_missing(task, p, q)
     if not why: return None
     some_defined = any(a and b for a,b in zip(p, q))
@@ -180,13 +180,13 @@ def roc_curve(
     sample_weight=None, # Weight of each row, shape (n,)
     drop_intermediate:bool=True, # Drop points on a straight line between two others
     average:str|None=None, # For K columns: 'micro' pools them, 'macro' averages their curves, None gives K curves
-    ignore_index:int|None=None, # Label of rows to leave out; of many labels, of entries
+    ignore_index:int|None=None, # Label of rows, or of entries of multilabel targets, to leave out
     pos_label=None, # The positive label of a binary task, of any kind, as 'yes'; None: the larger of two numbers
 ): # `ROCCurve` of rates and thresholds, float64 on the CPU; a list of K of them with `average=None` for K columns
     """The ROC curve of a whole data set, equal to scikit-learn's `roc_curve` on the ranking scores
 
-    A rate without rows is NaN, with one `UndefinedMetricWarning` (a `UserWarning`). Raises `ValueError` for NaN scores,
-    if there are no rows, and where `auroc_score` does."""
+    A rate is NaN if its class has no rows, with one `UndefinedMetricWarning` (a `UserWarning`). Raises `ValueError` for
+    NaN scores, for no rows, and where `auroc_score` does."""
     if average not in ('micro', 'macro', None):
         raise ValueError("average must be 'micro', 'macro' or None, "
             f'got {average!r}')
@@ -208,7 +208,7 @@ def roc_curve(
 
 # %% ../nbs/04_roc.ipynb #c7753889
 def _trapezoids(x, y):
-    "Area under a curve; of one that rises from left to right between exactly nothing and all of its rectangle"
+    "Area under a curve; for a rising one, rounding never leads below 0 or above its rectangle"
     width = x.diff()
     rise = y.diff()
     under = (width*(y[1:]+y[:-1])).sum()/2
@@ -220,9 +220,9 @@ def auc(
     x, # Ascending or descending coordinates, shape (n,), such as false positive rates
     y, # Heights, shape (n,), such as true positive rates
 ) -> Tensor: # Area, 0-d float64 on the CPU
-    """Area under a curve by the trapezoidal rule, as in scikit-learn; raises `ValueError` where `x` goes back and forth
+    """Area under a curve by the trapezoidal rule, as in scikit-learn; raises `ValueError` if `x` is not monotonic
 
-    Where coordinates are NaN, as rates without rows are, it is NaN, with one `UndefinedMetricWarning`."""
+    NaN coordinates, such as rates without rows, give NaN, with one `UndefinedMetricWarning`."""
     x = to_tensor(x, 'x').double().cpu()
     y = to_tensor(y, 'y').double().cpu()
     if x.ndim != 1 or x.shape != y.shape or len(x) < 2:

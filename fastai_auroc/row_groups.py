@@ -1,4 +1,4 @@
-"""The group of each row of an epoch
+"""Find the group of each row of an epoch
 
 Docs: https://fastai-auroc.github.io/fastai_auroc/row_groups.html.md"""
 
@@ -16,7 +16,7 @@ from .groups import group_codes
 
 # %% ../nbs/10b_row_groups.ipynb #79c68d25
 class SetGroups:
-    "The group of each item of a set; raises `TypeError` for what are no labels"
+    "The group of each item of a set; raises `TypeError` if the groups are not labels"
     def __init__(self,
         groups, # A label for each item: a list, array, tensor, pandas Series or Categorical; None and NaN: in no group
     ):
@@ -38,7 +38,7 @@ class SetGroups:
     def labels(self,
         codes:Tensor, # Numbers of groups
     ): # What `grouped_auroc` takes
-        "The groups with these numbers, as a pandas Categorical has them"
+        "The groups with these numbers, with the attributes of a pandas Categorical"
         return Categories(codes.cpu().numpy(), self.categories)
 
 class Categories(NamedTuple):
@@ -48,33 +48,33 @@ class Categories(NamedTuple):
 
 # %% ../nbs/10b_row_groups.ipynb #475b0283
 class RowOrder(NamedTuple):
-    "Which items of a set the rows of an epoch are of"
-    items:object=None # Their numbers in the order of rows, or a function that gives them
+    "Which items of a set the rows of an epoch belong to"
+    items:object=None # Their numbers in the order of rows, or a function that returns them
     total:int=0 # How many items the set has
-    per_item:float=1 # How many rows each has
-    unknown:str|None=None # Why it is not known, a sentence
+    per_item:float=1 # How many rows each item has
+    unknown:str|None=None # A sentence on why the order is not known
 
 # %% ../nbs/10b_row_groups.ipynb #c4e2a8f2
 def why_other_items(
-    data, # The set that a loader takes items of
-    train, # The set of training, or None
+    data, # The set of a loader
+    train, # The training set, or None
     valid, # The validation set, or None
-    name:str, # Of the validation set, for the sentence
-) -> str|None: # A sentence; None if they may be those of the validation set
-    "Why groups of the validation set are not those of the items at hand"
+    name:str, # Name of the validation set, for the sentence
+) -> str|None: # A sentence; None if the items may be those of the validation set
+    "Why the groups of the validation set do not belong to these items"
     if data is train and data is not valid: return 'these are the items of training'
     if data is valid or valid is None or len(data) != len(valid): return None
-    text = f'these are other items than those of {name}, though as many'
+    text = f'these are other items than those of {name}, though there are as many'
     return f'{text}: grouped_auroc takes their predictions and groups'
 
 # %% ../nbs/10b_row_groups.ipynb #fc1e0146
 def codes_of_rows(
     groups:SetGroups, # Groups of a set
-    order:RowOrder, # Which items the rows are of
+    order:RowOrder, # Which items the rows belong to
     n:int, # How many rows there are
     partial:bool=False, # There may be more to come
 ) -> Tensor: # Number of each row's group, int64, shape (n,)
-    "The group of each row; raises `ValueError` where it is not known"
+    "The group of each row; raises `ValueError` if it is not known"
     if order.unknown: raise ValueError(f'the group of a row is unknown: {order.unknown}')
     if len(groups) != order.total:
         raise ValueError(f'groups has {len(groups)} labels, but the validation set has {order.total} items: '

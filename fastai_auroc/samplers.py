@@ -1,4 +1,4 @@
-"""Batches that hold every class
+"""Train on batches that have every class
 
 Docs: https://fastai-auroc.github.io/fastai_auroc/samplers.html.md"""
 
@@ -19,7 +19,7 @@ from .strata import epoch_rows
 
 # %% ../nbs/20_samplers.ipynb #2aa1b785
 def _one_label(targets):
-    "Labels as an array; raises `ValueError` if a row has none or more"
+    "Labels as an array; raises `ValueError` unless each row has one label"
     if isinstance(targets, Sampler):
         raise TypeError(f'targets must be labels, got a {type(targets).__name__}: StratifiedBatchSampler shares '
             'rows out among processes itself, so that Lightning must not: Trainer(use_distributed_sampler=False)')
@@ -31,14 +31,14 @@ def _one_label(targets):
     return y
 
 def _whole_number(name, value, least=None):
-    "`value` as an int; raises `ValueError` for what is no whole number, or a smaller one than `least`"
+    "`value` as an int; raises `ValueError` unless it is a whole number, and not below `least`"
     is_whole = isinstance(value, Integral) and not isinstance(value, bool)
     if not is_whole: raise ValueError(f'{name} must be a whole number, got {value!r}')
     if least is not None and value < least: raise ValueError(f'{name} must be {least} or more, got {value}')
     return int(value)
 
 def _split_by_class(targets, batch_size):
-    "Classes, their counts, and a list of each one's rows; raises `ValueError` if a batch cannot hold them all"
+    "Classes, their counts, and the rows of each; raises `ValueError` if a batch is too small for all classes"
     targets = _one_label(targets)
     batch_size = _whole_number('batch_size', batch_size)
     classes,which,counts = np.unique(targets, return_inverse=True, return_counts=True)
@@ -52,11 +52,11 @@ _libraries = 'torch', 'fastai', 'fastprogress', 'accelerate'
 
 class _Reader(NamedTuple):
     "A running function of these libraries that waits for rows"
-    name:str  # of the function
-    owner:object  # whose method it is, None for a plain function
+    name:str  # Name of the function
+    owner:object  # The object whose method it is, None for a plain function
 
 def _readers():
-    "Who asks the caller for rows, the nearest first"
+    "The functions that ask the caller for rows, the nearest first"
     frame = sys._getframe(2)
     readers = []
     while frame and frame.f_globals.get('__name__', '').partition('.')[0] in _libraries:
@@ -70,7 +70,7 @@ def _are_validating(readers):
 
 # %% ../nbs/20_samplers.ipynb #1a2dc2f5
 def _check_rows(n, readers):
-    "Raise `ValueError` if the loader that asks has fewer rows than the `n` with labels; fastai's must have as many"
+    "Raise `ValueError` if a loader has fewer rows than the `n` labels; fastai's must have exactly `n`"
     for owner in (o.owner for o in readers):
         rows = None
         if hasattr(owner, 'get_idxs'): rows = owner.__dict__.get('dl', owner).n  # DistributedDL holds the loader
@@ -80,7 +80,7 @@ def _check_rows(n, readers):
                 'targets must be the labels of the training rows, in their order')
 
 def _process_share(rank, num_replicas, readers):
-    "This process's number and how many share the rows: what is given, or what `torch.distributed` says"
+    "Number of this process, and how many share the rows: as given, or from `torch.distributed`"
     by_accelerate = any(type(o.owner).__name__ in ('BatchSamplerShard', 'DataLoaderDispatcher') for o in readers)
     world = num_replicas or (1 if by_accelerate else process_count())
     if rank is None and (world == 1 or process_count() > 1): rank = 0 if world == 1 else dist.get_rank()
@@ -89,20 +89,20 @@ def _process_share(rank, num_replicas, readers):
 
 # %% ../nbs/20_samplers.ipynb #a673ac37
 class StratifiedBatchSampler(Sampler):  # chkstyle: ignore
-    """Rows of each batch, such that every batch has every class
+    """Batches of rows in which every batch has every class
 
-    Each class is gone through in a random order of its own, over and over: no row comes again before all others of its
-    class did, across batches, epochs and processes. In fastai `balance_batches(dls)` does all; in PyTorch this is a
+    The rows of each class come in a random order, again and again: no row repeats before all others of its class have
+    come, across batches, epochs and processes. With fastai use `balance_batches(dls)`; in PyTorch this is a
     `batch_sampler`, and its `rows` are a `sampler`.
-    Raises `ValueError` for targets that are no labels of one class a row, and for batches too small for all classes."""
+    Raises `ValueError` unless targets are one label for each row, and for batches too small for all classes."""
     def __init__(self,
         targets, # Labels of the training rows (of all processes), shape (n,), numbers
         batch_size:int=64, # Rows of a batch, in each process
-        balanced:bool=True, # As many rows of each class; False: in proportion to the classes, but at least one
-        seed:int|None=None, # Of the random order; None takes NumPy's, or 0 with several processes
+        balanced:bool=True, # Equally many rows of each class; False: in proportion to the classes, but at least one
+        seed:int|None=None, # Seed of the random order; None uses NumPy's, or 0 with several processes
         rank:int|None=None, # Number of this process, from 0; None asks `torch.distributed`
         num_replicas:int|None=None, # Processes that share the rows; None asks `torch.distributed`, and is 1 without it
-        drop_last:bool=True, # No batch has fewer rows than `batch_size`; False: the last one of an epoch may
+        drop_last:bool=True, # All batches have `batch_size` rows; False: the last one of an epoch may have fewer
     ):
         self.classes,self.counts,self._rows_of_class = _split_by_class(targets, batch_size)
         self._n = sum(self.counts.tolist())
@@ -135,7 +135,7 @@ class StratifiedBatchSampler(Sampler):  # chkstyle: ignore
         return epoch_rows(self._rows_of_class, self.balanced, seed, epoch, rows, batch_size, world)
 
     def _batches(self, readers, rank, world, rows, batch_size=None):
-        "Batches of this process; an epoch begins with its first one, since loaders with workers make two iterators"
+        "Batches of this process; an epoch begins at its first batch, since loaders with workers create two iterators"
         size = min(batch_size or self.batch_size, rows)
         if _are_validating(readers): order = np.resize(np.arange(self._n), (world, rows))
         else: order = self._next_epoch(world, rows, size)
@@ -143,7 +143,7 @@ class StratifiedBatchSampler(Sampler):  # chkstyle: ignore
         for i in range(0, rows, size): yield order[i:i+size]
 
     def _rows_for_fastai(self, readers, batch_size):
-        "The rows of all processes, one after the other, as DistributedDL shares them out; in order for predictions"
+        "The rows of all processes, one after the other, as DistributedDL splits them; in order for predictions"
         by_loader = not readers or hasattr(readers[0].owner, 'get_idxs')
         if not by_loader or _are_validating(readers): return list(range(self._n))
         world = process_count()
@@ -162,7 +162,7 @@ class StratifiedBatchSampler(Sampler):  # chkstyle: ignore
     def get_idxs(self):
         """The rows of an epoch, as many as there are targets, batch after batch; the last one may be smaller
 
-        With several processes those of this one; a loader of fastai gets those of all, which it shares out itself."""
+        With several processes, the rows of this one; a loader of fastai gets those of all and splits them itself."""
         readers = _readers()
         share = self._share(readers)
         is_told = self.rank is not None or self.num_replicas is not None
@@ -171,37 +171,37 @@ class StratifiedBatchSampler(Sampler):  # chkstyle: ignore
 
     @property
     def rows(self):
-        "The rows of an epoch one by one, anew each time: a `sampler` for PyTorch's DataLoader"
+        "The rows of an epoch one by one, a new epoch each time: a `sampler` for PyTorch's DataLoader"
         return _RowSampler(self)
 
     @property
     def sampler(self):
-        "The same, as PyTorch's batch samplers call it: Lightning and accelerate set its epoch"
+        "The same as `rows`, by the name in PyTorch's batch samplers: Lightning and accelerate set its epoch"
         return self.rows
 
     def set_epoch(self,
-        epoch:int, # From 0
+        epoch:int, # Number of the epoch, from 0
     ):
-        "Say which epoch comes next; without, one comes after the other. Processes must be in the same epoch"
+        "Set the next epoch; by default epochs follow each other. All processes must be in the same epoch"
         self.epoch = _whole_number('epoch', epoch, 0)
 
     @classmethod
     def from_dls(cls,
         dls, # DataLoaders of fastai 2 or a DataBunch of fastai 1
-        balanced:bool=True, # As many rows of each class; False: in proportion to the classes, but at least one
-        seed:int|None=None, # Of the random order; None takes NumPy's, which fastai's `set_seed` sets
+        balanced:bool=True, # Equally many rows of each class; False: in proportion to the classes, but at least one
+        seed:int|None=None, # Seed of the random order; None uses NumPy's, which fastai's `set_seed` sets
     ): # The sampler
-        """A sampler with labels and batch size of the training set of `dls`, which trains with it from now on
+        """A sampler with the labels and the batch size of the training set of `dls`, which trains with it from now on
 
-        Raises `ValueError` where labels cannot be read, are not one of several classes in each row, or are not as many
-        as the rows."""
+        Raises `ValueError` if labels cannot be read, a row does not have exactly one class, or the numbers of labels
+        and rows differ."""
         targets,batch_size = _labels_and_batch_size(dls)
         return cls(targets, batch_size, balanced, seed).install(dls)
 
     def install(self,
         dls, # DataLoaders of fastai 2 or a DataBunch of fastai 1
     ): # This sampler
-        """Let the training set of `dls` give its rows in this order, and `dls.train.new()`, but not by `shuffle=False`
+        """Make the training set of `dls` use this sampler, also in `dls.train.new()` unless `shuffle=False`
 
         Raises `ValueError` if the training set has more or fewer rows than there are labels."""
         _install(self, self._n, dls)
@@ -217,7 +217,7 @@ class StratifiedBatchSampler(Sampler):  # chkstyle: ignore
 
 # %% ../nbs/20_samplers.ipynb #7d409a4e
 class _RowSampler(Sampler):
-    "Rows of a `StratifiedBatchSampler`, one by one, for a loader that makes batches by itself"
+    "Rows of a `StratifiedBatchSampler`, one by one, for a loader that forms batches itself"
     def __init__(self, sampler, loader=None):
         self.sampler = sampler
         self.loader = loader
@@ -253,7 +253,7 @@ def _row_count(loader, is_fastai2):
 
 # %% ../nbs/20_samplers.ipynb #b2978377
 def _number(label):
-    "A row's label as a number; raises `ValueError` if it is none"
+    "A row's label as a number; raises `ValueError` if it is not one"
     if hasattr(label, 'obj') and hasattr(label, 'data'): label = label.data  # an item of fastai 1
     if isinstance(label, (torch.Tensor, np.ndarray)):
         size = label.numel() if isinstance(label, torch.Tensor) else label.size
@@ -263,7 +263,7 @@ def _number(label):
     raise ValueError(f'a row has a target of type {type(label).__name__} where a number is wanted')
 
 def _each_label(target, n):
-    "Labels of `n` rows, of which `target` returns one; the first row that has no label ends it"
+    "Labels of `n` rows; `target` returns the label of a row; raises `ValueError` at the first row without one"
     try: return [_number(target(i)) for i in range(n)]
     except ValueError: raise
     except Exception as e: raise ValueError(f'reading its rows failed with {type(e).__name__}: {e}') from e
@@ -275,14 +275,14 @@ def _single(targets):
     return targets[0]
 
 def _target_of(item, n_inputs):
-    "What is not input in an item of a dataset"
+    "The target in an item of a dataset"
     if not isinstance(item, (tuple, list)) or len(item) < 2:
         raise ValueError(f'its rows are no pairs of input and target, but {type(item).__name__}')
     return _single(item[len(item)-1 if n_inputs is None else n_inputs:])
 
 # %% ../nbs/20_samplers.ipynb #24c61868
 def _stored_labels(dataset):
-    "Labels that a dataset holds apart from its inputs, None if it does not"
+    "Labels that a dataset stores separately from its inputs, or None"
     if isinstance(dataset, TensorDataset): return dataset.tensors[-1] if len(dataset.tensors) > 1 else None
     if isinstance(dataset, Subset):
         labels = _stored_labels(dataset.dataset)
@@ -300,16 +300,16 @@ def _stored_labels(dataset):
 
 # %% ../nbs/20_samplers.ipynb #3df1e530
 def _has_library_items(dataset):
-    "Whether a dataset's items are made by code of a library, which gives stored labels as they are"
+    "Whether a dataset's items come from code of a library, which returns stored labels unchanged"
     made_by = getattr(getattr(type(dataset), '__getitem__', None), '__module__', None) or ''
     if made_by.partition('.')[0] not in ('torch', 'torchvision', 'fastai', 'fastcore'): return False
-    joint = getattr(dataset, 'transforms', None)  # may change targets, but for torchvision's pair of separate ones
+    joint = getattr(dataset, 'transforms', None)  # may change targets, except torchvision's StandardTransform
     if joint is not None and type(joint).__name__ != 'StandardTransform': return False
     parts = [dataset.dataset] if isinstance(dataset, Subset) else getattr(dataset, 'datasets', ())
     return all(map(_has_library_items, parts))
 
 def _gives(target, labels):
-    "Whether `target` returns `labels`, by a sample of rows; also where it returns something else than labels"
+    "Whether `target` returns `labels`, for a sample of rows; True if it returns anything but labels"
     first = np.unique(labels, return_index=True)[1]
     spaced = np.linspace(0, len(labels)-1, min(64, len(labels)), dtype=np.int64)
     sample = np.union1d(first[:64], spaced)
@@ -318,7 +318,7 @@ def _gives(target, labels):
 
 # %% ../nbs/20_samplers.ipynb #e37db514
 def _labels_of_rows(loader, is_fastai2, n):
-    "Labels of `n` training rows in the loader's order, an array: those stored, or read with the rows"
+    "Labels of `n` training rows in the loader's order, an array: stored, or read with the rows"
     dataset = loader.dataset
     lists = getattr(dataset, '__dict__', {}).get('tls')
     n_inputs = getattr(dataset, 'n_inp', None)
@@ -335,7 +335,7 @@ def _labels_of_rows(loader, is_fastai2, n):
     return _one_label(_each_label(target, n))
 
 def _read_labels(loader, is_fastai2):
-    "Labels of the training rows in the loader's order, an array of few different ones"
+    "Labels of the training rows in the loader's order, an array; raises `ValueError` for regression targets"
     labels = _labels_of_rows(loader, is_fastai2, _row_count(loader, is_fastai2))
     numbers = len(np.unique(labels))
     procs = getattr(getattr(loader.dataset, 'procs', None), 'fs', ())
@@ -344,7 +344,7 @@ def _read_labels(loader, is_fastai2):
     return labels
 
 def _labels_and_batch_size(dls):
-    "Of the training set of `dls`; raises `ValueError` if it has no one label a row"
+    "Labels and batch size of the training set of `dls`; raises `ValueError` unless it has one label for each row"
     loader,is_fastai2 = _train_loader(dls)
     batch_size = loader.bs if is_fastai2 else loader.batch_size
     try:
@@ -358,7 +358,7 @@ def _labels_and_batch_size(dls):
 
 # %% ../nbs/20_samplers.ipynb #8f4dd7c8
 class _InFastai2:
-    "What a loader of fastai 2 does with a sampler: it asks for the rows of an epoch, and makes other loaders"
+    "Connects a sampler to a loader of fastai 2, which asks for the rows of an epoch and creates other loaders"
     def __init__(self, sampler, loader):
         self.sampler = sampler
         self.loader = loader
@@ -367,18 +367,18 @@ class _InFastai2:
 
     def get_idxs(self):
         readers = _readers()
-        _check_rows(self.sampler._n, [_Reader('get_idxs', self.loader)])  # somebody may have set `n`
+        _check_rows(self.sampler._n, [_Reader('get_idxs', self.loader)])  # `n` may have been changed
         return self.sampler._rows_for_fastai(readers, self.loader.bs)
 
     def new(self, dataset=None, *args, **kwargs):
-        "Another loader; it keeps the sampler if it has the same rows and is not to read them in order"
+        "Another loader; it keeps the sampler if it has the same rows and does not read them in order"
         res = type(self.loader).new(self.loader, dataset, *args, **kwargs)
         is_same = (dataset is None or dataset is self.loader.dataset) and res.n == self.loader.n
         if is_same and kwargs.get('shuffle', True) and kwargs.get('get_idxs') is None: _InFastai2(self.sampler, res)
         return res
 
 class _InFastai1:
-    "The same with a loader of fastai 1, which gets the rows by a PyTorch sampler"
+    "The same for a loader of fastai 1, which gets the rows from a PyTorch sampler"
     def __init__(self, sampler, loader, changes=None):
         rows = _RowSampler(sampler)
         changes = {**(changes or {}), 'shuffle':False, 'sampler':rows, 'batch_sampler':None}
@@ -388,7 +388,7 @@ class _InFastai1:
         self.loader.new = self.new
 
     def new(self, **kwargs):
-        "Another loader; it keeps the sampler, also against `DistributedTrainer`'s, if not to read the rows in order"
+        "Another loader; it keeps the sampler, also if `DistributedTrainer` passes one, unless it reads rows in order"
         sampler = kwargs.get('sampler')
         other = not hasattr(sampler, 'num_replicas') if sampler is not None else not kwargs.get('shuffle', True)
         other = other or kwargs.get('batch_sampler') is not None
@@ -396,7 +396,7 @@ class _InFastai1:
         return _InFastai1(self.sampler, self.loader, kwargs).loader
 
 def _install(sampler, n, dls):
-    "Give the training set of `dls` the rows of a sampler for `n` rows"
+    "Make the training set of `dls` use a sampler for `n` rows"
     loader,is_fastai2 = _train_loader(dls)
     rows = _row_count(loader, is_fastai2)
     if rows != n: raise ValueError(f'the sampler has labels of {n} rows, but the training set has {rows}')
@@ -407,21 +407,21 @@ def _install(sampler, n, dls):
         raise ValueError('fastai shares the rows out itself: leave out rank and num_replicas')
     batches = rows//loader.bs if loader.drop_last else -(-rows//loader.bs)
     if len(loader) != batches:
-        raise ValueError(f'{type(loader).__name__} gives {len(loader)} batches of its own choice, '
+        raise ValueError(f'{type(loader).__name__} chooses {len(loader)} batches itself, '
             f'{rows} rows make {batches}')
     _InFastai2(sampler, loader)
 
 # %% ../nbs/20_samplers.ipynb #c0f6e3a5
 def balance_batches(
     dls, # DataLoaders of fastai 2 or a DataBunch of fastai 1
-    balanced:bool=True, # As many rows of each class; False: in proportion to the classes' shares, but at least one
-    seed:int|None=None, # Of the random order; None takes NumPy's, which fastai's `set_seed` sets
+    balanced:bool=True, # Equally many rows of each class; False: in proportion to the classes, but at least one
+    seed:int|None=None, # Seed of the random order; None uses NumPy's, which fastai's `set_seed` sets
 ): # The `StratifiedBatchSampler`
-    """Train on batches that hold every class: a `StratifiedBatchSampler` orders the training set of `dls`
+    """Train on batches that have every class: a `StratifiedBatchSampler` orders the training set of `dls`
 
-    Probabilities of a model trained on balanced batches are those of data with as many rows of each class.
-    Raises `ValueError` where labels cannot be read, are not one of several classes in each row, or are not as many
-    as the rows."""
+    Probabilities of a model trained on balanced batches are those for data with equally many rows of each class.
+    Raises `ValueError` if labels cannot be read, a row does not have exactly one class, or the numbers of labels and
+    rows differ."""
     return StratifiedBatchSampler.from_dls(dls, balanced, seed)
 
 # %% ../nbs/20_samplers.ipynb #dc361efe

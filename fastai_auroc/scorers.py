@@ -1,4 +1,4 @@
-"""The rows of an epoch become one number
+"""Score the rows of an epoch
 
 Docs: https://fastai-auroc.github.io/fastai_auroc/scorers.html.md"""
 
@@ -21,17 +21,17 @@ class EpochScore(NamedTuple):
     "The score of an epoch"
     value:float=math.nan # The number of the column
     half_width:float=math.nan # Half the width of its 95% interval
-    bound:float=math.nan # How far a counted value is from the exact one, at most
-    note:str|None=None # A sentence to warn with
+    bound:float=math.nan # Greatest difference between a counted value and the exact one
+    note:str|None=None # A sentence for a warning
 
 def error_text(
     e:Exception, # What was raised
 ) -> str: # Its message, or its name if it has none
-    "What to say of an exception"
+    "The text of an exception for a note"
     return str(e) or type(e).__name__
 
 # %% ../nbs/09a_scorers.ipynb #56724f4b
-sampling = dict(method='bootstrap', n_boot=1000, seed=0)  # For intervals that DeLong's variance does not give
+sampling = dict(method='bootstrap', n_boot=1000, seed=0)  # For intervals without DeLong's variance
 
 def half_range(
     interval, # With the attributes `low` and `high`
@@ -42,9 +42,9 @@ def half_range(
 def add_interval(
     value, # The number, 0-d
     note, # A sentence about it, or None
-    half_width_and_note, # Function of what follows: half the width of the interval, and a sentence or None
+    half_width_and_note, # Function of `args`: half the width of the interval, and a sentence or None
     *args, # For `half_width_and_note`
-) -> EpochScore: # NaN for the half width, with a sentence, where there is none
+) -> EpochScore: # If there is no interval, the half width is NaN, with a sentence
     "The score with half the width of its interval"
     try: half,why = half_width_and_note(*args)
     except Exception as e: half,why = math.nan,error_text(e)
@@ -55,12 +55,12 @@ def add_interval(
 
 # %% ../nbs/09a_scorers.ipynb #5a9c3e18
 class AUROCScorer:
-    "AUROC of rows, of all together or within groups, with its interval"
+    "AUROC of all rows, or within groups, with its interval"
     kind = 'AUROC'
     def __init__(self,
         ignore_index:int|None=None, # Label of rows to leave out
         ci:bool=False, # With the interval's half width
-        groups=None, # Of the rows: `SetGroups`, which name the groups by their numbers
+        groups=None, # `SetGroups`, which turn numbers of groups into labels
         group_average:str='macro', # How to combine groups, as in `grouped_auroc`
         **options, # For `auroc_score`
     ):
@@ -73,7 +73,7 @@ class AUROCScorer:
         return grouped_auroc_and_note(scores, labels, self.groups.labels(codes), 'identity', self.group_average, self.ignore_index)
 
     def _half_width_and_note(self, scores, labels, codes):
-        "DeLong's interval of the whole area of a binary task, else one of drawn samples"
+        "Half the width of DeLong's interval for the whole area of a binary task, else of one from drawn samples"
         rows = scores,labels,'identity'
         whole = self.options.get('max_fpr') in (None, 1) and not self.options.get('min_tpr')
         if scores.ndim == 1 and whole and self.groups is None:
@@ -97,7 +97,7 @@ class AUROCScorer:
 class AveragePrecisionScorer:
     "Average precision of rows, with its interval"
     kind = 'AveragePrecision'
-    groups = None  # It has none
+    groups = None  # Not supported
     def __init__(self,
         ignore_index:int|None=None, # Label of rows to leave out
         ci:bool=False, # With the interval's half width

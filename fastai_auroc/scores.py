@@ -22,7 +22,7 @@ from .docstrings import document
 def is_number(
     x, # Any object
 ) -> bool: # True for real numbers of Python and NumPy
-    "Whether `x` is a number, not a truth value or a text"
+    "Whether `x` is a number; bools and strings are not"
     return isinstance(x, Real) and not isinstance(x, bool)
 
 # %% ../nbs/00_scores.ipynb #e22622bb
@@ -44,7 +44,7 @@ _numbers = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch
     torch.float32, torch.float64, _uint16, _uint32, _uint64)
 
 def _describe_unusable(x, name):
-    "What `x` is if not a dense tensor of real numbers, and which call makes it one; None if it is"
+    "Why `x` is not a dense tensor of real numbers, and the call that makes it one; None if it is one"
     if x.is_nested: return 'a nested tensor',f'join its parts, as in torch.cat({name}.unbind())'
     if x.layout != torch.strided: return f'{x.dtype}, {x.layout}','call .to_dense()'
     if x.is_quantized: return x.dtype,'call .dequantize()'
@@ -63,7 +63,7 @@ def _check_tensor(x, name):
 # %% ../nbs/00_scores.ipynb #ae50dffc
 def widen(
     x:Tensor, # Numbers of any dtype
-) -> Tensor: # Of uint16 and uint32, and of uint64 on the CPU where they fit, int32 or int64; other numbers as they are
+) -> Tensor: # int32 or int64 for uint16, uint32, and uint64 on the CPU where it fits; other dtypes as they are
     "Unsigned integers in a dtype that PyTorch can sort and compare"
     if x.dtype == _uint16: return x.int()
     if x.dtype == _uint32: return x.long()
@@ -87,7 +87,7 @@ def _text_hint(values, x, name):
 
 # %% ../nbs/00_scores.ipynb #b2d0c281
 def _raise_no_numbers(a, x, name):
-    "Raise `TypeError` for `x`, which as an array is `a`"
+    "Raise `TypeError` for `x`; `a` is `x` as an array"
     flat = a.ravel().tolist()
     text = sorted({bytes(o) if isinstance(o, bytes) else str(o) for o in flat if isinstance(o, (str, bytes))}, key=str)
     missing = sum(map(_is_missing, flat))
@@ -101,7 +101,7 @@ def _raise_no_numbers(a, x, name):
 
 # %% ../nbs/00_scores.ipynb #dda5e07d
 def _unbox(a):
-    "An array of objects as one of numbers, if all of them are real and fit"
+    "An array of objects as an array of numbers, if all of them are real and fit; else as it is"
     flat = [float(o) if isinstance(o, (Decimal, Fraction)) else o for o in a.ravel().tolist()]
     if not all(isinstance(o, (Real, np.bool_)) for o in flat): return a
     if not flat or not all(isinstance(o, (int, np.integer)) for o in flat): return np.array(flat).reshape(a.shape)
@@ -113,7 +113,7 @@ def _unbox(a):
 
 # %% ../nbs/00_scores.ipynb #4e1351c8
 def _list_to_array(x, name):
-    "As `np.asarray`, but objects stay what they are, and lists of unequal lengths raise an error of ours"
+    "As `np.asarray`, but objects stay as they are, and lists of unequal lengths raise an error that names the argument"
     unequal = f'{name} must be a tensor, an array or lists of equal lengths'
     try: a = np.asarray(x)
     except ValueError as e: raise ValueError(f'{unequal}: {e}') from e
@@ -124,7 +124,7 @@ def _list_to_array(x, name):
     return a
 
 def _to_array(x, name):
-    "Numbers of what is no tensor, as an array that PyTorch can share"
+    "Numbers other than tensors, as an array that PyTorch can share"
     if isinstance(x, np.ma.MaskedArray): _raise_masked(name)
     a = _list_to_array(x, name)
     if a.dtype == object: a = _unbox(a)
@@ -144,7 +144,7 @@ def _element_types(x):
     return kinds.union(*(_element_types(o) for o in x if isinstance(o, (list, tuple))))
 
 def _stack(x, name, grad):
-    "Nested lists of tensors without axes, and of other numbers, as one tensor"
+    "Nested lists of numbers and of tensors without axes, as one tensor"
     axes = [tuple(o.shape) for o in x if isinstance(o, Tensor) and o.ndim]
     if axes:
         raise ValueError(f'{name} must be one tensor, got a {type(x).__name__} of {len(x)} with shapes as {axes[0]}: '
@@ -160,7 +160,7 @@ def to_tensor(
     x, # A tensor, an array or nested lists of numbers
     name='input', # What to call `x` in an error message
     grad=False, # Keep the gradient's graph, for losses
-) -> Tensor: # A plain tensor, without gradient if not asked for, on the device where `x` is
+) -> Tensor: # A plain tensor on the device of `x`, without gradient unless `grad`
     """`x` as a plain tensor
 
     Raises `TypeError` if it does not hold plain real numbers or has a mask, `ValueError` for lists of unequal lengths
@@ -177,13 +177,13 @@ def to_tensor(
 # %% ../nbs/00_scores.ipynb #580358a6
 def to_numpy(
     x:Tensor, # Numbers on the CPU
-): # Those in half precision as float32, others in the memory of `x`
-    "A tensor as an array that NumPy is fast in"
+): # An array: float32 for half precision, otherwise in the memory of `x`
+    "A tensor as an array of a dtype in which NumPy is fast"
     return (x.float() if x.dtype in (torch.float16, torch.bfloat16) else x).numpy()
 
 # %% ../nbs/00_scores.ipynb #68c6163e
 def _lengths(shape, without=None):
-    "The lengths of the axes of a shape but one, and but those of length 1"
+    "The lengths of the axes of a shape, except axis `without` and those of length 1"
     return [d for i,d in enumerate(shape) if i != without and d != 1]
 
 def _class_axis(o, t, axis, prefer):
@@ -195,7 +195,7 @@ def _class_axis(o, t, axis, prefer):
         if axis is not None: return axis % len(o)
         if len(o) == 3 and o[1] != 1:
             raise ValueError('outputs and targets of one shape with three axes may hold classes in axis 1 or 2, '
-                f'which class_rows and AUROC are told by `axis`: {got}')
+                f'pass `axis` to class_rows or AUROC: {got}')
         return 1
     choices = [axis] if axis is not None else [a for a in (prefer, 1, -1) if a is not None and -len(o) <= a < len(o)]
     fits = [a % len(o) for a in choices if _lengths(o, a % len(o)) == _lengths(t)]
@@ -208,10 +208,10 @@ def class_rows(
     outputs, # Model outputs, shape (n,), (n, K) or with further axes, as (bs, K, H, W) or (bs, length, K)
     targets, # Targets, in the shape of `outputs` (binary or multilabel) or without the class axis (class numbers)
     axis:int|None=None, # Which axis of `outputs` holds the classes; None finds it by comparing the shapes
-    prefer:int|None=None, # Which axis to try first, where `axis` is None and two would fit
+    prefer:int|None=None, # Which axis to try first if `axis` is None
     grad:bool=False, # Keep the gradient's graph of the outputs, for losses
 ): # Outputs of shape (n,) or (n, K), targets of shape (n,) or (n, K)
-    "One row for each item, pixel or token, classes in columns; raises `ValueError` where the shapes do not match"
+    "One row for each item, pixel or token, classes in columns; raises `ValueError` if the shapes do not match"
     outputs = to_tensor(outputs, 'scores', grad)
     targets = to_tensor(targets, 'targets')
     o = outputs.shape
@@ -238,7 +238,7 @@ def equals(
     labels:Tensor, # Labels of any dtype
     label, # One label
 ) -> Tensor: # Where they are equal, bool, in the shape of `labels`; nowhere if their dtype cannot hold `label`
-    "Compare labels with one, of whatever size and type it is, without reading them"
+    "Compare labels with one label of any size and type, without a read from the device"
     if isinstance(label, (bool, np.bool_)): label = int(label)
     nowhere = torch.zeros_like(labels, dtype=torch.bool)
     if not is_number(label): return nowhere
@@ -278,11 +278,11 @@ def _objects_equal(labels, label):
 
 # %% ../nbs/00_scores.ipynb #ec5bfff5
 def binary_labels(
-    targets, # Labels of any kind and shape: numbers, text, objects
-    pos_label, # The positive one
+    targets, # Labels of any kind and shape: numbers, strings, objects
+    pos_label, # The positive label
     ignore_index=None, # Label of rows to leave out
-) -> Tensor: # Above zero where positive, `ignore_index` or NaN where these stand, else not above zero
-    "Mark the positive label; raises `ValueError` for what is not one label, or for missing ones among text"
+) -> Tensor: # Above zero where positive; `ignore_index` and NaN stay; else zero or below
+    "Mark the positive label; raises `ValueError` if `pos_label` is not one label or text labels are missing"
     if isinstance(pos_label, Tensor) and not pos_label.ndim: pos_label = pos_label.item()
     if isinstance(pos_label, (list, tuple, set, dict, np.ndarray, Tensor)) or _is_missing(pos_label):
         raise ValueError(f'pos_label must be one label, got {pos_label!r}')
@@ -303,8 +303,8 @@ def binary_labels(
 # %% ../nbs/00_scores.ipynb #965703a3
 def distinct_labels(
     targets, # Labels as for `binary_labels`
-) -> list: # Each of them once, in sorted order
-    "Which labels there are; copies what lies on a device"
+) -> list: # Each label once, in sorted order
+    "The distinct labels; copies labels from a device to the CPU"
     labels = _to_labels(targets)
     if not isinstance(labels, Tensor): return sorted(dict.fromkeys(labels.ravel().tolist()), key=str)
     return np.unique(to_numpy(labels.cpu())).tolist()
@@ -313,7 +313,7 @@ def list_labels(
     labels, # Labels, a list
     most:int=5, # How many to show
 ) -> str: # For a message
-    "Some labels, whole numbers without a point and text in quotes"
+    "The first labels as text: whole numbers without a point, strings in quotes"
     def show(o):
         if isinstance(o, (str, bytes)): return repr(o.item() if isinstance(o, np.generic) else o)
         return str(int(o) if isinstance(o, float) and o.is_integer() else o)
@@ -322,10 +322,10 @@ def list_labels(
 
 def explain_absence(
     targets, # Labels as for `binary_labels`
-    pos_label, # The positive one, or None
+    pos_label, # The positive label, or None
     ignore_index=None, # Label of rows to leave out
-) -> str: # Which labels there are, if `pos_label` is none of them; else empty
-    "What a warning that there is no positive should add"
+) -> str: # The labels found, if `pos_label` is none of them; else empty
+    "The end of a warning that there is no positive"
     if pos_label is None: return ''
     found = [o for o in distinct_labels(targets) if o != ignore_index]
     if not found or pos_label in found: return ''
@@ -340,21 +340,21 @@ def log_odds(
     offset = ordered[...,:1].nan_to_num(nan=0., posinf=0., neginf=0.)
     z = z - offset
     top = ordered[...,:1] - offset
-    rest = (ordered[...,1:]-offset).logsumexp(-1, keepdim=True)  # of all classes but the top one
+    rest = (ordered[...,1:]-offset).logsumexp(-1, keepdim=True)  # all classes but the top one
     total = top + (rest-top).exp().log1p()
     return z - torch.where(z < top, total + torch.log1p(-(z-total).exp()), rest)
 
 # %% ../nbs/00_scores.ipynb #4c5b3d93
 def signed(
     x:Tensor, # Numbers of any dtype
-) -> Tensor: # Of uint64, which PyTorch cannot sort, int64 in the same order, less by 2**63; other numbers as they are
+) -> Tensor: # int64, less by 2**63, for uint64, which PyTorch cannot sort; other dtypes as they are
     "Numbers in a dtype that PyTorch can compare"
     return x.view(torch.int64) ^ torch.iinfo(torch.int64).min if x.dtype == _uint64 else x
 
-_no_float64 = {'mps'}  # Devices without float64; what lies there is scored on the CPU
+_no_float64 = {'mps'}  # Devices without float64; tensors there are scored on the CPU
 
 def has_float64(x:Tensor) -> bool: # Whether the device of `x` can compute in float64
-    "False on Apple's MPS: ranking scores of tensors there are formed on the CPU"
+    "False on Apple's MPS: ranking scores of tensors there are computed on the CPU"
     return x.device.type not in _no_float64
 
 # %% ../nbs/00_scores.ipynb #e68dc0cb
@@ -374,9 +374,9 @@ activations = None, 'softmax', 'sigmoid', 'identity'
 def ranking_scores(
     outputs:Tensor, # Model outputs from `class_rows`, shape (n,) or (n, K)
     targets:Tensor, # Targets from `class_rows`, shape (n,) or (n, K): tell class numbers from multilabel
-    activation:str|None=None, # 'softmax', 'sigmoid' or 'identity': what makes outputs probabilities; None: they are
+    activation:str|None=None, # Turns outputs into probabilities: 'softmax', 'sigmoid', 'identity'; None: they are
 ) -> Tensor: # Scores to rank, shape (n,) for one score or two classes, otherwise (n, K); float64 where computed
-    "Numbers in the order of the probabilities, free of their ties; raises `ValueError` for an unknown activation"
+    "Scores in the order of the probabilities, without ties by rounding; `ValueError` for an unknown activation"
     if activation not in activations: raise ValueError(f'activation must be one of {activations}, got {activation!r}')
     if not has_float64(outputs): outputs = outputs.cpu()
     if outputs.ndim == 1: return outputs
@@ -406,8 +406,8 @@ def undefined_category() -> type: # scikit-learn's `UndefinedMetricWarning`, or 
 # %% ../nbs/00_scores.ipynb #20f154c0
 def infer_activation(
     act, # The activation of a loss function, or None
-) -> str|None: # 'softmax' or 'identity'; None if `act` is no function of a row
-    "What to rank by, as what `act` does to a row tells"
+) -> str|None: # 'softmax' or 'identity'; None if `act` is not a function of a row
+    "What to rank by, found by applying `act` to one row"
     if not callable(act): return None
     try: total = float(act(torch.tensor([[0., 1., 3.]], device='cpu')).sum())
     except Exception: return None
@@ -417,7 +417,7 @@ def infer_activation(
 def loss_activation(
     loss_func, # A loss function, or a partial of one; None for none
 ) -> str|None: # 'softmax' or 'identity'; None if the loss has no activation
-    "What to rank by, as the activation of a loss function tells"
+    "What to rank by, from the activation of a loss function"
     while isinstance(loss_func, functools.partial): loss_func = loss_func.func
     return infer_activation(getattr(loss_func, 'activation', None))
 
@@ -426,7 +426,7 @@ def apply_activation(
     activation:str|None, # 'softmax' or 'sigmoid'; 'identity' and None: `outputs` are probabilities
     axis:int=-1, # Which axis holds the classes
 ) -> Tensor: # In the shape of `outputs`
-    "Probabilities from outputs; a single axis has no classes to compete, so that a softmax of two is a sigmoid there"
+    "Probabilities from outputs; along a single axis, 'softmax' means the sigmoid of one score"
     if activation in (None, 'identity'): return outputs
     return outputs.softmax(axis) if activation == 'softmax' and outputs.ndim > 1 else outputs.sigmoid()
 
@@ -436,7 +436,7 @@ def one_hot(
     k:int, # Number of classes
     axis:int=-1, # Where the axis of classes goes: -1 or 0
 ) -> Tensor: # Whether a row is of a class, bool, shape (n, k), or (k, n) along axis 0; False for labels of no class
-    "Labels as columns of truth values, without reading them"
+    "Labels as bool columns, without a read from the device"
     classes = torch.arange(k, device=labels.device)
     return labels[:,None] == classes if axis == -1 else classes[:,None] == labels
 

@@ -22,25 +22,25 @@ from .surrogates import clip_infinite, column_arrays, join_classes, pair_gaps, p
 
 # %% ../nbs/17_smooth.ipynb #f6e0ccb8
 def _sigmoid_of_pairs(margin, T):
-    "How wrong pairs of that margin are, and the derivative"
+    "The losses of pairs, sigmoids of minus the margin over T, and their derivatives"
     x = margin/T
     wrong = (-x).sigmoid()
-    return wrong,wrong*x.sigmoid()/-T  # wrong·(wrong-1) would lose its digits where `wrong` is nearly 1
+    return wrong,wrong*x.sigmoid()/-T  # wrong·(wrong-1) would lose digits if `wrong` is nearly 1
 
 # %% ../nbs/17_smooth.ipynb #104b2545
 def fits_float32(
     T:float, # Temperature
-) -> bool: # False where it might be 0 or infinite in float32
-    "Whether float32 holds a temperature"
+) -> bool: # False if it might be 0 or infinite in float32
+    "Whether float32 can represent a temperature"
     return 2.**-100 < T < 2.**100
 
 def judge_pairs(
-    margin:np.ndarray, # Margins of pairs, which are written over
+    margin:np.ndarray, # Margins of pairs, overwritten
     T:float, # Temperature, in units of the margins
 ): # Losses of the pairs, and -T times their derivatives, in the shape of `margin`
-    "How wrong pairs of that margin are, and -T times the derivative"
+    "Losses of pairs, and -T times their derivatives"
     if T != 1: margin /= T
-    e = np.exp(np.minimum(margin, 80, out=margin), out=margin)  # whose square is above what float32 holds from 89 on
+    e = np.exp(np.minimum(margin, 80, out=margin), out=margin)  # float32 overflows from 89 on
     wrong = e + 1
     np.reciprocal(wrong, out=wrong)
     e *= wrong
@@ -50,10 +50,10 @@ def judge_pairs(
 # %% ../nbs/17_smooth.ipynb #515c8962
 def _add_tile(of_positives, of_negatives, b, x):
     of_positives[b] = x.sum(1)
-    of_negatives += x.sum(0)  # float64, for tiles may be many
+    of_negatives += x.sum(0)  # in float64, since there may be many tiles
 
 def _soft_by_pairs(s, positive, T, rows=False):
-    "`_sigmoid_of_pairs` summed over the pairs of one column, its gradient, and the rows' sums if asked for; arrays"
+    "`_sigmoid_of_pairs` summed over the pairs of one column, its gradient, and with `rows` the rows' sums; arrays"
     x = s[positive]
     y = s[~positive]
     slopes = np.empty(len(x)),np.zeros(len(y))
@@ -70,14 +70,14 @@ def _soft_by_pairs(s, positive, T, rows=False):
     return total,gradient,join_classes(positive, *losses) if rows else None
 
 # %% ../nbs/17_smooth.ipynb #07eeaa0f
-_tile = 2**23  # Pairs judged at once on a device
+_tile = 2**23  # Pairs computed at once on a device
 
 def _slices(n, size): return [slice(i, i+size) for i in range(0, max(1, n), size)]
 
 def _differences(x, c, b): return x[c,b,None] - x[c,None]
 
 def _map_tiles(f, s, positive, negative=None):
-    "`f` of tiles joined: of slices of columns and of their rows, the sign of a row's margins, and who its partners are"
+    "Join `f` over tiles: `f` takes slices of columns and rows, the sign of a row's margins, and its partners"
     count,n = s.shape
     height = max(1, _tile//max(1, n))
     width = max(1, height//max(1, n))
@@ -90,7 +90,7 @@ def _map_tiles(f, s, positive, negative=None):
 
 # %% ../nbs/17_smooth.ipynb #2ae27e97
 def _pairs_torch(s, positive, T, negative=None):
-    "Sums of `_sigmoid_of_pairs` for each row of columns, on any device, without a look at the numbers, shape (C, n) each"
+    "Sums of `_sigmoid_of_pairs` for each row, on any device, without a read from it, shape (C, n) each"
     count,n = s.shape
     height = max(1, _tile//max(1, n))
     loss,gradient = s.new_zeros((2, count, n), dtype=widest_float(s))
@@ -99,7 +99,7 @@ def _pairs_torch(s, positive, T, negative=None):
             gap = pair_gaps(s[c], positive[c], None if negative is None else negative[c], b)
             if T != 1: gap = gap/T
             wrong = gap.sigmoid()
-            slope = wrong*(-gap).sigmoid()  # wrong·(1-wrong) would lose its digits where `wrong` is nearly 1
+            slope = wrong*(-gap).sigmoid()  # wrong·(1-wrong) would lose digits if `wrong` is nearly 1
             loss[c,b].add_(wrong.sum(-1, dtype=loss.dtype))
             loss[c].add_(wrong.sum(-2, dtype=loss.dtype))
             gradient[c,b].sub_(slope.sum(-1, dtype=loss.dtype))
@@ -127,7 +127,7 @@ def _make_grid(s, positive, T, largest=2**23):
     step = T/16
     x = s.astype(np.float64)
     x -= x.min()
-    # A range of 2**16 steps is small enough for a grid as it is
+    # A range of 2**16 steps is small enough without shortening gaps
     if x.max() > 2**16*step: x = _shorten_gaps(x, 45*T)  # 1 - 3e-20, the sigmoid of 45, is 1 in float64
     x /= step
     size = int(x.max()) + 4
@@ -135,7 +135,7 @@ def _make_grid(s, positive, T, largest=2**23):
     x += 1  # a point to the left of all rows
     cell = x.astype(np.intp)
     x -= cell
-    # Blocks fit into the cache, but counting makes a grid for each, so grids should be small then
+    # Blocks fit into the cache, but counting makes a grid for each, so only small grids use blocks
     blocks = map_blocks(lambda b: b, len(x)) if size < block_size else [slice(0, len(x))]
     return _Grid(cell + size*positive, x, size, blocks)
 
@@ -172,18 +172,18 @@ def _read_rows(grid, at_negatives, at_positives):
 
 # %% ../nbs/17_smooth.ipynb #392cb09d
 def _sigmoid_spectra(length):
-    "Spectra of how wrong pairs are, and of the derivative, for margins of so many steps around 0, at T = 1"
+    "Spectra of the losses of pairs and of their derivatives, for margins of `length` steps around 0, at T = 1"
     margin = np.arange(-(length//2), length//2)/16
     right = .5 + .5*np.tanh(margin/2)  # the sigmoid, without an overflow
     # ifftshift puts the margin 0 first, where a transform expects it
     return [np.fft.rfft(np.fft.ifftshift(o)) for o in (1-right, right*(right-1))]
 
-_keep_spectra = lru_cache(8)(_sigmoid_spectra)  # for batches have grids of similar sizes
+_keep_spectra = lru_cache(8)(_sigmoid_spectra)  # since grids of batches have similar sizes
 
 def _circle_length(size):
-    "Twice the size of a grid, or up to a quarter more: what goes around in a circle stays off the grid"
+    "Twice the size of a grid, or up to a quarter more, so that a circular convolution does not wrap onto the grid"
     shift = max(0, (2*size-1).bit_length() - 3)
-    return ((2*size-1 >> shift) + 1) << shift  # four to eight times a power of two, quick to transform
+    return ((2*size-1 >> shift) + 1) << shift  # four to eight times a power of two, fast to transform
 
 def _soft_on_grid(s, positive, T, rows=False, largest=2**23):
     "As `_soft_by_pairs`, or None if the grid would have more than `largest` points"
@@ -203,22 +203,22 @@ def _soft_on_grid(s, positive, T, rows=False, largest=2**23):
 
 # %% ../nbs/17_smooth.ipynb #cebdb14e
 def _largest_grid(rows, pairs, itemsize):
-    "How many points a grid may have to be cheaper than pairs of scores of so many bytes; 0 or less: pairs are cheaper"
+    "How many points a grid may have to be faster than pairs; 0 or less: pairs are faster"
     # Measured on one core, with a pair of float32 scores as the unit: 16,000 for a grid, 5 for a row, 15 for a point
     return min(2**23, (pairs*itemsize//4 - 16_000 - 5*rows)//15)  # a larger spectrum would take over 256 MB
 
 # %% ../nbs/17_smooth.ipynb #e93c16a6
-saturation = 60  # Margins, in units of T, beyond which the sigmoid is as good as 0 or 1
+saturation = 60  # Margin, in units of T, beyond which the sigmoid is practically 0 or 1
 
 def clip_saturated(
     s:np.ndarray, # Scores, some of which may be infinite
     T:float, # Temperature, in units of the scores
 ) -> np.ndarray: # Float64
-    "Infinite scores as finite ones that are as far from the others as the sigmoid can tell"
+    "Replace infinite scores by finite ones, so far from the others that the sigmoid is practically 0 or 1"
     return clip_infinite(torch.from_numpy(s.astype(np.float64)), saturation*T).numpy()
 
 def _soft_sums(s, positive, T, rows):
-    "As `_soft_by_pairs`, by what is cheaper"
+    "As `_soft_by_pairs`, by the faster way"
     has_nan = False
     if not np.isfinite(s).all():
         s = clip_saturated(s, T)
@@ -235,10 +235,10 @@ def of_counted_rows(
     s:np.ndarray, # Scores, shape (n,)
     positive:np.ndarray, # Which are positive, bool, shape (n,)
     T:float, # Temperature, in units of the scores
-    rows:bool, # Whether the rows' parts are asked for
+    rows:bool, # Whether to return the rows' parts
     counts:np.ndarray, # Which rows count, bool, shape (n,)
 ) -> tuple: # The value, and the arrays with 0 for rows that do not count
-    "What `judge` says of the rows that count"
+    "Apply `judge` to the rows that count"
     value,*found = judge(s[counts], positive[counts], T, rows)
     of_rows = np.zeros((2, len(s)))
     for o,x in zip(of_rows, found):
@@ -247,7 +247,7 @@ def of_counted_rows(
 
 # %% ../nbs/17_smooth.ipynb #d1272d02
 def _soft_cpu(s, positive, T, rows, counts=None):
-    "Mean of `_sigmoid_of_pairs` over the pairs of one column, its gradient, and the rows' parts if asked for; arrays"
+    "Mean of `_sigmoid_of_pairs` over the pairs of one column, its gradient, and with `rows` the rows' parts; arrays"
     if counts is not None: return of_counted_rows(_soft_cpu, s, positive, T, rows, counts)
     p = int(np.count_nonzero(positive))
     pairs = p*(len(s)-p)
@@ -262,7 +262,7 @@ def _soft_binary(s, positive, T):
     return value,gradient.astype(s.dtype, copy=False)
 
 def _soft_classes(z, y, weight=None, T=1.):
-    "Mean over classes, and its gradient, by pairs; None where columns are cheaper one by one, and for NaN; arrays"
+    "Mean over classes, and its gradient, by pairs; None if single columns are faster, and for NaN; arrays"
     n,k = z.shape
     cheaper = n*n*z.itemsize//4 < k*(20_000 + 5*n)  # in the unit of `_largest_grid`
     if not cheaper or not fits_float32(T): return None
@@ -271,9 +271,9 @@ def _soft_classes(z, y, weight=None, T=1.):
 
 # %% ../nbs/17_smooth.ipynb #f09e6e56
 def _soft_torch(columns, positive, negative=None, T=1.):
-    "`_soft` with rows on any device, without a look at the numbers"
+    "`_soft` with rows on any device, without a read from it"
     largest = torch.finfo(columns.dtype).max
-    # A float32 T is small enough for the largest score to be as good as an infinite one
+    # For a T that fits float32, the largest float is equivalent to infinity
     s = columns.clamp(-largest, largest) if fits_float32(T) else clip_infinite(upcast(columns), saturation*T)
     loss,slope = _pairs_torch(s, positive, T, negative)
     weight = pair_weight(positive, negative, loss.dtype)
@@ -281,7 +281,7 @@ def _soft_torch(columns, positive, negative=None, T=1.):
     return parts.sum(-1),slope*weight,parts
 
 def _soft(columns, positive, rows=False, negative=None, T=1.):
-    "One minus the smooth AUROC of each column, its gradient, and the rows' parts if asked for"
+    "One minus the smooth AUROC of each column, its gradient, and with `rows` the rows' parts"
     if columns.device.type != 'cpu': return _soft_torch(columns, positive, negative, T)
     found = [_soft_cpu(s, y, T, rows, *counts) for s,y,*counts in zip(*column_arrays(columns, positive, negative))]
     values,gradient,parts = zip(*found)
@@ -290,7 +290,7 @@ def _soft(columns, positive, rows=False, negative=None, T=1.):
 
 # %% ../nbs/17_smooth.ipynb #2cdec7cd
 def _derivative_of_pairs(margin, T, order):
-    "Derivative of that order of what `_sigmoid_of_pairs` gives"
+    "Derivative of the losses of `_sigmoid_of_pairs`, of any order"
     wrong = (-margin/T).sigmoid()
     p = Polynomial([0., 1.])
     for _ in range(order): p = p.deriv()*Polynomial([0., 1., -1.])
@@ -299,7 +299,7 @@ def _derivative_of_pairs(margin, T, order):
     return res*(-1/T)**order
 
 def _pair_derivative(s, positive, negative, T, directions):
-    "Derivative of the sum over pairs in each score of its column and in these directions, shape (C, n)"
+    "Derivative of the sum over pairs by each score and in these directions, shape (C, n)"
     def judge(c, b, sign, partner):
         res = _derivative_of_pairs(_differences(s, c, b)*sign, T, len(directions)+1)
         for v in directions: res = res*_differences(v, c, b)*sign
@@ -308,7 +308,7 @@ def _pair_derivative(s, positive, negative, T, directions):
 
 # %% ../nbs/17_smooth.ipynb #36001ee9
 class _PairDerivative(torch.autograd.Function):
-    "`_pair_derivative` of columns of shape (C, n), differentiable as often as one likes"
+    "`_pair_derivative` of columns of shape (C, n), differentiable any number of times"
     @staticmethod
     def forward(s, positive, negative, T, *directions): return _pair_derivative(s, positive, negative, T, directions)
 
@@ -319,7 +319,7 @@ class _PairDerivative(torch.autograd.Function):
 
     @staticmethod
     def along(ctx, saved, i, v):
-        "The same with direction number `i` replaced by `v`, or with `v` added where there is no such direction"
+        "The same with direction number `i` replaced by `v`, or with `v` added if there is no such direction"
         return _PairDerivative.apply(*saved[:3], ctx.T, *saved[3:3+i], v, *saved[4+i:])
 
     @staticmethod
@@ -340,7 +340,7 @@ class _PairDerivative(torch.autograd.Function):
 
 # %% ../nbs/17_smooth.ipynb #7b2e5953
 def _soft_product(columns, positive, negative, direction, T=1.):
-    "Of the Hessian of each column's value and a direction"
+    "Product of the Hessian of each column's value and a direction"
     s = clip_infinite(upcast(columns), saturation*T)
     product = _PairDerivative.apply(s, positive, negative, T, upcast(direction))
     return product*pair_weight(positive, negative, s.dtype)

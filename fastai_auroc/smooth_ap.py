@@ -20,21 +20,21 @@ from .smooth import clip_saturated, fits_float32, judge_pairs, of_counted_rows, 
 
 # %% ../nbs/17c_smooth_ap.ipynb #096750ed
 class _Shares(NamedTuple):
-    "Of each positive, what stands above it"
-    lost:object # The share of negatives among the rows down to it
+    "The rows at or above each positive"
+    lost:object # The share of negatives among them
     of_negative:object # Its derivative by a sigmoid of a negative
     of_positive:object # Its derivative by a sigmoid of a positive
-    total:object # How many rows there are down to it
+    total:object # The number of these rows
 
 def _shares(negatives, positives):
-    "Of sums of sigmoids over the negatives, and over the positives with the row itself, whose sigmoid is 1/2, not 1"
+    "`_Shares` from sums of sigmoids over negatives and positives; these include the row itself, as 1/2 instead of 1"
     total = negatives + positives + .5
     lost = negatives/total
     return _Shares(lost, (1-lost)/total, -lost/total, total)
 
 # %% ../nbs/17c_smooth_ap.ipynb #35b04be0
 def _add_positives(x, z, q, T, of_z, parts):
-    "What some positives lose, and their slopes; adds slopes and parts to those of the rows `z`, q negatives first"
+    "Losses of some positives, and their slopes; adds slopes and parts to those of the rows `z`, q negatives first"
     wrong,slope = judge_pairs(np.subtract.outer(x, z), T)
     shares = _shares(wrong[:,:q].sum(1), wrong[:,q:].sum(1))
     of_z[:q] += shares.of_negative @ slope[:,:q]
@@ -44,7 +44,7 @@ def _add_positives(x, z, q, T, of_z, parts):
     return shares.lost,own
 
 def _ap_by_pairs(s, positive, T, rows=False):
-    "One minus the smooth average precision of a column, its gradient, and the rows' parts if asked for; arrays"
+    "One minus the smooth average precision of a column, its gradient, and with `rows` the rows' parts; arrays"
     x = s[positive]
     z = np.concatenate([s[~positive], x])
     q = len(s)-len(x)
@@ -58,7 +58,7 @@ def _ap_by_pairs(s, positive, T, rows=False):
 
 # %% ../nbs/17c_smooth_ap.ipynb #fc302d81
 def _ap_cpu(s, positive, T, rows, counts=None):
-    "As `_ap_by_pairs` of any column; arrays"
+    "As `_ap_by_pairs`, for any column; arrays"
     if counts is not None: return of_counted_rows(_ap_cpu, s, positive, T, rows, counts)
     if not 0 < np.count_nonzero(positive) < len(s): return 0.,*np.zeros((2, len(s)))
     if not fits_float32(T): s = s.astype(np.float64)
@@ -72,7 +72,7 @@ def _ap_binary(s, positive, T):
 
 # %% ../nbs/17c_smooth_ap.ipynb #8e2d6d57
 def _add_class_rows(columns, gradient, row, y, weight, T):
-    "Weighted sum of what some rows, sorted by class, lose in the columns of their classes; adds to the gradient"
+    "Weighted sum of the losses of rows, sorted by class, in the columns of their classes; adds to the gradient"
     class_of = y[row]
     wrong,slope = judge_pairs(columns[class_of,row][:,None] - columns[class_of], T)
     same = class_of[:,None] == y
@@ -86,7 +86,7 @@ def _add_class_rows(columns, gradient, row, y, weight, T):
     return float(weight @ shares.lost)
 
 def _ap_classes(z, y, weight=None, T=1.):
-    "Mean over classes and its gradient; None where columns are cheaper one by one, and for NaN; arrays"
+    "Mean over classes and its gradient; None if single columns are faster, and for NaN; arrays"
     n,k = z.shape
     if n*n*z.itemsize//4 > k*(20_000 + 5*n) or not fits_float32(T): return None
     number = np.bincount(y, minlength=k)
@@ -102,38 +102,38 @@ def _ap_classes(z, y, weight=None, T=1.):
     return (value, gradient.T) if value == value else None
 
 # %% ../nbs/17c_smooth_ap.ipynb #080bc61f
-_tile = 2**22  # Pairs judged at once, of which several arrays are made
+_tile = 2**22  # Pairs computed at once, each in several arrays
 
 class _Tile(NamedTuple):
     "Pairs of some rows with all rows of their columns"
     at:slice # Which rows
     wrong:torch.Tensor # Sigmoid of how far each other row is above, shape (C, b, n)
     slope:torch.Tensor # Its derivative, times T, shape (C, b, n)
-    weight:torch.Tensor # Of the rows, in the mean over positives, shape (C, b, 1)
+    weight:torch.Tensor # Weight of the rows in the mean over positives, shape (C, b, 1)
 
     def sums(self, x, masks): return [(x*o).sum(-1, keepdim=True) for o in masks]
 
 def _tiles(s, positive, T):
-    "Each row of columns (C, n) with all the others, some rows at a time"
+    "Pairs of each row of columns (C, n) with all others, some rows at a time"
     height = max(1, _tile//max(1, s.numel()))
     weight = positive.to(s.dtype)/positive.sum(-1, keepdim=True).clamp(min=1)
     for start in range(0, s.shape[-1], height):
         b = slice(start, start+height)
         gap = (s[:,None] - s[:,b,None])/T
         wrong = gap.sigmoid()
-        slope = wrong*(-gap).sigmoid()  # 1-wrong would lose its digits where `wrong` is nearly 1
+        slope = wrong*(-gap).sigmoid()  # 1-wrong would lose digits if `wrong` is nearly 1
         yield _Tile(b, wrong, slope, weight[:,b,None])
 
 # %% ../nbs/17c_smooth_ap.ipynb #7a38227e
 def _ready(columns, positive, negative, T):
-    "Finite scores, and masks for negatives and positives to multiply pairs by, shape (C, 1, n)"
+    "Finite scores, and masks of negatives and positives as numbers, shape (C, 1, n)"
     if negative is None: negative = ~positive
     s = columns if fits_float32(T) else upcast(columns)
     s = clip_infinite(s.masked_fill(~(positive | negative), 0), saturation*T)
     return s,[o.to(s.dtype)[:,None] for o in (negative, positive)]
 
 def _ap_torch(columns, positive, negative=None, T=1.):
-    "`_ap` with rows on any device, without a look at the numbers"
+    "`_ap` with rows on any device, without a read from it"
     s,masks = _ready(columns, positive, negative, T)
     gradient,parts = s.new_zeros((2, *s.shape), dtype=widest_float(s))
     for tile in _tiles(s, positive, T):
@@ -146,7 +146,7 @@ def _ap_torch(columns, positive, negative=None, T=1.):
     return parts.sum(-1),gradient/T,parts
 
 def _ap(columns, positive, rows=False, negative=None, T=1.):
-    "One minus the smooth average precision of each column, its gradient, and the rows' parts if asked for"
+    "One minus the smooth average precision of each column, its gradient, and with `rows` the rows' parts"
     if columns.device.type != 'cpu': return _ap_torch(columns, positive, negative, T)
     found = [_ap_cpu(s, y, T, rows, *counts) for s,y,*counts in zip(*column_arrays(columns, positive, negative))]
     values,gradient,parts = zip(*found)
@@ -155,7 +155,7 @@ def _ap(columns, positive, rows=False, negative=None, T=1.):
 
 # %% ../nbs/17c_smooth_ap.ipynb #f1d668ca
 def _ap_product(columns, positive, negative, direction, T=1.):
-    "Of the Hessian of each column's value and a direction, differentiable"
+    "Product of the Hessian of each column's value and a direction, differentiable"
     s,masks = _ready(upcast(columns), positive, negative, T)
     v = upcast(direction)/T
     res = torch.zeros_like(v)

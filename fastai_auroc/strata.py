@@ -1,4 +1,4 @@
-"""The rows of an epoch, such that every batch holds every class
+"""Order the rows of an epoch so that every batch has every class
 
 Docs: https://fastai-auroc.github.io/fastai_auroc/strata.html.md"""
 
@@ -26,21 +26,21 @@ def _group_orders(rng, groups, k):
 # %% ../nbs/19_strata.ipynb #0126129d
 def _balanced_classes(
     rng, # NumPy's generator
-    rows, # How many
+    rows, # How many rows
     batch_size, # Rows of a batch
     end, # The classes 0 to k-1 in some order: an incomplete group at the end has the first of them
 ): # Class of each row, shape (rows,)
-    "Groups of k rows hold each class once; a batch has as many rows of each class, to within one"
+    "Groups of k rows have each class once; a batch has equally many rows of each class, to within one"
     k = len(end)
     groups = -(-rows//k)
     group = np.arange(groups)[:,None]
     order = _group_orders(rng, groups, k)
-    # Where a batch, or the last row, ends within a group: its rows stay on their side of that end
+    # If a batch, or the last row, ends within a group, its rows stay on their side of that end
     place = group*k + order
     part = place//batch_size + (place >= rows)
     cut = np.flatnonzero(part.min(1) < part.max(1))
     order[cut] = np.take_along_axis(order[cut], part[cut].argsort(1, kind='stable'), 1)
-    # Which classes these are changes when groups and batches begin together, after a multiple of `together` groups
+    # The classes change when groups and batches begin together, after a multiple of `together` groups
     together = math.lcm(k, batch_size)
     classes = _permutations(rng, -(-groups//together), k)
     classes[-1] = end
@@ -53,7 +53,7 @@ def _quotas(counts, size):
     "Rows of each class in a batch, in units of 2⁻³²: in proportion to `counts`, but at least one if there is room"
     least = min(1, size/len(counts))
     few = np.zeros(len(counts), dtype=bool)
-    while True:  # Classes that need the minimum take it from the others, which may then need it too
+    while True:  # classes that need the minimum take rows from others, which may then need it too
         quotas = np.where(few, least, counts*(size - least*few.sum())/counts[~few].sum())
         fewer = quotas < least*(1 - 1e-9)
         if not fewer.any(): break
@@ -65,16 +65,16 @@ def _quotas(counts, size):
 # %% ../nbs/19_strata.ipynb #4d43970a
 def _batch_counts(
     quotas, # Rows of each class in a batch, shape (k,), in units of 2⁻³²
-    batches, # How many
+    batches, # How many batches
     start, # A random number in [0, 2³²)
 ): # Rows of each class in each batch, shape (batches, k)
-    "Quotas rounded up or down, the sum over batches too"
+    "Quotas rounded up or down, and so is their sum over batches"
     step = next(o for o in itertools.count(max(1, round(.618*batches))) if math.gcd(o, batches) == 1)
     shifts = np.arange(batches)*step % batches*_unit + start
     return np.diff((np.r_[0, quotas.cumsum()]*batches + shifts[:,None])//(batches*_unit), axis=1)
 
 def _totals(quotas, batches, starts):
-    "What `_batch_counts` adds up to, for each of `starts`, shape (len(starts), k)"
+    "Sums of `_batch_counts` over batches, for each of `starts`, shape (len(starts), k)"
     return np.diff((np.r_[0, quotas.cumsum()]*batches + starts[:,None])//_unit, axis=1)
 
 # %% ../nbs/19_strata.ipynb #eab2c95b
@@ -83,7 +83,7 @@ def _scatter(rng, counts):
     batches,k = counts.shape
     flat = counts.ravel()
     classes = np.repeat(np.tile(np.arange(k), batches), flat)
-    number = np.arange(len(classes)) - np.repeat(flat.cumsum() - flat, flat)  # of a row among those of its class
+    number = np.arange(len(classes)) - np.repeat(flat.cumsum() - flat, flat)  # number of a row within its class
     where = (number + rng.random(len(classes)))/np.repeat(flat, flat)
     order = where.reshape(batches, -1).argsort(1)
     return np.take_along_axis(classes.reshape(batches, -1), order, 1).ravel()
@@ -97,7 +97,7 @@ def _balanced_epoch(counts, seed, epoch, rows, batch_size, world):
     "Classes of the rows of each of `world` processes, shape (world, rows), and how often each class was drawn before"
     k = len(counts)
     rest = rows % k
-    turns = _generator(seed, 1).permutation(k)  # Epochs that end within a group take its classes in turn
+    turns = _generator(seed, 1).permutation(k)  # epochs that end within a group use its classes in turn
     labels = []
     for rank in range(world):
         rng = _generator(seed, 2, epoch, rank)
@@ -108,7 +108,7 @@ def _balanced_epoch(counts, seed, epoch, rows, batch_size, world):
     return np.stack(labels),epoch*world*(rows//k) + whole + np.isin(np.arange(k), turns[:more])
 
 def _natural_epoch(counts, seed, epoch, rows, batch_size, world):
-    "The same with natural shares, but classes step after step: all processes' first batches, then the second ones"
+    "The same with natural shares, with classes step by step: all processes' first batches, then the second ones"
     rng = _generator(seed, 2, epoch)
     labels = []
     drawn = np.zeros(len(counts), dtype=np.int64)
@@ -122,7 +122,7 @@ def _natural_epoch(counts, seed, epoch, rows, batch_size, world):
 
 # %% ../nbs/19_strata.ipynb #b4621e06
 def _draw(rows, seed, c, start, stop):
-    "Of the rows of class `c`, those from draw `start` to `stop`: all in a random order, then in another one, and so on"
+    "Draws `start` to `stop` of class `c`: all of its rows in a random order, then in another one, and so on"
     n = len(rows)
     first = start//n
     last = -(-stop//n)
@@ -131,7 +131,7 @@ def _draw(rows, seed, c, start, stop):
 
 # %% ../nbs/19_strata.ipynb #c4689932
 def _places_in_steps(world, rows, batch_size):
-    "Places in an array of shape (world, rows), step after step: all processes' first batches, then the second ones"
+    "Places in an array of shape (world, rows), step by step: all processes' first batches, then the second ones"
     places = np.arange(world*rows).reshape(world, rows)
     full = rows - rows % batch_size
     steps = places[:,:full].reshape(world, -1, batch_size).swapaxes(0, 1)
@@ -139,14 +139,14 @@ def _places_in_steps(world, rows, batch_size):
 
 def epoch_rows(
     rows_of_class:list, # An array for each of k classes
-    balanced:bool, # As many of each class, or their natural shares
+    balanced:bool, # Equally many rows of each class, or their natural shares
     seed:int, # The same in all processes
-    epoch:int, # From 0
-    rows:int, # Of a process
-    batch_size:int, # Of a process
+    epoch:int, # Number of the epoch, from 0
+    rows:int, # Rows of a process
+    batch_size:int, # Batch size of a process
     world:int=1, # How many processes there are
 ) -> np.ndarray: # Shape (world, rows)
-    "Rows of an epoch for each process, such that every batch holds every class; no row before all others of its class"
+    "Rows of an epoch for each process; every batch has every class, and no row repeats before all others of its class"
     counts = np.array([len(o) for o in rows_of_class])
     steps = _places_in_steps(world, rows, batch_size)
     classes_of_epoch = _balanced_epoch if balanced else _natural_epoch

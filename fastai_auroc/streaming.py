@@ -28,7 +28,7 @@ def safe_divide(
     a:Tensor, # Numerators
     b:Tensor, # Denominators
 ) -> Tensor: # 0 where `b` is 0
-    "`a/b`, with zero for what is divided by zero"
+    "`a/b`, and 0 where `b` is 0"
     return torch.where(b == 0, 0., a/torch.where(b == 0, 1., b))
 
 # %% ../nbs/09_streaming.ipynb #aa2a1847
@@ -76,7 +76,7 @@ def riemann_area(
 
 # %% ../nbs/09_streaming.ipynb #fea0bf05
 def _check_settings(curve, summation_method, multi_label, num_labels):
-    "Raise `ValueError` for options that have no meaning, or none together"
+    "Raise `ValueError` for unknown options, and for options that do not go together"
     if curve not in ('ROC', 'PR', 'PRGAIN'): raise ValueError(f"curve must be 'ROC', 'PR' or 'PRGAIN', got {curve!r}")
     if num_labels is not None and not multi_label: raise ValueError(
         f'num_labels is for multi_label=True, got {num_labels!r} without it')
@@ -84,7 +84,7 @@ def _check_settings(curve, summation_method, multi_label, num_labels):
         f'summation_method must be one of {list(_heights)}, got {summation_method!r}')
 
 def _label_weights(given):
-    "The weights of columns in float64 on the CPU, None for None; raises `ValueError` for what is none"
+    "The weights of columns in float64 on the CPU, None for None; raises `ValueError` for invalid ones"
     if given is None: return None
     res = to_tensor(given, 'label_weights').double().cpu()
     if res.ndim == 1 and (res >= 0).all(): return res
@@ -92,14 +92,14 @@ def _label_weights(given):
 
 # %% ../nbs/09_streaming.ipynb #42f33cf4
 def _buckets_of(num_thresholds, thresholds, from_logits):
-    "What a `StreamingAUC` with these options counts in"
+    "The buckets of a `StreamingAUC` with these options"
     if isinstance(thresholds, str) and thresholds == 'bits':
         check_num_thresholds(num_thresholds)
         return BitBuckets(-math.inf if from_logits else 0.)
     return Buckets(spaced_thresholds(num_thresholds, thresholds))
 
 def _thresholds_of(buckets, from_logits):
-    "All thresholds, a list: probabilities, with bits of logits logits"
+    "All thresholds, a list: probabilities, or logits for 'bits' of logits"
     if isinstance(buckets, Buckets): return buckets.cuts.tolist()
     edges = bit_edges(buckets.shape[-1].bit_length() - 1)
     if from_logits: return [-math.inf, *edges.tolist(), math.inf]
@@ -107,13 +107,13 @@ def _thresholds_of(buckets, from_logits):
     return [-1e-7, *(odds/(1 + odds)).tolist(), 1 + 1e-7]
 
 def _odds(p):
-    "p/(1-p), which is from 0 to infinity for probabilities, and negative or NaN for other numbers"
+    "p/(1-p): from 0 to infinity for probabilities, negative or NaN for other numbers"
     if p.dtype not in (torch.float32, torch.float64): p = p.float()
     return p/(1-p)
 
 # %% ../nbs/09_streaming.ipynb #ba04cda5
 def _of_rows(shape, like):
-    "Whether `shape` is that of one weight for all, or of one a row, where entries have the shape `like`"
+    "Whether `shape` is that of one weight for all, or of one for each row, if entries have the shape `like`"
     if len(shape) not in (0, 1, len(like)) or shape[:1] not in ((), like[:1]): return False
     return all(a in (1, b) for a,b in zip(shape, like))
 
@@ -127,13 +127,13 @@ def _align(x, like, name):
     return x.reshape(*x.shape, *[1]*(like.ndim-x.ndim)).expand(like.shape)
 
 def _align_weight(w, like):
-    "Weights on the device of `like`, in its shape; a number is not copied to the device, which would wait for it"
+    "Weights on the device of `like`, in its shape; a number on the CPU is not copied to the device"
     if w.ndim or w.device.type != 'cpu': return _align(w, like, 'sample_weight')
     return torch.full_like(like, w.item(), dtype=widest_float(like))
 
 # %% ../nbs/09_streaming.ipynb #12fe81ac
 def _check_labels(shape, num_labels, label_weights):
-    "Raise `ValueError` unless `y_pred` of this shape has the columns that it should have"
+    "Raise `ValueError` unless `y_pred` of this shape has the expected columns"
     if len(shape) != 2: raise ValueError(
         f'with multi_label or label_weights y_pred must have the shape (n, L), got {tuple(shape)}')
     n = shape[1]
@@ -161,23 +161,23 @@ def _label_range(known, labels):
     return torch.stack([torch.minimum(known[0], found[0]), torch.maximum(known[1], found[1])])
 
 class _SeenTargets:
-    "Which targets there were, until they are found to be more than two values"
+    "The values of targets, until there are more than two"
     def __init__(self):
         self.values = frozenset()
         self.range = None  # of the targets on a device
         self.told = False
 
     def add(self, labels):
-        "What is wrong with targets, once, None if nothing is"
+        "A warning about targets, once, or None"
         if self.told or labels.dtype == torch.bool or not labels.numel(): return None
         if labels.device.type != 'cpu': self.range = _label_range(self.range, labels)
-        elif not torch.equal(labels*labels, labels):  # which is so for 0 and 1 alone
+        elif not torch.equal(labels*labels, labels):  # equal for 0 and 1 only
             values = labels.double().unique()
             self.values = self.values | set(values[~values.isnan()][:3].tolist())
             if len(self.values) > 2: return self._note(sorted(self.values))
 
     def read(self, counts):
-        "The same of the targets on a device, of which there are these counts; waits for it"
+        "A warning about targets on a device with these counts, or None; waits for the device"
         if self.told or self.range is None: return None
         low,high = self.range.tolist()
         some_zero = (counts.sum(-1)[...,0] > 0).any()
@@ -186,22 +186,22 @@ class _SeenTargets:
     def _note(self, some):
         self.told = True
         such = ', '.join(f'{o:g}' for o in some)
-        return (f'targets are not 0 and 1, nor two values, but such as {such}: all but 0 is positive, as in Keras; '
+        return (f'targets have more than two values, such as {such}: all except 0 are positive, as in Keras; '
             'targets come first here, then scores: update_state(y_true, y_pred)')
 
 # %% ../nbs/09_streaming.ipynb #88d93ec2
 def _notes(counts, improper, logits):
-    "What a result suffers from: pairs of a name and a sentence"
+    "Warnings about a result: pairs of a name and a sentence"
     res = []
     what = 'NaN' if logits else 'not in [0, 1]'
     if improper: res.append(('improper', f'{improper} of the scores are {what}, or their weights are negative or '
         'not finite, or their targets NaN, so the area is NaN; logits need from_logits=True'))
     if (counts.sum(-1) == 0).any(): res.append(('missing', 'a column has no positives or no negatives, '
-        'and what would be divided by zero counts as zero, as in Keras'))
+        'and a division by zero gives zero, as in Keras'))
     return res
 
 def _weighted_mean(areas, weights):
-    "The mean of all columns, 0 where all weights are"
+    "The mean of all columns, 0 if all weights are 0"
     return areas.mean() if weights is None else safe_divide((areas*weights).sum(), weights.sum())
 
 # %% ../nbs/09_streaming.ipynb #891f891a
@@ -214,19 +214,19 @@ class AUCBounds(NamedTuple):
 class StreamingAUC: # chkstyle: ignore
     """Area under the ROC, precision-recall or precision-recall-gain curve by thresholds, in constant memory
 
-    The interface is that of Keras's `AUC`. Counts are exact: int64, with weights float64. Nothing waits for a device
-    before `result`. Precision is interpolated after Davis & Goadrich (2006), gain is that of Flach & Kull (2015).
-    Raises `ValueError` for options that do not go together."""
+    The interface is that of Keras's `AUC`: targets first, then scores. Counts are exact: int64, with weights float64.
+    Only `result` waits for a device. Precision is interpolated after Davis & Goadrich (2006); gain is that of Flach &
+    Kull (2015). Raises `ValueError` for options that do not go together."""
     def __init__(self,
         num_thresholds:int=200, # Number of thresholds, those below 0 and above 1 included; without effect on 'bits'
         curve:str='ROC', # 'ROC', 'PR' or 'PRGAIN'
         summation_method:str='interpolation', # Height: mean of both ends, higher ('majoring') or lower ('minoring')
         name:str='auc', # Name of the metric
-        thresholds=None, # Those between the outer two; 'bits': by leading bits; 'logit': even in log-odds; None: even
+        thresholds=None, # Between the outer two: even (None), even in log-odds ('logit'), 'bits' or numbers from 0 to 1
         multi_label:bool=False, # Mean of the areas of each column, instead of one area of all entries
-        num_labels:int|None=None, # Number of columns, if it is to be checked
+        num_labels:int|None=None, # Number of columns, to check it
         label_weights=None, # Weight of each column, shape (L,): in the mean, or without `multi_label` of its entries
-        from_logits:bool=False, # Scores are logits, which a sigmoid makes probabilities; 'bits' rank them as they are
+        from_logits:bool=False, # Scores are logits: a sigmoid makes probabilities of them; 'bits' ranks the logits
     ):
         _check_settings(curve, summation_method, multi_label, num_labels)
         self._buckets = _buckets_of(num_thresholds, thresholds, from_logits)
@@ -252,7 +252,7 @@ class StreamingAUC: # chkstyle: ignore
         return len(self.thresholds)
 
     def get_config(self):
-        "What to call the class with for another one like this, a dict"
+        "The arguments for another metric like this one, a dict"
         number,thresholds = self._given
         weights = None if self.label_weights is None else self.label_weights.tolist()
         res = dict(num_thresholds=number if self._by_bits else self.num_thresholds, curve=self.curve,
@@ -265,7 +265,7 @@ class StreamingAUC: # chkstyle: ignore
     def from_config(cls,
         config:dict, # From `get_config`
     ):
-        "A new metric from what `get_config` gave"
+        "A new metric from the result of `get_config`"
         return cls(**config)
 
     def __repr__(self):
@@ -284,11 +284,11 @@ class StreamingAUC: # chkstyle: ignore
         self.reset_state()
 
     def update_state(self,
-        y_true, # Targets, in the shape of `y_pred`; what is not zero is positive, and NaN spoils the result
+        y_true, # Targets, in the shape of `y_pred`; all except zero are positive, and NaN makes the result NaN
         y_pred, # Probabilities, any shape; with `multi_label` (n, L); with `from_logits` logits
-        sample_weight=None, # Weights, a number, a row's, or in the shape of `y_pred`; none below 0
+        sample_weight=None, # Weights: a number, one for each row, or in the shape of `y_pred`; none below 0
     ):
-        "Count a batch; raises `ValueError` where shapes do not fit"
+        "Count a batch; raises `ValueError` if shapes do not fit"
         self._update(y_true, y_pred, sample_weight)
 
     def _update(self, y_true, y_pred, sample_weight):
@@ -305,12 +305,12 @@ class StreamingAUC: # chkstyle: ignore
         rows = _rows_to_count(p, labels, w, self._by_bits, self.from_logits)
         self._buckets.add(*(rows if self.multi_label else (None if o is None else o.reshape(-1) for o in rows)))
 
-    def result(self) -> Tensor: # 0-d float64 on the CPU; 0 where a class is missing, NaN with improper scores
+    def result(self) -> Tensor: # 0-d float64 on the CPU; 0 if a class is missing, NaN for improper scores
         "Area under the curve of all updates since the last reset"
         return self._area(self.summation_method)
 
     def result_bounds(self) -> AUCBounds: # `low` and `high`, 0-d float64
-        "Between which the exact AUROC lies, whatever `summation_method` is; raises `ValueError` for other curves"
+        "Bounds of the exact AUROC, for any `summation_method`; raises `ValueError` for other curves"
         if self.curve != 'ROC': raise ValueError(
             f"only the area under a ROC curve has bounds, and this is curve={self.curve!r}")
         return AUCBounds(self._area('minoring'), self._area('majoring'))
@@ -319,7 +319,7 @@ class StreamingAUC: # chkstyle: ignore
         if self._buckets.counts is None: return torch.zeros((), dtype=torch.float64, device='cpu')
         counts = self._buckets.counts.cpu()
         improper = self._buckets.improper.cpu()
-        if self._by_bits: counts = torch.nn.functional.pad(occupied(counts), (1, 1))  # all is above the first threshold
+        if self._by_bits: counts = torch.nn.functional.pad(occupied(counts), (1, 1))  # all exceed the first threshold
         note = self._seen.read(counts)
         if note: warnings.warn(f'{self.name}: {note}', UserWarning, stacklevel=3)
         for kind,note in _notes(counts, improper, self._by_bits and self.from_logits):
@@ -333,7 +333,7 @@ class StreamingAUC: # chkstyle: ignore
         y_pred, # Probabilities or logits, as there
         sample_weight=None, # Weights, as there
     ) -> Tensor: # As from `result`
-        "Count a batch; the result of all so far"
+        "Count a batch, and return the result of all batches so far"
         self._update(y_true, y_pred, sample_weight)
         return self._area(self.summation_method)
 
@@ -343,20 +343,20 @@ class StreamingAUC: # chkstyle: ignore
         "Add the counts of others; raises `ValueError` if they cannot be added"
         metrics = [metrics] if isinstance(metrics, StreamingAUC) else list(metrics)
         _check_mergeable(self, metrics)
-        parts = [o._buckets for o in metrics if o._buckets.counts is not None]  # this one is none while it is empty
+        parts = [o._buckets for o in metrics if o._buckets.counts is not None]  # without empty metrics
         for o in parts: self._buckets.merge(o.counts, o.improper)
 
     def across_processes(self,
         group=None, # Process group, None for all processes
-    ): # A new metric; itself is left as it is
-        "The metric with the counts of all processes, which all must ask for"
+    ): # A new metric; this one stays unchanged
+        "A metric with the counts of all processes; all of them must call it"
         res = self.from_config(self.get_config())
         counts,improper = all_reduce_sum(self._buckets.counts, self._buckets.improper, group=group)
         if counts is not None: res._buckets.merge(counts, improper)
         return res
 
     def state_dict(self) -> dict: # Tensors, on their device
-        "What to store: counts by bucket, number of improper scores, thresholds (with 'bits' the range of scores)"
+        "The state to store: counts by bucket, number of improper scores, thresholds (range of scores for 'bits')"
         counts = self._buckets.counts
         if counts is not None: counts = counts.clone()
         return dict(counts=counts, improper=self._buckets.improper, thresholds=self._buckets.cuts)
@@ -364,7 +364,7 @@ class StreamingAUC: # chkstyle: ignore
     def load_state_dict(self,
         state_dict:dict, # From `state_dict()` of a metric with the same thresholds
     ):
-        "Take over what `state_dict` gave; raises `ValueError` if it is none, or its thresholds are others"
+        "Load a stored state; raises `ValueError` if it is not one, or its thresholds differ"
         _check_state(self, state_dict)
         self.reset_state()
         counts = state_dict['counts']
@@ -372,7 +372,7 @@ class StreamingAUC: # chkstyle: ignore
 
 # %% ../nbs/09_streaming.ipynb #ffc20d64
 def _check_mergeable(metric, others):
-    "Raise `ValueError` unless the counts of all can be added, `TypeError` for what is no metric"
+    "Raise `ValueError` unless the counts of all can be added, `TypeError` for anything but a `StreamingAUC`"
     for o in others:
         if not isinstance(o, StreamingAUC): raise TypeError(f'metrics must be StreamingAUCs, got {o!r}')
         if not torch.equal(o._buckets.cuts.cpu(), metric._buckets.cuts.cpu()): raise ValueError(
@@ -384,7 +384,7 @@ def _check_mergeable(metric, others):
     if len(shapes) > 1: raise ValueError(f'only counts of as many columns can be merged, got shapes {sorted(shapes)}')
 
 def _check_state(metric, state):
-    "Raise `ValueError` unless `state` is one from which `metric` can go on"
+    "Raise `ValueError` unless `metric` can load `state`"
     if not isinstance(state, dict) or not {'thresholds', 'counts', 'improper'} <= set(state): raise ValueError(
         f'state_dict must be what state_dict() gave, got {reprlib.repr(state)}')
     cuts = state['thresholds']

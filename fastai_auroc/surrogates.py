@@ -1,4 +1,4 @@
-"""What losses minimise: AUM and the squared hinge, with gradients worked out by hand
+"""AUM and the squared hinge, with analytic gradients
 
 Docs: https://fastai-auroc.github.io/fastai_auroc/surrogates.html.md"""
 
@@ -40,7 +40,7 @@ def columns_with_both_classes(
     positive:Tensor, # Which rows are positive, shape (C, n)
     negative:Tensor|None=None, # Which are negative, if some are neither
 ) -> Tensor|None: # Bool, shape (C,); None for a single column
-    "`both_classes`, where there is more than one column to choose from"
+    "`both_classes`, if there is more than one column"
     return both_classes(positive, negative) if len(positive) > 1 else None
 
 # %% ../nbs/16_surrogates.ipynb #6f6278ff
@@ -59,7 +59,7 @@ def _inverse_counts(positive, negative, dtype):
 def pair_weight(
     positive:Tensor, # Which rows are positive, shape (C, n)
     negative:Tensor|None, # Which are negative, if some are neither
-    dtype:torch.dtype, # Of the result
+    dtype:torch.dtype, # Dtype of the result
 ) -> Tensor: # Shape (C, 1)
     "One over the number of pairs of each column; 0 where there are none"
     p,q = _class_counts(positive, negative, dtype)
@@ -68,13 +68,13 @@ def pair_weight(
 # %% ../nbs/16_surrogates.ipynb #77144f83
 def clip_infinite(
     s:Tensor, # Scores, shape (C, n), floats
-    far:float, # Which distance is as good as an infinite one
-) -> Tensor: # Scores of which none is infinite; NaN stay
+    far:float, # The distance that is equivalent to an infinite one
+) -> Tensor: # Scores without infinities; NaN stay
     "Infinite scores moved to more than `far` from the finite ones of their column"
     if not s.shape[-1]: return s
     finite = s.detach().nan_to_num(nan=0., posinf=0., neginf=0.)
     low,high = finite.aminmax(dim=-1, keepdim=True)
-    # Twice `low` and `high` keep the distance above `far` where `far` alone is lost to rounding beside huge scores
+    # Twice `low` and `high` keep the distance above `far` if rounding loses `far` next to huge scores
     return s.clamp((2*low).clamp(max=0) - far, (2*high).clamp(min=0) + far)
 
 # %% ../nbs/16_surrogates.ipynb #a8c69677
@@ -83,7 +83,7 @@ def pair_gaps(
     positive:Tensor, # Which rows are positive, shape (C, n)
     negative:Tensor|None=None, # Which are negative, if some are neither
     rows:slice=slice(None), # Which b rows to pair with all others
-) -> Tensor: # Shape (C, b, n); -∞ where the first row is no positive, or the second no negative
+) -> Tensor: # Shape (C, b, n); -∞ if the first row is not positive, or the second not negative
     "How far each negative is above each positive"
     first = positive[:,rows,None]
     apart = first <= positive[:,None] if negative is None else ~(first & negative[:,None])
@@ -99,7 +99,7 @@ def _crossing_threshold(s, weight):
 
 # %% ../nbs/16_surrogates.ipynb #cfeba448
 def _aum_torch(columns, positive, negative=None):
-    "AUM of each column, its subgradient and the threshold, on any device, without a look at the numbers"
+    "AUM of each column, its subgradient and the threshold, on any device, without a read from it"
     s = upcast(columns)
     p,q = _class_counts(positive, negative, s.dtype)
     own = torch.where(positive, -q, p if negative is None else p*negative)  # times 1/(P·N), so that sums are exact
@@ -134,7 +134,7 @@ def _crossing_key(keys, p, q):
     while len(keys) > 1:
         mid = len(keys)//2
         keys.partition(mid)
-        # A Python integer, for products with N may be too large for the keys' dtype
+        # A Python integer, since products with N may be too large for the keys' dtype
         positives = int(np.add.reduce(keys[:mid] & keys.dtype.type(1), dtype=keys.dtype))
         up_to = below + positives*q + (mid-positives)*p
         if up_to >= p*q: keys = keys[:mid]
@@ -155,7 +155,7 @@ def _crossing_threshold_cpu(s, positive, p, q):
 # %% ../nbs/16_surrogates.ipynb #31a716db
 def _aum_of_blocks(s, positive, gradient, threshold, inv_p, inv_n):
     "AUM of one column, negatives above and positives below the threshold, and the rows at it; writes into `gradient`"
-    inv_p = gradient.dtype.type(inv_p)  # times a float64 number a mask would become a float64 array
+    inv_p = gradient.dtype.type(inv_p)  # a mask times a float64 number would be a float64 array
     inv_n = gradient.dtype.type(inv_n)
     def of_block(b):
         x = s[b]
@@ -208,7 +208,7 @@ def _aum_of_columns(columns, positive, negative):
     return torch.from_numpy(found[:,0]),torch.from_numpy(gradient),torch.from_numpy(found[:,1:])
 
 def _aum(columns, positive, rows=False, negative=None):
-    "AUM of each column, its subgradient, and the rows' parts if asked for"
+    "AUM of each column, its subgradient, and with `rows` the rows' parts"
     on_cpu = columns.device.type == 'cpu'
     values,gradient,threshold = (_aum_of_columns if on_cpu else _aum_torch)(columns, positive, negative)
     if not rows: return values,gradient,None
@@ -221,7 +221,7 @@ def _aum(columns, positive, rows=False, negative=None):
 
 # %% ../nbs/16_surrogates.ipynb #3842fa2e
 def _aum_of_untied(s, positive):
-    "AUM of a small column of both classes and its subgradient, arrays; None if others are at the threshold, too"
+    "AUM of a small column of both classes and its subgradient, arrays; None if rows tie at the threshold"
     p = int(np.count_nonzero(positive))
     q = len(s)-p
     weight = np.where(positive, -q, p)  # times 1/(P·N), so that sums are exact
@@ -245,14 +245,14 @@ def _aum_binary(s, positive):
 
 # %% ../nbs/16_surrogates.ipynb #050f4550
 def _crossing_thresholds(s, y, classes, p, q):
-    "Scores where the rates of the classes meet, shape (C, 1), of scores (C, n) and class numbers (n,)"
+    "Scores where the rates of the classes meet, shape (C, 1), from scores (C, n) and class numbers (n,)"
     order = s.argsort(1)
     up_to = np.where(y[order] == classes, q, p).cumsum(1)
     first = (up_to < p*q).sum(1, keepdims=True)
     return np.take_along_axis(s, np.take_along_axis(order, first, 1), 1)
 
 def _share_among_tied(gradient, tied, positive, deficit, p, q):
-    "Give the rows at the threshold of each column what balances its gradient, shape (C, n)"
+    "Balance the gradient of each column, shape (C, n), by the rows at its threshold"
     column,row = tied.nonzero()
     is_positive = positive[column,row]
     number = np.bincount(column, minlength=len(tied))
@@ -265,7 +265,7 @@ def _share_among_tied(gradient, tied, positive, deficit, p, q):
 
 # %% ../nbs/16_surrogates.ipynb #2299d47d
 def _aum_columns_at_once(s, y, classes, count):
-    "AUM of columns of scores (C, n), each a class that occurs `count` times, shape (C,), and their subgradients"
+    "AUM of columns of scores (C, n) and their subgradients; each column is a class that occurs `count` times (C,)"
     p = count[:,None]
     q = len(y) - p
     distance = s.astype(np.float64)
@@ -296,32 +296,32 @@ def _aum_classes(z, y, weight=None):
 
 # %% ../nbs/16_surrogates.ipynb #200b66b8
 def _no_hessian(*_):
-    raise NotImplementedError('AUM is made of straight pieces: its second derivative is zero between its kinks and '
+    raise NotImplementedError('AUM is piecewise linear: its second derivative is zero between its kinks and '
         'undefined at them. Penalise the gradient of another loss, such as AUROCLoss, or leave create_graph=False')
 
 aum_surrogate = Surrogate(_aum, _no_hessian, _aum_binary, _aum_classes)
 
 # %% ../nbs/16_surrogates.ipynb #a3ba3588
 class _SortedColumns(NamedTuple):
-    "Columns sorted by score, negatives raised by the margin, so that pairs that lack margin are those in wrong order"
+    "Columns sorted by score, negatives raised by the margin, so that pairs that lack margin are in the wrong order"
     x:Tensor # Scores, shape (C, n)
-    order:Tensor # Which row each is, shape (C, n)
+    order:Tensor # The row of each score, shape (C, n)
     is_positive:Tensor # Shape (C, n)
     is_negative:Tensor # Shape (C, n)
-    counts:Tensor|None # Which rows are one of these; None for all
+    counts:Tensor|None # Which rows are positive or negative; None for all
     finite:bool # Whether all scores are known to be finite
 
 def _sort_with_margin(columns, positive, negative, margin):
-    "Sort columns; their mean alone tells whether all scores are finite"
+    "Sort columns; the mean tells whether all scores are finite"
     s = upcast(columns)
     center = s.mean(-1, keepdim=True)
     finite = can_look(s) and isfinite(center.sum().item())
     if not finite:
         s = clip_infinite(s, 2*margin)
         center = s.mean(-1, keepdim=True)
-    s = s - center  # what all scores have in common would cancel in the squares, and leave rounding
+    s = s - center  # a common offset would cancel in the squares and leave rounding errors
     x,order = torch.where(positive, s, s+margin).sort(-1)
-    x = x - x[:,x.shape[-1]//2:][:,:1]  # the median is 0, lest one outlier moves all others away from 0
+    x = x - x[:,x.shape[-1]//2:][:,:1]  # the median is 0, so that an outlier does not move all others away from 0
     is_positive = positive.gather(-1, order)
     is_negative = ~is_positive if negative is None else negative.gather(-1, order)
     counts = None if negative is None else is_positive | is_negative
@@ -343,14 +343,14 @@ def _unsort(ranked, x):
 
 # %% ../nbs/16_surrogates.ipynb #f2d7af4a
 def _infinitely_wrong(s, positive, negative=None):
-    "Which positives are at -∞ and negatives at ∞, where the other class is not"
+    "Which positives are at -∞ and negatives at ∞, if the other class is not"
     if negative is None: negative = ~positive
     low = positive & (s == -torch.inf) & (negative & (s > -torch.inf)).any(-1, keepdim=True)
     return low | negative & (s == torch.inf) & (positive & (s < torch.inf)).any(-1, keepdim=True)
 
 def _hinge(columns, positive, rows=False, negative=None, margin=1.):
-    "Mean squared hinge over the pairs of each column, its gradient, and the rows' parts if asked for, on any device"
-    few = columns.numel()*columns.shape[-1] <= 2**23  # one matrix of pairs has fewer steps than a sort
+    "Mean squared hinge over the pairs of each column, its gradient, and with `rows` the rows' parts, on any device"
+    few = columns.numel()*columns.shape[-1] <= 2**23  # one matrix of pairs needs fewer steps than a sort
     if few and not rows and columns.device.type != 'cpu': return _hinge_by_pairs(columns, positive, negative, margin)
     ranked = _sort_with_margin(columns, positive, negative, margin)
     x = ranked.x
@@ -358,7 +358,7 @@ def _hinge(columns, positive, rows=False, negative=None, margin=1.):
     number = _sum_of_partners(ranked, torch.ones_like(x))
     total = _sum_of_partners(ranked, x)
     squares = _sum_of_partners(ranked, x*x) if rows else _sum_above(ranked, x*x)  # without rows, positives are enough
-    loss = (number*(x*x) - 2*x*total + squares).clamp(min=0)  # rounding may leave less than 0
+    loss = (number*(x*x) - 2*x*total + squares).clamp(min=0)  # rounding may give less than 0
     value = torch.where(ranked.is_positive, loss, 0).sum(-1)*weight[:,0]
     gradient = _unsort(ranked, 2*(number*x - total))*weight
     infinite = None if ranked.finite else torch.where(_infinitely_wrong(columns, positive, negative), torch.inf, 0.)
@@ -369,17 +369,17 @@ def _hinge(columns, positive, rows=False, negative=None, margin=1.):
 
 # %% ../nbs/16_surrogates.ipynb #205f6b85
 def _hinge_by_pairs(columns, positive, negative=None, margin=1.):
-    "As `_hinge` without rows, of the matrix of pairs"
+    "As `_hinge` without rows, from the matrix of pairs"
     s = upcast(columns)
     lack = (pair_gaps(clip_infinite(s, 2*margin), positive, negative) + margin).relu()
     weight = pair_weight(positive, negative, s.dtype)
-    far = torch.fmax(lack, pair_gaps(s, positive, negative))  # ∞ where a pair is infinitely wrong; ∞-∞ counts as none
+    far = torch.fmax(lack, pair_gaps(s, positive, negative))  # ∞ if a pair is infinitely wrong; fmax ignores NaN of ∞-∞
     value = (lack*far).sum((-2, -1))*weight[:,0]
     return value,(lack.sum(-2) - lack.sum(-1))*(2*weight),None
 
 # %% ../nbs/16_surrogates.ipynb #38550de0
 def _hinge_product(columns, positive, negative, direction, margin=1.):
-    "Of the Hessian of each column's value and a direction"
+    "Product of the Hessian of each column's value and a direction"
     ranked = _sort_with_margin(columns, positive, negative, margin)
     u = upcast(direction).gather(-1, ranked.order)
     number = _sum_of_partners(ranked, torch.ones_like(ranked.x))
@@ -388,8 +388,8 @@ def _hinge_product(columns, positive, negative, direction, margin=1.):
 # %% ../nbs/16_surrogates.ipynb #58542d66
 def join_classes(
     positive:np.ndarray, # Which rows are positive, shape (n,)
-    of_positives:np.ndarray, # Their numbers, shape (P,)
-    of_negatives:np.ndarray, # Those of the others, shape (n-P,)
+    of_positives:np.ndarray, # Numbers of the positives, shape (P,)
+    of_negatives:np.ndarray, # Numbers of the negatives, shape (n-P,)
 ) -> np.ndarray: # Float64, shape (n,)
     "Numbers of all rows from those of each class"
     res = np.empty(len(positive))
@@ -397,14 +397,14 @@ def join_classes(
     res[~positive] = of_negatives
     return res
 
-def _first_sums(x): return np.concatenate([[0.], x.cumsum()])  # of the first 0, 1, 2, … numbers
+def _first_sums(x): return np.concatenate([[0.], x.cumsum()])  # sums of the first 0, 1, 2, … numbers
 
 def _hinge_binary(s, positive, margin):
-    "Mean squared hinge over the pairs of one column, and its gradient; None without pairs or where infinite; arrays"
+    "Mean squared hinge over the pairs of one column, and its gradient; None without pairs or if infinite; arrays"
     x = s[positive].astype(np.float64)
     y = s[~positive].astype(np.float64)
     if not len(x) or not len(y): return None
-    with np.errstate(over='ignore', invalid='ignore'):  # of huge scores, which are left to others
+    with np.errstate(over='ignore', invalid='ignore'):  # huge scores give None
         middle = np.partition(y, len(y)//2)[len(y)//2]
         x -= middle  # squares of large numbers would cancel
         y -= middle
@@ -419,13 +419,13 @@ def _hinge_binary(s, positive, margin):
         gradient = join_classes(positive, above*x - total, below*y - _first_sums(low)[below])
     pairs = len(x)*len(y)
     gradient *= 2/pairs
-    value = float(np.maximum(loss, 0).sum())/pairs  # rounding may leave less than 0
+    value = float(np.maximum(loss, 0).sum())/pairs  # rounding may give less than 0
     return (value, gradient.astype(s.dtype)) if isfinite(value) else None
 
 # %% ../nbs/16_surrogates.ipynb #a868899c
 def judge_lack(
-    margin:np.ndarray, # Margins of pairs, which are written over
-    wanted:float, # The margin that costs nothing
+    margin:np.ndarray, # Margins of pairs, overwritten
+    wanted:float, # The margin from which the loss is 0
 ): # Squared lacks, and the lacks, in the shape of `margin`
     "Squared lacks of a margin, and the lacks"
     lack = np.subtract(wanted, margin, out=margin)
@@ -433,14 +433,14 @@ def judge_lack(
     return lack*lack,lack
 
 def _hinge_classes(z, y, weight=None, margin=1.):
-    "Mean over classes, and its gradient, from arrays; None where columns are better sorted, and for what is no number"
+    "Mean over classes, and its gradient, from arrays; None if sorting the columns is faster, and for NaN"
     pairs = len(y)**2*z.itemsize//4  # in pairs of float32 scores, 2 ns each
     if pairs > 80_000 + 25*z.size: return None
     found = mean_class_pairs(z, y, partial(judge_lack, wanted=margin), -2., weight)
     return found if found and isfinite(found[0]) else None
 
 def hinge_surrogate(
-    margin:float, # By how much a positive should stand above a negative, in units of the scores
+    margin:float, # By how much a positive should be above a negative, in units of the scores
 ) -> Surrogate: # Of columns of scores
     "Mean over pairs of the squared lack of a margin, of each column"
     on_tensors = partial(_hinge, margin=margin),partial(_hinge_product, margin=margin)

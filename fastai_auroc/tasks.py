@@ -1,4 +1,4 @@
-"""Scores and targets become a task to score, checked and laid out by class
+"""Scores, targets and options become one checked task
 
 Docs: https://fastai-auroc.github.io/fastai_auroc/tasks.html.md"""
 
@@ -36,9 +36,9 @@ def check_average(
 def check_options(
     average:str|None='macro', # How to combine columns
     multi_class:str='ovr', # 'ovr' or 'ovo'
-    max_fpr:float|None=None, # Up to which false positive rate
+    max_fpr:float|None=None, # Greatest false positive rate of a partial area
     task:str='multilabel', # Whose averages are allowed, as in `check_average`
-    min_tpr:float|None=None, # From which true positive rate on
+    min_tpr:float|None=None, # Least true positive rate of a partial area
     standardize:bool=True, # Whether a partial area is standardised
 ):
     "Raise `ValueError` for an option that `auroc_score` does not know, or for two that do not go together"
@@ -58,7 +58,7 @@ def check_options(
 def check_ignore_index(
     ignore_index, # A label, or None
 ):
-    "Raise `ValueError` for what is no label"
+    "Raise `ValueError` for an `ignore_index` that no label can equal"
     if ignore_index is None: return
     fits = is_number(ignore_index) and -2**63 <= ignore_index < 2**64
     if fits and ignore_index == int(ignore_index): return
@@ -69,9 +69,9 @@ def check_ignore_index(
 def mark_positive(
     labels:Tensor, # Labels of any shape, not empty
     kept:Tensor|None=None, # Which of them count, bool, in the shape of `labels`; None: all
-    zero:int=0, # Which label a single one must exceed to be positive
-): # Where a label is positive, and where it is neither of two (which may be called positive, too); bool, as `labels`
-    "Find the larger of two labels, without a look at them"
+    zero:int=0, # A single label is positive if it exceeds this
+): # Where a label is positive, and where it is neither of the two (it may be positive, too); bool, as `labels`
+    "Find the larger of two labels without a read from the device"
     if kept is None: low,high = labels.aminmax()
     else:
         low = labels.where(kept, labels.max()).min()
@@ -85,7 +85,7 @@ def task_kind(
     scores:Tensor, # Ranking scores, shape (n,) or (n, K)
     labels:Tensor, # Labels, shape (n,) or (n, K)
 ) -> str: # 'binary', 'multiclass' or 'multilabel'
-    "The kind of a task, as the shapes tell it"
+    "The kind of a task, from the shapes"
     if scores.ndim == 1: return 'binary'
     return 'multiclass' if labels.ndim == 1 else 'multilabel'
 
@@ -93,7 +93,7 @@ def positive_label(
     scores:Tensor, # Ranking scores, shape (n,) or (n, K)
     labels:Tensor, # Labels on the CPU, shape (n,) or (n, K)
 ): # A Python number; None if labels are neither class numbers nor of exactly two values
-    "The greatest label, where labels on the CPU are clean"
+    "The greatest label, if labels on the CPU are clean"
     if not labels.shape[0]: return None
     low,high = aminmax(labels)
     whole = not labels.dtype.is_floating_point
@@ -110,7 +110,7 @@ def drop_ignored(
     labels:Tensor, # Labels on the CPU, shape (n,)
     *others, # Tensors of n rows, or None
 ) -> tuple: # `labels` and `others` without these rows
-    "Labels and what goes with them, without the rows to leave out"
+    "Labels and the tensors that belong to them, without the rows to leave out"
     if ignore_index is None: return labels,*others
     kept = torch.from_numpy(np.flatnonzero(~equals(labels, ignore_index).numpy()))  # faster than to index by a mask
     if len(kept) == len(labels): return labels,*others
@@ -121,14 +121,14 @@ def lower_ignored(
     scores:Tensor, # Scores
     kept:Tensor|None, # Which of them count, bool, in a shape that fits; None: all
 ) -> Tensor: # In the shape of `scores`
-    "Scores, with the least number of their dtype in place of those that do not count"
+    "Scores, with ignored ones replaced by the least number of their dtype"
     if kept is None: return scores
     if scores.dtype == torch.bool: return scores & kept
     return torch.where(kept, scores, -math.inf if scores.dtype.is_floating_point else torch.iinfo(scores.dtype).min)
 
 class Columns(NamedTuple):
     "Scores and labels of C columns, one after another, and whether labels are wrong"
-    scores:Tensor # Shape (C, n), the least there are where a row does not count
+    scores:Tensor # Shape (C, n), the least number of their dtype where a row does not count
     positive:Tensor # Which rows are positive, bool, shape (C, n)
     kept:Tensor|None # Which rows count, bool, shape (C, n); None: all
     wrong:Tensor # Whether a label fits no column, bool, 0-d
@@ -172,7 +172,7 @@ def count_nan_rows(
 
 # %% ../nbs/03_tasks.ipynb #b74695bd
 def _are_weights(x, most):
-    "Whether weights on the CPU are not negative and below `most`; False on a device, which would have to wait"
+    "Whether weights on the CPU are not negative and below `most`; False on other devices, where a check would wait"
     if x.device.type != 'cpu' or not x.shape[0]: return False
     low,high = aminmax(x)
     return 0 <= low <= high < most
@@ -209,7 +209,7 @@ def _mark_unsigned(labels, ignore_index):
     return marked if ignore_index is None else marked.masked_fill(~kept, float(ignore_index))
 
 def _make_comparable(labels, ignore_index, by_class):
-    "Labels in a dtype that PyTorch can compare, and `ignore_index` as it reads there"
+    "Labels in a dtype that PyTorch can compare, and `ignore_index` in that dtype"
     if labels.dtype == torch.bool: return labels.view(torch.uint8),ignore_index
     if labels.dtype == torch.bfloat16: return labels.float(),ignore_index
     if labels.dtype != _uint64: return labels,ignore_index
@@ -225,15 +225,15 @@ class Task(NamedTuple):
     labels:Tensor # Labels that can be compared, shape (n,) or (n, K)
     weight:Tensor|None # Weight of each row, float64, shape (n,)
     kind:str # 'binary', 'multiclass' or 'multilabel'
-    ignore_index:int|None # Label to leave out, as it reads in `labels`
+    ignore_index:int|None # Label to leave out, in the dtype of `labels`
     improper:Tensor # How many rows should be probabilities and do not sum to one, 0-d; on the CPU where none is counted
     wrong_weights:Tensor # How many weights are negative or not finite, 0-d; on the CPU where none is counted
     targets:object # The targets as they were given, for messages
     pos_label:object # The positive label as it was given, or None
-    offset:float # What was taken off the scores: 2**63 of uint64, else 0
+    offset:float # What was subtracted from the scores: 2**63 for uint64, else 0
 
 def _check_one_column(outputs, labels):
-    "Raise `ValueError` for shapes that have no place for `pos_label`"
+    "Raise `ValueError` if `pos_label` is given for a task that is not binary"
     if outputs.ndim == 1 or labels.ndim == 1 and outputs.shape[1] == 2: return
     raise ValueError('pos_label is for binary tasks, with one score a row or two columns: '
         f'got scores of shape {tuple(outputs.shape)}')
@@ -247,7 +247,7 @@ def prepare_task(
     ignore_index:int|None=None, # Label to leave out
     pos_label=None, # The positive label of a binary task; None: the larger of two numbers
 ) -> Task:
-    "The task that the arguments of a scorer describe; raises for options and shapes, counts what is wrong with values"
+    "The task of a scorer's arguments; raises for wrong options and shapes, and counts wrong values"
     check_ignore_index(ignore_index)
     marked = targets if pos_label is None else binary_labels(targets, pos_label, ignore_index)
     outputs,given = map(widen, class_rows(scores, marked))
@@ -274,7 +274,7 @@ def missing_classes(
     q:list, # Negatives of each column, or their weight
     kind:str, # What the columns are: 'binary' (only one), 'multiclass', 'multilabel' or 'samples'
     most:int=10, # How many columns to name
-    nobody:str='no row left', # What to say of columns that have neither
+    nobody:str='no row left', # What to say about columns that have neither
 ) -> str: # Empty if no column is undefined
     "Why columns are undefined"
     def columns_without(positives, negatives):
@@ -287,7 +287,7 @@ def missing_classes(
 
 # %% ../nbs/03_tasks.ipynb #8ef378f8
 def _advice(task, values, odd):
-    "What may help where the labels are `values`, of which those in `odd` are not wanted"
+    "Advice for wrong labels: `values` are all labels, `odd` the wrong ones"
     one_column = task.scores.ndim == 1
     if one_column and len(values) > 2 >= len(task.scores.unique()): return 'scores come first, targets second'
     if sum(math.isfinite(v) and v != int(v) for v in values) > 2:
@@ -308,7 +308,7 @@ def _raise_nan_labels(task, want, nan, n):
         f'to leave them out, make them {void} with nan_to_num, and pass ignore_index={void}')
 
 def _odd_labels(task, labels):
-    "Distinct labels, in sorted order, and those of them that are not wanted"
+    "Distinct labels in sorted order, and the odd ones"
     kept = labels if task.ignore_index is None else labels[labels != task.ignore_index]
     values,counts = np.unique(kept, return_counts=True)
     two_most_frequent = values[counts.argsort(kind='stable')[-2:]].tolist()
@@ -318,7 +318,7 @@ def _odd_labels(task, labels):
     return values,[v for v in values if v not in wanted]
 
 def _raise_invalid_labels(task):
-    "Raise `ValueError` for labels that are neither of two, or no class numbers"
+    "Raise `ValueError` for labels of more than two values, or that are not class numbers"
     given = to_tensor(task.targets if task.pos_label is None else task.labels, 'targets').cpu()
     labels = to_numpy(given).reshape(len(given), -1)
     want = 'of two different values'
@@ -346,15 +346,15 @@ def raise_invalid(
     if improper:
         raise ValueError(f'scores must be probabilities where activation=None, but {improper:.0f} of {n} rows do not '
             "sum to one: pass activation='softmax' for logits, or 'identity' to rank each column as it is; "
-            'as a metric of a Learner use AUROC(), since of a function fastai shows the mean over batches')
+            'as a metric of a Learner use AUROC(), since fastai averages a function over batches')
 
 # %% ../nbs/03_tasks.ipynb #67932eab
-in_transform = getattr(torch._C, '_are_functorch_transforms_active', lambda: False)  # whether `torch.func` looks on
+in_transform = getattr(torch._C, '_are_functorch_transforms_active', lambda: False)  # whether `torch.func` is active
 
 def can_look(
     x:Tensor, # Numbers on any device
 ) -> bool: # False on other devices than the CPU, and under `torch.compile` and `torch.func`
-    "Whether the numbers of `x` can be read without a wait"
+    "Whether the values of `x` can be read without a wait"
     return x.device.type == 'cpu' and not torch.compiler.is_compiling() and not in_transform()
 
 # %% ../nbs/03_tasks.ipynb #d18d448f
@@ -367,7 +367,7 @@ def _describe_labels(labels):
     return f'{_as_text(labels[0])} to {_as_text(labels[-1])} (labels {some})'
 
 def _raise_label_error(targets, wanted, hint=None):
-    "Raise `ValueError` that names the labels found, and what may be a mark of rows without a label"
+    "Raise `ValueError` that names the labels found, and a likely mark of rows without a label"
     labels = targets.unique().tolist()
     mark = next((o for o in (-100, -1, 255) if o in labels), None)
     if hint is None and mark is None: hint = 'ignore_index names a label to leave out'
@@ -376,7 +376,7 @@ def _raise_label_error(targets, wanted, hint=None):
 
 # %% ../nbs/03_tasks.ipynb #36cac9a9
 def _are_two_labels(targets, low, high):
-    "Whether targets from `low` to `high` are one value, or two of which the larger one is above zero"
+    "Whether targets from `low` to `high` are one value, or two of which only the larger one is above zero"
     if low == -100 or 0 < low < high or low < high <= 0: return False
     return not ((targets != low) & (targets != high)).any()
 
@@ -399,7 +399,7 @@ def _check_batch_labels(targets, k, hint=None):
 _unsigned = [getattr(torch, o) for o in ('uint16', 'uint32', 'uint64') if hasattr(torch, o)]
 
 def _comparable(targets):
-    "Targets of a dtype that PyTorch can compare; raises `ValueError` for labels of 2⁶³ and more, where it can look"
+    "Targets of a dtype that PyTorch can compare; raises `ValueError` for labels of 2⁶³ and more, if readable"
     if targets.dtype not in _unsigned: return targets
     labels = targets.long()
     if targets.dtype != _unsigned[-1]: return labels
@@ -408,7 +408,7 @@ def _comparable(targets):
 
 # %% ../nbs/03_tasks.ipynb #4bf14802
 def _which_kept(targets, ignore_index):
-    "Which entries of targets have another label than `ignore_index`; None if all have, as far as one can look"
+    "Which entries of targets differ from `ignore_index`; None if all are known to differ"
     if ignore_index is None: return None
     if targets.dtype == torch.bool: targets = targets.byte()
     if targets.dtype.is_floating_point: targets = upcast(targets)
@@ -429,10 +429,10 @@ def checked_rows(
     outputs:Tensor, # Outputs from `class_rows`, shape (n,) or (n, K)
     targets:Tensor, # Targets from `class_rows`, shape (n,) or (n, K)
     ignore_index:int|None, # Label of entries to leave out, or None
-    k:int|None, # Number of classes if targets are class numbers; None if they are positive or not
-    hint:str|None=None, # What to do about wrong labels, for the message; None tells of `ignore_index`
+    k:int|None, # Number of classes if targets are class numbers; None for binary labels
+    hint:str|None=None, # What to do about wrong labels, for the message; None suggests `ignore_index`
 ) -> BatchRows: # Rows with a mask in place of the label to leave out
-    "Check labels, and leave out; raises `ValueError` for labels that are not valid, where they can be read"
+    "Check labels and mask rows to leave out; raises `ValueError` for invalid labels, if they can be read"
     targets = _comparable(targets)
     kept = _which_kept(targets, ignore_index)
     if kept is None:

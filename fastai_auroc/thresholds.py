@@ -1,4 +1,4 @@
-"""The threshold for a purpose, and what each threshold does
+"""Find the best threshold for a rule, and tabulate thresholds
 
 Docs: https://fastai-auroc.github.io/fastai_auroc/thresholds.html.md"""
 
@@ -18,50 +18,50 @@ from .scores import is_number, show_numbers, to_numpy
 
 # %% ../nbs/21a_thresholds.ipynb #aabf8032
 def _thresholds_between(values, dtype):
-    "Numbers of `dtype` halfway between descending `values` and the next of them; the upper one where none is between"
+    "Numbers of `dtype` halfway between descending `values`; the upper one if there is no number in between"
     if not dtype.is_floating_point:
         here = (values+0).astype(object)  # Python's whole numbers, whose differences do not overflow
         return np.append(here[:-1] - (here[:-1]-here[1:])//2, here[-1:])
     here = values.astype(np.float64) + 0.  # minus zero becomes zero
     below = here[1:]
     with np.errstate(invalid='ignore'):
-        middle = here[:-1]/2 + below/2  # halved before they are added, since their sum may be infinite
+        middle = here[:-1]/2 + below/2  # halved before the sum, which could be infinite
         middle = torch.from_numpy(middle).to(dtype).double().numpy()  # the number that a tensor of `dtype` can hold
     between = (below < middle) & (middle < here[:-1])
     return np.append(np.where(between, middle, here[:-1]), here[-1:])
 
 # %% ../nbs/21a_thresholds.ipynb #853b46ab
 def _count_from_above(x, positive):
-    "Distinct numbers, descending; true and false positives down to each, and before them 0 if a threshold is above all"
+    "Distinct scores, descending; true and false positives down to each, after 0 for a threshold above all scores"
     values = np.unique(x)[::-1]
     tp,fp = (len(o) - np.sort(o).searchsorted(values) for o in (x[positive], x[~positive]))
     if values[0] == np.inf: return values,tp,fp
     return values,np.append(0, tp),np.append(0, fp)
 
 def _precision(tp, fp):
-    "Share of positives among what is at or above each threshold; NaN if nothing is"
+    "Share of positives among the rows at or above each threshold; NaN if there are none"
     return np.where(tp+fp, tp/np.maximum(tp+fp, 1), np.nan)
 
 def _f1(tp, fp, p): return 2*tp/(tp+fp+p)
 
 # %% ../nbs/21a_thresholds.ipynb #33c0a384
 class ThresholdRule(NamedTuple):
-    "What a threshold has to do"
+    "The rule for a threshold"
     name:str='youden' # 'max_fpr', 'min_tpr', 'min_precision', 'cost_ratio', 'f1' or 'youden'
-    limit:float=math.nan # The rate to keep to, or the ratio of costs
+    limit:float=math.nan # The limit of the rate, or the ratio of costs
 
 def _saved_cost(tp, fp, p, n, ratio):
-    "What true positives save less what false positives cost: whole numbers if they are exact, so that ties are ties"
+    "Saving by true positives minus cost of false positives: whole numbers if possible, so that ties are exact"
     exact = Fraction(ratio).limit_denominator(10**6) if math.isfinite(ratio) else Fraction(0)
     fits = exact.numerator*p + exact.denominator*n < 2**62  # int64
     if float(exact) == ratio and fits: return exact.numerator*tp - exact.denominator*fp
     return tp - fp/ratio if ratio > 1 else ratio*tp - fp  # numbers that stay finite
 
 def _gain(tp, fp, p, n, rule):
-    "What is greatest at the best threshold, from true and false positives of `p` positives and `n` negatives"
+    "The gain, greatest at the best threshold, from true and false positives of `p` positives and `n` negatives"
     limit = rule.limit
     if rule.name == 'max_fpr': return np.where(fp/n <= limit, tp, -1)
-    if rule.name == 'min_tpr': return np.where(tp/p >= limit, tp - fp*(p+1), -(n+1)*(p+1))  # of equal fp, most tp
+    if rule.name == 'min_tpr': return np.where(tp/p >= limit, tp - fp*(p+1), -(n+1)*(p+1))  # least fp, then most tp
     if rule.name == 'min_precision': return np.where(_precision(tp, fp) >= limit, tp, -1)
     if rule.name == 'f1': return _f1(tp, fp, p)
     if rule.name == 'youden': return tp*n - fp*p  # tpr - fpr, in whole numbers
@@ -69,13 +69,13 @@ def _gain(tp, fp, p, n, rule):
 
 # %% ../nbs/21a_thresholds.ipynb #f31c17fe
 def threshold_rule(
-    max_fpr:float|None=None, # The highest false positive rate that can be borne, from 0 to 1
+    max_fpr:float|None=None, # The highest acceptable false positive rate, from 0 to 1
     min_tpr:float|None=None, # The lowest true positive rate (sensitivity, recall), from 0 to 1
     min_precision:float|None=None, # The lowest precision, from 0 to 1
-    cost_ratio:float|None=None, # Cost of a missed positive, where a false alarm costs 1
+    cost_ratio:float|None=None, # Cost of a missed positive, if a false alarm costs 1
     f1:bool=False, # The greatest F1
 ) -> ThresholdRule:
-    "The one rule that is given, without any Youden's; raises `ValueError` for two and for limits that none has"
+    "The given rule, by default Youden's; raises `ValueError` for two rules and for invalid limits"
     if not isinstance(f1, bool): raise ValueError(f'f1 must be True or False, got {f1!r}')
     asked = dict(max_fpr=max_fpr, min_tpr=min_tpr, min_precision=min_precision, cost_ratio=cost_ratio, f1=f1 or None)
     given = {name:limit for name,limit in asked.items() if limit is not None}
@@ -95,15 +95,15 @@ def threshold_rule(
 
 # %% ../nbs/21a_thresholds.ipynb #338f7e14
 class OperatingPoint(NamedTuple):
-    "A threshold and what it does, in numbers that `json` takes"
-    threshold:float # At or above it is positive; of whole numbers an int; inf if nothing is positive
-    fpr:float # Share of the negatives that are at or above it
-    tpr:float # Share of the positives that are
-    precision:float # Share of positives among what is at or above it; NaN if nothing is
+    "A threshold and its rates, as numbers that `json` accepts"
+    threshold:float # Rows at or above it are positive; an int for whole numbers; inf if nothing is positive
+    fpr:float # Share of the negatives at or above it
+    tpr:float # Share of the positives at or above it
+    precision:float # Share of positives among the rows at or above it; NaN if there are none
     def __repr__(self): return show_numbers(self)
 
 def _check_both_classes(positive):
-    "How many are positive and negative; raises `ValueError` if a class is missing"
+    "Numbers of positives and negatives; raises `ValueError` if a class is missing"
     num_p = int(positive.sum())
     num_n = len(positive) - num_p
     if num_p and num_n: return num_p,num_n
@@ -112,7 +112,7 @@ def _check_both_classes(positive):
 
 # %% ../nbs/21a_thresholds.ipynb #1d17658e
 def _check_limit(rule, gain, tp, fp, n):
-    "Raise `ValueError` if no threshold keeps to a limit"
+    "Raise `ValueError` if no threshold keeps a limit"
     if rule.name not in ('max_fpr', 'min_precision') or gain >= 0: return
     if rule.name == 'max_fpr':
         raise ValueError(f'no threshold has a false positive rate of {rule.limit} or less: {fp[0]} of {n} negatives '
@@ -121,11 +121,11 @@ def _check_limit(rule, gain, tp, fp, n):
         f'the best is {np.nanmax(_precision(tp, fp))}')
 
 def find_operating_point(
-    p:torch.Tensor, # Numbers to be compared with a threshold, of any dtype, without NaN, on the CPU, shape (n,)
+    p:torch.Tensor, # Numbers to compare with a threshold, of any dtype, without NaN, on the CPU, shape (n,)
     positive:torch.Tensor, # Which of them are positive, bool, shape (n,)
-    rule:ThresholdRule=ThresholdRule(), # What the threshold has to do
-) -> OperatingPoint: # Its threshold gives exactly these rates where `p >= threshold`
-    "The best threshold of a rule; raises `ValueError` if a class is missing or no threshold keeps to the limit"
+    rule:ThresholdRule=ThresholdRule(), # The rule for the threshold
+) -> OperatingPoint: # `p >= threshold` gives exactly these rates
+    "The best threshold for a rule; raises `ValueError` if a class is missing or no threshold keeps the limit"
     num_p,num_n = _check_both_classes(positive)
     values,tp,fp = _count_from_above(to_numpy(p), positive.numpy())
     gain = _gain(tp, fp, num_p, num_n, rule)
@@ -145,13 +145,13 @@ def _positive_decisions(p, thresholds):
         yield x >= t
 
 def _counts_at(p, positive, thresholds):
-    "True and false positives of given thresholds"
+    "True and false positives at given thresholds"
     y = positive.numpy()
     found = [(int(o[y].sum()), int(o[~y].sum())) for o in _positive_decisions(p, thresholds)]
     return np.array(found, dtype=np.int64).reshape(-1, 2).T
 
 def _counts_of_steps(p, positive, n):
-    "At most `n` thresholds in steps of the true positive rate, all for None; their true and false positives"
+    "At most `n` thresholds in steps of the true positive rate (None: all), and their true and false positives"
     values,tp,fp = _count_from_above(to_numpy(p), positive.numpy())
     tp,fp = tp[-len(values):],fp[-len(values):]
     thresholds = _thresholds_between(values, p.dtype)
@@ -164,7 +164,7 @@ def _counts_of_steps(p, positive, n):
 def _given_thresholds(thresholds):
     "Numbers or operating points, or one of them, as a list of numbers"
     if isinstance(thresholds, OperatingPoint): thresholds = [thresholds]
-    if hasattr(thresholds, 'tolist'): thresholds = thresholds.tolist()  # of an array, a tensor or a series
+    if hasattr(thresholds, 'tolist'): thresholds = thresholds.tolist()  # an array, a tensor or a series
     if isinstance(thresholds, Real): thresholds = [thresholds]
     found = [o.threshold if isinstance(o, OperatingPoint) else o for o in thresholds]
     found = [o.item() if hasattr(o, 'item') else o for o in found]
@@ -174,12 +174,12 @@ def _given_thresholds(thresholds):
 
 # %% ../nbs/21a_thresholds.ipynb #4697fffa
 def tabulate_thresholds(
-    p:torch.Tensor, # Numbers to be compared with a threshold, as for `find_operating_point`
+    p:torch.Tensor, # Numbers to compare with a threshold, as for `find_operating_point`
     positive:torch.Tensor, # Which of them are positive, bool, shape (n,)
-    thresholds=None, # Numbers or operating points, or one of them, in any order; None: those of `n`
-    n:int|None=20, # How many at most; None: all that are distinct
-): # A data frame with `threshold`, `tp`, `fp`, `fn`, `tn`, `tpr`, `fpr`, `precision`, `f1`, a row each
-    "What thresholds do; raises `ValueError` if a class is missing, and for what is no threshold or no `n`"
+    thresholds=None, # Numbers or operating points, or one of them, in any order; None: at most `n` of the scores'
+    n:int|None=20, # Greatest number of thresholds; None: all distinct ones
+): # A data frame with `threshold`, `tp`, `fp`, `fn`, `tn`, `tpr`, `fpr`, `precision`, `f1`, one row a threshold
+    "Counts and rates at thresholds; raises `ValueError` if a class is missing, and for invalid thresholds or `n`"
     import pandas as pd
     num_p,num_n = _check_both_classes(positive)
     if thresholds is None:
@@ -196,9 +196,9 @@ def tabulate_thresholds(
 def threshold_text(
     threshold, # A threshold for `p`
     p, # Numbers that it separates
-    digits:int, # How many digits at least
+    digits:int, # Least number of digits
 ) -> str:
-    "A threshold with `digits` digits, or with more where fewer would separate the numbers of `p` elsewhere"
+    "A threshold with `digits` digits, or with more if fewer would separate the numbers of `p` differently"
     if not p.dtype.is_floating_point: return str(threshold)
     x = to_numpy(p)
     below = x[x < threshold].max(initial=-np.inf)
@@ -214,15 +214,15 @@ def threshold_text(
 def points_to_mark(
     point, # An `OperatingPoint`, a list of them, or None
 ) -> list[OperatingPoint]:
-    "The points to mark; raises `TypeError` for what is none"
+    "The points to mark; raises `TypeError` for anything but operating points"
     points = [] if point is None else [point] if isinstance(point, OperatingPoint) else point
     if isinstance(points, (list, tuple)) and all(isinstance(o, OperatingPoint) for o in points): return [*points]
     raise TypeError(f'point must be an OperatingPoint or a list of them, got {point!r}')
 
 def mark_points(
     ax, # Axes
-    points:list[OperatingPoint], # What to mark
-    axes:dict, # Which rate is along the x axis and which along the y axis, by their names in the legend
+    points:list[OperatingPoint], # The points to mark
+    axes:dict, # The rates on the x axis and on the y axis, by their names in the legend
 ): # Pairs of a text for the legend and a marker
     "Add markers of operating points to `ax`"
     from matplotlib import rcParams

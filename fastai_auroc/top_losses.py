@@ -1,4 +1,4 @@
-"""Losses of a partial area under the ROC curve, and of average precision
+"""Losses for a partial area under the ROC curve, and for average precision
 
 Docs: https://fastai-auroc.github.io/fastai_auroc/top_losses.html.md"""
 
@@ -31,21 +31,21 @@ def _check_one_rate(max_fpr, min_tpr):
 class PartialAUCLoss(BatchLoss):
     """Mean pair loss of the highest negatives or the lowest positives, after Narasimhan & Agarwal (2013), on margins
 
-    For K columns it is the mean over those with both classes. Raises `ValueError` for an option it does not know, and
-    unless exactly one of `max_fpr` and `min_tpr` is given."""
+    For K columns it is the mean over those with both classes. Raises `ValueError` for unknown options, and unless
+    exactly one of `max_fpr` and `min_tpr` is given."""
     _options = batch_options | dict(max_fpr=_max_rate, min_tpr=_min_rate, surrogate=_surrogate_name,
         temperature=positive_number, margin=positive_number)
 
     def __init__(self,
-        max_fpr:float|None=None, # Up to which false positive rate, in (0, 1]: that share of the negatives, the highest
-        min_tpr:float|None=None, # Above which true positive rate, in [0, 1): the lowest 1 - `min_tpr` of the positives
+        max_fpr:float|None=None, # Greatest false positive rate, in (0, 1]: the highest `max_fpr` of the negatives count
+        min_tpr:float|None=None, # Least true positive rate, in [0, 1): the lowest 1 - `min_tpr` of the positives count
         surrogate:str='sigmoid', # Loss of a pair: 'sigmoid' or 'squared_hinge'
         temperature:float=1., # T of the sigmoid, in units of the margins
-        margin:float=1., # By how much a positive should stand above a negative, for 'squared_hinge'
+        margin:float=1., # By how much a positive should be above a negative, for 'squared_hinge'
         axis:int=1, # Which axis of the outputs holds the classes
-        multilabel:bool=False, # Whether targets have the shape of K columns of outputs, each with a sigmoid of its own
+        multilabel:bool=False, # Whether targets have the shape of the outputs, with a sigmoid for each of K labels
         reduction:str='mean', # 'mean', or 'none': one number a row, whose mean is the loss
-        ignore_index:int|None=None, # Label of rows, pixels, or entries of many labels, to leave out
+        ignore_index:int|None=None, # Label of rows, pixels, or entries of multilabel targets, to leave out
         weight=None, # Weight of each class or label in their mean, shape (K,); for K > 2 classes or several labels
     ):
         super().__init__(axis, multilabel, reduction, ignore_index, weight)
@@ -71,15 +71,15 @@ class PartialAUCLoss(BatchLoss):
 class AveragePrecisionLoss(BatchLoss):
     """One minus the smooth average precision of a batch, after Brown, Xie, Kalogeiton & Zisserman (2020), on margins
 
-    For K columns it is the mean over those with both classes. Raises `ValueError` for an option it does not know."""
+    For K columns it is the mean over those with both classes. Raises `ValueError` for unknown options."""
     _options = batch_options | dict(temperature=positive_number)
 
     def __init__(self,
         temperature:float=.1, # T, in units of the margins
         axis:int=1, # Which axis of the outputs holds the classes
-        multilabel:bool=False, # Whether targets have the shape of K columns of outputs, each with a sigmoid of its own
+        multilabel:bool=False, # Whether targets have the shape of the outputs, with a sigmoid for each of K labels
         reduction:str='mean', # 'mean', or 'none': one number a row, whose mean is the loss
-        ignore_index:int|None=None, # Label of rows, pixels, or entries of many labels, to leave out
+        ignore_index:int|None=None, # Label of rows, pixels, or entries of multilabel targets, to leave out
         weight=None, # Weight of each class or label in their mean, shape (K,); for K > 2 classes or several labels
     ):
         super().__init__(axis, multilabel, reduction, ignore_index, weight)

@@ -1,4 +1,4 @@
-"""Pairs of the highest negatives, or of the lowest positives: what a partial area under the ROC curve counts
+"""Surrogates of a partial area under the ROC curve
 
 Docs: https://fastai-auroc.github.io/fastai_auroc/top_pairs.html.md"""
 
@@ -27,7 +27,7 @@ def ceil_share(
     share:float, # Between 0 and 1
     total, # Whole numbers: an int, an array or a tensor
 ): # As `total`
-    "The least whole number that is not below a share of a whole number"
+    "A share of a whole number, rounded up"
     numerator,denominator = _as_ratio(share)
     return -(-numerator*total//denominator)
 
@@ -36,20 +36,20 @@ class _Top(NamedTuple):
     "The highest rows of each column"
     above:Tensor # Which rows are above the cut, shape (C, n)
     tied:Tensor # Which are at the cut, shape (C, n)
-    room:Tensor # How many of those at the cut are taken, shape (C, 1)
+    room:Tensor # How many of those at the cut are selected, shape (C, 1)
 
     def taken(self):
         "Rows above the cut, and the first ones at it"
         return self.above | self.tied & (self.tied.cumsum(-1) <= self.room)
 
     def share(self, x):
-        "Numbers of rows, where those at the cut share what the taken ones of them have"
+        "`x`, with the mean over rows at the cut for each of them"
         number = self.tied.sum(-1, keepdim=True)
         mean = torch.where(self.tied, x, 0).sum(-1, keepdim=True)/number.clamp(min=1)
         return torch.where(self.tied & (number > self.room), mean, x)
 
 def _find_top(s, drawn, share):
-    "The highest of the rows that are `drawn` in each column, shape (C, n)"
+    "The highest of the rows in `drawn`, in each column, shape (C, n)"
     s = s.masked_fill(~drawn, -torch.inf)
     count = ceil_share(share, drawn.sum(-1, keepdim=True)).clamp(min=1)
     cut = s.sort(-1, descending=True)[0].gather(-1, count-1)
@@ -58,7 +58,7 @@ def _find_top(s, drawn, share):
 
 # %% ../nbs/17b_top_pairs.ipynb #72bba5e3
 def _partial(columns, positive, rows=False, negative=None, *, surrogate, share, of_positives):
-    "A surrogate of the taken rows of each column, its gradient, and the rows' parts if asked for, on any device"
+    "A surrogate of the selected rows of each column, its gradient, and with `rows` the rows' parts, on any device"
     if not columns.shape[-1]: return surrogate.value(columns, positive, rows, negative)
     if negative is None: negative = ~positive
     top = _find_top(-columns, positive, share) if of_positives else _find_top(columns, negative, share)
@@ -68,7 +68,7 @@ def _partial(columns, positive, rows=False, negative=None, *, surrogate, share, 
     return value,top.share(gradient),None if parts is None else top.share(parts)
 
 def _partial_product(columns, positive, negative, direction, *, surrogate, share, of_positives):
-    "Of the Hessian of each column's value and a direction"
+    "Product of the Hessian of each column's value and a direction"
     if negative is None: negative = ~positive
     s = columns.detach()
     top = _find_top(-s, positive, share) if of_positives else _find_top(s, negative, share)
@@ -80,7 +80,7 @@ def _partial_product(columns, positive, negative, direction, *, surrogate, share
 
 # %% ../nbs/17b_top_pairs.ipynb #48c3d489
 def _partial_binary(s, positive, surrogate, share, of_positives):
-    "A surrogate of the taken rows of one column, and its gradient, arrays; None where rows share"
+    "A surrogate of the selected rows of one column, and its gradient, arrays; None if rows tie at the cut"
     others = ~positive if of_positives else positive
     x = s[~others]
     count = max(1, ceil_share(share, len(x)))
@@ -120,7 +120,7 @@ def _mean_of_pairs(columns, positive, negative, judge, factor, weight=None):
 
 # %% ../nbs/17b_top_pairs.ipynb #ccc72223
 def _partial_classes(z, y, weight=None, *, judge, factor, share, of_positives):
-    "Mean over classes and its gradient, by pairs; None where rows share, or columns are cheaper one by one; arrays"
+    "Mean over classes and its gradient, by pairs; None if rows tie at the cut, or single columns are faster; arrays"
     n,k = z.shape
     if n*n*z.itemsize//4 > k*(20_000 + 5*n): return None
     columns = np.ascontiguousarray(z.T)
@@ -146,20 +146,20 @@ def _partial_surrogate(surrogate, share, of_positives, judge=None, factor=1.):
 
 @lru_cache
 def partial_hinge_surrogate(
-    margin:float, # By how much a positive should stand above a negative, in units of the scores
-    share:float, # Which share of the rows to take, in (0, 1]
-    of_positives:bool=False, # Of the positives, the lowest; otherwise of the negatives, the highest
+    margin:float, # By how much a positive should be above a negative, in units of the scores
+    share:float, # Which share of the rows to use, in (0, 1]
+    of_positives:bool=False, # Use the lowest positives; otherwise the highest negatives
 ) -> Surrogate: # Of columns of scores
-    "Mean over pairs of the squared lack of a margin, of the share of one class that is the hardest for the other"
+    "Mean over pairs of the squared lack of a margin, for the hardest share of one class"
     return _partial_surrogate(hinge_surrogate(margin), share, of_positives, partial(judge_lack, wanted=margin), -2.)
 
 @lru_cache
 def partial_soft_surrogate(
     T:float, # Temperature, in units of the scores
-    share:float, # Which share of the rows to take, in (0, 1]
-    of_positives:bool=False, # Of the positives, the lowest; otherwise of the negatives, the highest
+    share:float, # Which share of the rows to use, in (0, 1]
+    of_positives:bool=False, # Use the lowest positives; otherwise the highest negatives
 ) -> Surrogate: # Of columns of scores
-    "Mean over pairs of the sigmoid of how wrong they are, of the share of one class that is the hardest for the other"
+    "Mean over pairs of a sigmoid of minus the margin, for the hardest share of one class"
     judge = partial(judge_pairs, T=T) if fits_float32(T) else None
     return _partial_surrogate(soft_auroc_surrogate(T), share, of_positives, judge, -1/T)
 

@@ -243,7 +243,7 @@ def test_options():
     for wrong in (0, -1, '1', nan, None, True):
         with pytest.raises(ValueError, match='temperature must be above 0'): AveragePrecisionLoss(wrong)
     with pytest.raises(ValueError, match="reduction must be 'mean' or 'none', got 'sum'"): AveragePrecisionLoss(reduction='sum')
-    with pytest.raises(TypeError, match='AveragePrecisionLoss is made first'): AveragePrecisionLoss(z, y)
+    with pytest.raises(TypeError, match='AveragePrecisionLoss must be created'): AveragePrecisionLoss(z, y)
     loss = AveragePrecisionLoss(ignore_index=2)
     loss.temperature = .2
     assert loss(z, y) == AveragePrecisionLoss(.2, ignore_index=2)(z, y) and loss.state_dict() == {}

@@ -572,7 +572,7 @@ def fewer_rows(): return loaders_of(TensorDataset(x, torch.tensor(labels)), bs=b
 
 def rows_with(target): return Datasets(range(n), [[lambda i: x[i]], [target]], splits=parts)
 
-@says('PartialDL gives 3 batches of its own choice')
+@says('PartialDL chooses 3 batches itself')
 def partial(): return rows_with(lambda i: int(labels[i])).partial_dataloaders(50, bs=bs, **quiet)
 
 @says('reading its rows failed with KeyError: 100')

@@ -319,7 +319,7 @@ def test_compare_other_scores():
     for kwargs in ({}, dict(multi_class='ovo'), dict(average='micro'), dict(max_fpr=.2), dict(clusters=np.arange(200)//2)):
         res = compare_auroc(p, worse, y, method='bootstrap', n_boot=300, seed=0, **kwargs)
         assert res.low > 0 and res.p_value == pytest.approx(2/301) and all(type(o) is float for o in res)
-    with pytest.raises(ValueError, match='one number of each model'): compare_auroc(p, worse, y, method='bootstrap', average=None)
+    with pytest.raises(ValueError, match='one number for each model'): compare_auroc(p, worse, y, method='bootstrap', average=None)
 
 def test_copies_in_clusters():
     "Each row four times: too narrow by half, unless the copies are a cluster"
@@ -424,7 +424,7 @@ def test_undefined_model(a, b, words, kwargs):
 
 def test_single_point():
     res,message = said(auroc_ci, [1,2,3,4], [0,0,1,1], method='bca')
-    assert res == (1, 1, 1, 0) and message == 'AUROC interval is the single point 1: all samples agree, which is no certainty'
+    assert res == (1, 1, 1, 0) and message == 'AUROC interval is the single point 1: all samples agree, which does not mean certainty'
 
 def test_class_of_one_row():
     p,y = multiclass()

@@ -25,7 +25,7 @@ def test_column_of_a_perfect_ranking(recwarn):
     with torch.no_grad(): learn.model.weight.copy_(torch.tensor([[-1.], [1.]]))
     quietly(learn, 'fit', 2, lr=0., cbs=show)
     assert learn.recorder.values[-1][-2:] == [1, 0] and legend(show.ax) == ['epoch 1: AUROC 1.000']
-    assert len([o for o in recwarn.list if 'no certainty' in str(o.message)]) == 1
+    assert len([o for o in recwarn.list if 'does not mean certainty' in str(o.message)]) == 1
 
 def test_curve_of_each_epoch(adult_learner, column, sk_auroc):
     "The last in colour, with the number of the column; no figure stays open"

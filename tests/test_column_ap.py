@@ -99,7 +99,7 @@ def test_without_positives(adult_learner, adult_dls, adult):
         assert math.isnan(last(learn, 'ap')[0])
 
 def test_errors_name_the_column(adult_learner):
-    with pytest.raises(ValueError, match='AveragePrecision is one number a column.*average_precision'): AveragePrecision(None)
+    with pytest.raises(ValueError, match='AveragePrecision shows one number.*average_precision'): AveragePrecision(None)
     with pytest.raises(ValueError, match="average must be one of .*, got 'mean'"): AveragePrecision('mean')
     with pytest.raises(TypeError, match=r"AveragePrecision is not a function of one batch.*metrics=AveragePrecision\(name='x'\)"):
         AveragePrecision(torch.zeros(2, 2), torch.zeros(2), name='x')

@@ -96,7 +96,7 @@ def test_other_sets(adult_learner, adult):
     assert math.isnan(value) and 'groups has 300 labels, but the validation set has 250 items' in said
     assert math.isnan(validate(ds_idx=0)[0])
     value,said = validate(dl=same)
-    assert math.isnan(value) and 'these are other items than those of dls.valid, though as many' in said
+    assert math.isnan(value) and 'these are other items than those of dls.valid, though there are as many' in said
     value,said = validate(dl=learn.dls.valid.new(get_idxs=lambda: list(range(300))[::-1]))
     assert value == close(by_group(g, *margin_of(learn)[::-1])) and not said
     s,y = margin_of(learn)

@@ -129,7 +129,7 @@ def test_what_there_is_is_told(shape, adult_small):
 def test_one_output_needs_no_choice(adult_learner):
     learn = adult_learner(metrics=AUROC(select=0))
     said, = fit(learn)
-    assert 'there is one tensor of outputs and one of targets' in str(said.message)
+    assert 'there is only one tensor of outputs and one of targets' in str(said.message)
 
 @pytest.mark.parametrize('select', [True, 1.5, [0], torch.tensor(0), {}], ids=str)
 def test_what_is_no_choice(select):

@@ -308,8 +308,8 @@ def test_clones(clone, digits):
     with learn.no_bar(), learn.no_logging(): got = learn.validate(cbs=twin)[1:]
     assert got == [close(expected(learn, o, sorted(some)))]
 
-@pytest.mark.parametrize('kwargs,advice', [(dict(ci=True), 'leave thresholds away'), (dict(max_fpr=.1), 'leave thresholds away'),
-    (dict(multi_class='ovo'), 'leave thresholds away'), (dict(average='samples'), 'leave thresholds away'),
+@pytest.mark.parametrize('kwargs,advice', [(dict(ci=True), 'omit thresholds'), (dict(max_fpr=.1), 'omit thresholds'),
+    (dict(multi_class='ovo'), 'omit thresholds'), (dict(average='samples'), 'omit thresholds'),
     *((dict(thresholds=o), 'must be') for o in (0, 1, -3, True, 'log', 2.5, [-.1], [.5, 1.5], [.5, np.nan], ['a']))], ids=str)
 def test_refused(kwargs, advice):
     with pytest.raises((ValueError, TypeError), match=advice): AUROC(**{'thresholds':'logit', **kwargs})

@@ -132,7 +132,7 @@ def test_one_channel():
 
 def test_outputs_without_pixels():
     for z,y in ((torch.randn(6, 3), torch.arange(6) % 3), (torch.randn(6), torch.arange(6) % 2), (torch.randn(6, 2), torch.arange(6) % 2)):
-        told = re.escape(f'per_sample=True is for outputs with pixels to sum over, such as (n, K, height, width), got shape {tuple(z.shape)}: leave it away')
+        told = re.escape(f'per_sample=True is for outputs with pixels to sum over, such as (n, K, height, width), got shape {tuple(z.shape)}: omit it')
         with pytest.raises(ValueError, match=told): SoftDiceLoss(per_sample=True)(z, y)
 
 def test_classifiers_without_the_first_class():

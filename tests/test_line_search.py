@@ -396,7 +396,7 @@ def shifted():
     return model
 
 wrong = dict(network=(network, 'linear in the parameters'), offset=(shifted, 'give it all parameters'), columns=(lambda: linear(4, 2), r'shape \(61, 2\)'),
-    sigmoid=(lambda: nn.Sequential(linear(4), nn.Sigmoid()), 'outputs as they are'), zeros=(lambda: constant(0.), 'all scores are the same'),
+    sigmoid=(lambda: nn.Sequential(linear(4), nn.Sigmoid()), 'return the outputs unchanged'), zeros=(lambda: constant(0.), 'all scores are the same'),
     constant=(lambda: constant(.1), 'all scores are the same'), large=(lambda: constant(-7.7e5), 'all scores are the same'))
 
 @pytest.mark.parametrize('name', wrong)

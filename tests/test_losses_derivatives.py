@@ -15,7 +15,7 @@ from test_losses import both_ways, by_definition, classes_of, columns, outputs_o
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 
-# Names of test_losses: those whose definition there has second derivatives, and those made of straight pieces
+# Names of test_losses: those whose definition there has second derivatives, and those piecewise linear
 smooth = ['dice', 'auroc', 'cool', 'hinge', 'wide_hinge']
 straight = ['micro', 'margins', 'macro', 'macro_margins']
 tasks = dict(one=((7,), (7,), 2, {}), two=((7,2), (7,), 2, {}), three=((7,3), (7,), 3, {}), five=((8,5), (8,), 5, {}),
@@ -148,7 +148,7 @@ def test_aum_says_that_it_has_none(name, task):
     gradient, = torch.autograd.grad(loss(leaf, y), leaf, create_graph=True)
     assert gradient.equal(torch.autograd.grad(loss(leaf, y), leaf)[0])
     def f(z): return loss(z, y)
-    says = 'AUM is made of straight pieces: its second derivative'
+    says = 'AUM is piecewise linear: its second derivative'
     with pytest.raises(NotImplementedError, match=says): gradient.square().sum().backward()
     for way in (partial(AF.hessian, f), hessian(f), jacfwd(jacfwd(f))):
         with pytest.raises(NotImplementedError, match=says): way(z)

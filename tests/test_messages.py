@@ -53,7 +53,7 @@ losses = [AUMLoss, AUROCLoss, SquaredHingeAUCLoss, SoftDiceLoss]
 @pytest.mark.parametrize('loss', losses)
 def test_loss_classes_are_made_first(loss):
     "Also as `loss_func=AUROCLoss` of a Learner"
-    with pytest.raises(TypeError, match=rf'{loss.__name__} is made first.*{loss.__name__}\(\)\(outputs, targets\)'): loss(s, y)
+    with pytest.raises(TypeError, match=rf'{loss.__name__} must be created.*{loss.__name__}\(\)\(outputs, targets\)'): loss(s, y)
     with pytest.raises(TypeError, match=rf'loss_func={loss.__name__}\(\)'): quietly(Learner(as_dls(*blobs(64)), nn.Linear(1, 2), loss_func=loss), 'fit', 1)
 
 @pytest.mark.parametrize('loss', losses)

@@ -139,7 +139,7 @@ def test_rows_of_a_part_without_a_choice():
 
 wrong_losses = [((), 'MixedLoss needs losses'), ((nn.CrossEntropyLoss, AUROCLoss()), 'write CrossEntropyLoss(), got the class CrossEntropyLoss'),
     ((CrossEntropyLossFlat,), 'write CrossEntropyLossFlat()'), (([AUROCLoss()],), 'takes losses one by one'), ((AUROCLoss(), (1, 2)), 'numbers as weights='),
-    ((torch.ones(3, 2), torch.ones(3)), 'is made first and called then'), ((AUROCLoss(), 'ce'), "got 'ce'")]
+    ((torch.ones(3, 2), torch.ones(3)), 'must be created before it is called'), ((AUROCLoss(), 'ce'), "got 'ce'")]
 
 @pytest.mark.parametrize('given, told', wrong_losses)
 def test_what_is_no_loss(given, told):

@@ -343,7 +343,7 @@ def test_set_later():
     assert loss(z, y) == PartialAUCLoss(min_tpr=.8, surrogate='squared_hinge')(z, y)
     loss.surrogate,loss.temperature = 'sigmoid',.5
     assert loss(z, y) == PartialAUCLoss(min_tpr=.8, temperature=.5)(z, y)
-    with pytest.raises(TypeError, match='PartialAUCLoss is made first'): PartialAUCLoss(z, y)
+    with pytest.raises(TypeError, match='PartialAUCLoss must be created'): PartialAUCLoss(z, y)
 
 def test_copies():
     z,y = batch_of(20, 3, 0, 1.)

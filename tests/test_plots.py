@@ -69,7 +69,7 @@ def test_no_interval_where_the_variance_is_zero(s, capsys, recwarn):
         ROCInterpretation(*task).print_report()
         assert capsys.readouterr().out.splitlines()[1].split()[3:5] == [f'{want:.3f}', '–']
     assert not recwarn.list
-    with pytest.warns(UserWarning, match='no certainty'): auroc_ci(s, y)
+    with pytest.warns(UserWarning, match='does not mean certainty'): auroc_ci(s, y)
 
 def test_decimals_of_a_narrow_interval(capsys):
     "As many as tell its ends apart: never 1.000 (1.000–1.000)"

@@ -48,7 +48,7 @@ def test_tracker_and_value(adult_learner, tmp_path):
     assert average_precision_score(y, s) == close(best) and isinstance(learn.ap, AveragePrecision)
 
 def test_errors_name_the_column(adult_learner):
-    with pytest.raises(ValueError, match='AveragePrecision is one number a column'): AveragePrecision(average=None)
+    with pytest.raises(ValueError, match='AveragePrecision shows one number'): AveragePrecision(average=None)
     with pytest.raises(TypeError, match="AveragePrecision's first argument is the Learner"): AveragePrecision('weighted')
     with pytest.raises(ValueError, match='as a callback AveragePrecision needs its Learner'): adult_learner().fit(1, callbacks=[AveragePrecision()])
 

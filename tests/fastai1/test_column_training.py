@@ -250,13 +250,13 @@ def test_axis(how, bands):
 wrong = [(dict(name='roc auc'), "name must be a word to name a column and an attribute, got 'roc auc'"), (dict(name=None), 'got None'),
     (dict(name='1st'), "name must be a word to name a column and an attribute, got '1st'"), (dict(name=''), 'name must be a word'),
     (dict(average='macr'), "average must be one of ('macro', 'micro', 'weighted', 'samples'), got 'macr'"),
-    (dict(average=None), 'average=None is not for it: auroc_score(..., average=None) gives one a class'),
+    (dict(average=None), 'average=None is not possible: auroc_score(..., average=None) returns one for each class'),
     (dict(multi_class='one'), "multi_class must be 'ovr' or 'ovo', got 'one'"), (dict(max_fpr=0), 'max_fpr must be None or in (0, 1], got 0'),
     (dict(max_fpr=1.1), 'max_fpr must be None or in (0, 1], got 1.1'),
     (dict(activation=None), "activation must be one of ('auto', 'softmax', 'sigmoid', 'identity'), got None"), (dict(activation='tanh'), "'tanh'"),
     (dict(average='micro', multi_class='ovo'), "average must be one of ('macro', 'weighted') with multi_class='ovo', got 'micro'"),
     (dict(max_fpr=.1, multi_class='ovo'), "max_fpr has no meaning with multi_class='ovo'"),
-    (dict(ci=1, max_fpr=.1), 'ci must be True or False, and the interval is that of 95%, got 1')]
+    (dict(ci=1, max_fpr=.1), 'ci must be True or False, with an interval of 95%, got 1')]
 
 @pytest.mark.parametrize('kwargs,says', wrong, ids=lambda o: str(o) if isinstance(o, dict) else '')
 def test_wrong_options_raise_when_made(kwargs, says, adult_learner):
