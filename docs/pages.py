@@ -15,15 +15,15 @@ tasks = {
     'Add the column': dict(metric='AUROC and AveragePrecision', callback_fns='callback_fns', tabular='Tabular data', text='Text', vision='Images',
         averaging='Why not average over batches?', datasets='Data sets', kaggle='Kaggle'),
     'Scores and curves': dict(roc='auroc_score and roc_curve', streaming='StreamingAUC', buckets='Thresholds to count between'),
-    'Intervals and tests': dict(confidence='auroc_ci and compare_auroc', intervals='Many classes and patients'),
+    'Intervals and tests': dict(confidence='Confidence intervals and tests', intervals='Many classes and patients'),
     'Precision-recall': dict(pr='average_precision and pr_curve', pr_plots='plot_pr', rare_events='Rare events'),
-    'Groups': dict(groups='grouped_auroc and bias_auroc', tutorial_groups='Groups and fairness'),
+    'Groups': dict(groups='AUROC within groups', tutorial_groups='Groups and fairness'),
     'Thresholds and plots': dict(plots='plot_roc and plot_aum', interpret='ROCInterpretation', callbacks='ShowROCCallback', history='history and plot_history',
         thresholds='Rules for thresholds', threshold='Choose a threshold'),
     'Losses and samplers': dict(losses='Losses', top_losses='Losses of the top', mixed='MixedLoss', dice='SoftDiceLoss', samplers='StratifiedBatchSampler',
         linesearch='AUMLineSearch', aum_mnist='AUM on MNIST'),
     'Which loss?': dict(which_loss='Which loss?'),
-    'fastai 1': dict(fastai1='AUROC in fastai 1', fastai1_to_fastai2='From fastai 1 to fastai 2'),
+    'fastai 1': dict(fastai1='The columns in fastai 1', fastai1_to_fastai2='From fastai 1 to fastai 2'),
     'Many processes': dict(distributed='Rows of all processes'),
     'Comparison with other libraries': dict(peers='Comparison with other libraries')}
 
@@ -173,7 +173,8 @@ class Writer:
         self.parts.append(f"{'#'*level} {_with_formulas(_linked(text, self.up))}" + (f' {{ #{anchor(name)} }}' if name else ''))
 
     def card(self, name, level, has_heading=False):
-        if not has_heading: self.heading(level, f'`{name}`', name)
+        beside = ' in fastai 1' if self.page == 'fastai1' and name in for_users else ''  # another class has this name
+        if not has_heading: self.heading(level, f"`{name.rpartition('.')[2]}`{beside}", name)
         self.parts.append(_card(name, self.notebook.module, level, self.page))
         self.named.add(name)
 
@@ -205,7 +206,7 @@ class Writer:
 
     def _card_level(self, headings, shift, name):
         depth = headings[-1][0] if headings else 1
-        first = name in for_users and headings and self._of_name(headings[0][1])  # beside another public name
+        first = name in for_users and headings and self._of_name(headings[0][1]) and '.' not in name and not make_card(name, self.notebook.module).is_record
         return 2 if first and not shift else min(depth + shift, 5) + 1
 
     def write(self, source):
@@ -270,10 +271,10 @@ def _all_names(nav):
     for task,pages in nav.items():
         rows = []
         for page in pages:
-            for name in user_names(page):
+            for name in sorted(user_names(page), key=lambda o: make_card(o, page).is_record):
                 where = f' (`fastai_auroc.{page}`)' if name not in star_names or page == 'fastai1' else ''
                 text = summary(make_card(name, page).text)
-                rows.append(f"- [`{name}`]({page}.md#{anchor(name)}){where}: {text[:1].lower() + text[1:] if re.match('[A-Z][a-z]* ', text) and not text.startswith('AUROC') else text}")
+                rows.append(f"- [`{name}`]({page}.md#{anchor(name)}){where}: {text}")
                 if name == 'auroc_score': rows.append(f'- [`auc_roc_score`]({page}.md#{anchor(name)}): another name of `auroc_score`, that of fastai 1')
         if rows: parts += [f'## {task}', '\n'.join(rows)]
     return '\n\n'.join(parts) + '\n'
@@ -301,6 +302,10 @@ def build(work):
     (pages/'changelog.md').write_text(_linked((root/'CHANGELOG.md').read_text(encoding='utf-8')), encoding='utf-8')
     (work/'zensical.toml').write_text(config.format(base=base, version=version, nav=_nav_lines(nav)), encoding='utf-8')
     subprocess.run([Path(sys.executable).with_name('zensical'), 'build', '--clean'], cwd=work, check=True)
+    lost = work/'site/404.html'
+    text,place = lost.read_text(encoding='utf-8'),'/' + base.split('/', 3)[3]
+    said = f'<h1>Page not found</h1>\n<p>It may have moved: see <a href="{place}index.html">the home page</a>, <a href="{place}names.html">all names</a>, or search.</p>'
+    lost.write_text(re.sub('<h1>404[^<]*</h1>', said, text), encoding='utf-8')
     shutil.rmtree(root/'site', ignore_errors=True)
     for page in pages.rglob('*.md'):  # where the docstrings of modules point to
         text = re.sub(r'\]\(([\w./]+)\.md([)#])', r'](\1.html.md\2', page.read_text(encoding='utf-8'))

@@ -152,6 +152,17 @@ class Notebook:
                 if level: path = *(o for o in path if o[0] < level),(level, heading)
                 if text: segment.append(text)
         self._sort_segment(path, segment)
+        if self.users: self._shorten_introduction()
+
+    def _shorten_introduction(self, most=700):
+        "Of a long introduction all but the first paragraph comes after the public names"
+        i = next((i for i,o in enumerate(self.entries) if o.headings), len(self.entries))
+        introduction = self.entries[:i]
+        if sum(len(o.content) for o in introduction if o.kind == 'text') < most or any(o.kind == 'card' for o in introduction): return
+        first,_,rest = introduction[0].content.partition('\n\n')
+        if first.endswith(':'): first,rest = '',introduction[0].content  # what it announces goes with it
+        later = [Entry(((2, 'Background'),), o.kind, o.content) for o in [introduction[0]._replace(content=rest), *introduction[1:]] if o.content]
+        self.entries[:i] = [introduction[0]._replace(content=first), *later]
 
     def _names_in(self, cell):
         if cell.kind == 'method': return set(re.findall(r'\w+', cell.source))
@@ -226,6 +237,8 @@ class Program:
         "(code, errors, whether its last value is shown) of a cell"
         own = self.notebook.statements.get(cell.number)
         if own is None: return cell.source,[],True
+        if any(o.left_out for o in own) and not any(o.tells for o in own if not o.left_out): return '',[],False
+        if any(o.left_out and not o.is_check for o in own): return '',[],False  # what follows from it would puzzle
         res = []
         for o in own:
             if not o.left_out and self._is_used(o): self._add(o, res)
