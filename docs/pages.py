@@ -1,5 +1,5 @@
 "Build the web site into site/: notebooks become pages in the order of a reader, pages a site with the help of Zensical. Run: make docs"
-import base64, html, re, shutil, subprocess, sys, tempfile
+import base64, html, json, re, shutil, subprocess, sys, tempfile
 from pathlib import Path
 import nbformat
 from latex2mathml.converter import convert
@@ -17,7 +17,7 @@ tasks = {
     'Scores and curves': dict(roc='auroc_score and roc_curve', streaming='StreamingAUC', buckets='Thresholds to count between'),
     'Intervals and tests': dict(confidence='Confidence intervals and tests', intervals='Many classes and patients'),
     'Precision-recall': dict(pr='average_precision and pr_curve', pr_plots='plot_pr', rare_events='Rare events'),
-    'Groups': dict(groups='AUROC within groups', tutorial_groups='Groups and fairness'),
+    'Groups': dict(groups='Scores within groups', tutorial_groups='Groups and fairness'),
     'Thresholds and plots': dict(plots='plot_roc and plot_aum', interpret='ROCInterpretation', callbacks='ShowROCCallback', history='history and plot_history',
         thresholds='Rules for thresholds', threshold='Choose a threshold'),
     'Losses and samplers': dict(losses='Losses', top_losses='Losses of the top', mixed='MixedLoss', dice='SoftDiceLoss', samplers='StratifiedBatchSampler',
@@ -286,6 +286,13 @@ def _nav_lines(nav):
         else: lines += [f'  {{ "{task}" = [', *(f'    {{ "{title}" = "{page}.md" }},' for page,title in pages.items()), '  ] },']
     return '\n'.join([*lines, '  { "All names" = "names.md" },', '  { "Changelog" = "changelog.md" },'])
 
+def _find_first(file, page):
+    "Let search rank a page before others whose titles match as well: it looks at where a word stands in the path"
+    found = json.loads(file.read_text(encoding='utf-8'))
+    for o in found['items']:
+        if o['location'].partition('#')[0] == page: o['path'] = o['path'][-1:]
+    file.write_text(json.dumps(found, ensure_ascii=False), encoding='utf-8')
+
 def build(work):
     "Build everything in the folder `work`, then put the site into site/"
     pages = work/'pages'
@@ -302,6 +309,7 @@ def build(work):
     (pages/'changelog.md').write_text(_linked((root/'CHANGELOG.md').read_text(encoding='utf-8')), encoding='utf-8')
     (work/'zensical.toml').write_text(config.format(base=base, version=version, nav=_nav_lines(nav)), encoding='utf-8')
     subprocess.run([Path(sys.executable).with_name('zensical'), 'build', '--clean'], cwd=work, check=True)
+    _find_first(work/'site/search.json', 'metric.html')
     lost = work/'site/404.html'
     text,place = lost.read_text(encoding='utf-8'),'/' + base.split('/', 3)[3]
     said = f'<h1>Page not found</h1>\n<p>It may have moved: see <a href="{place}index.html">the home page</a>, <a href="{place}names.html">all names</a>, or search.</p>'
