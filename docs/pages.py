@@ -181,8 +181,8 @@ class Writer:
     def example(self, cell):
         code,errors,complete = self.program.example(cell)
         if code and cell.show_source: self.parts.append(f'```python\n{code}\n```')
-        self.parts.append(_errors(errors))
         if code and complete or not cell.show_source: self.parts += [_linked(_output(o, self.name, self.folder, f'Picture: {self.alt}'), self.up) for o in cell.outputs]
+        self.parts.append(_errors(errors))
 
     def _of_name(self, heading):
         "The public name that a heading consists of, if it has a card on this page"

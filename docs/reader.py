@@ -9,7 +9,7 @@ others = ['AUMLineSearch', 'adult', 'sms_spam', 'caravan', 'satellite', 'letter'
     'GroupedAUROC', 'BiasAUROC', 'OperatingPoint']
 for_users = {*star_names, *others}
 # The example at the top of a page, by words of its cell, where it is not the first with an output
-starts = dict(losses='AUMLoss()(outputs, targets), AUMLoss(', metric='metrics=accuracy, cbs=AUROC)', groups='grouped_auroc(scores, targets, users, average=None)')
+starts = dict(fastai1='learn.fit_one_cycle(3, 1e-2)', losses='AUMLoss()(outputs, targets), AUMLoss(', metric='metrics=accuracy, cbs=AUROC)', groups='grouped_auroc(scores, targets, users, average=None)')
 
 def user_names(module):
     "Names for users that a room defines, in its order"
@@ -183,7 +183,7 @@ class Notebook:
         cells = [o for o in segment if isinstance(o, Cell)]
         exports = [o for o in cells if o.kind == 'export' and not _only_imports(o.source)]
         defined = [name for o in cells for name in self._defined(o)]
-        if not self.users or not path and not exports: inner = False
+        if not self.users or not path: inner = False
         elif exports: inner = not set(defined) & set(self.users)
         else: inner = any(map(self._is_internal, cells)) and not any(self._names_in(o) & {*self.users} for o in cells)
         for o in segment:
