@@ -55,7 +55,7 @@ class Statement:
         self.is_definition = all(isinstance(o, (ast.FunctionDef, ast.ClassDef)) for o in nodes)
         self.mentions = set(re.findall(r'[A-Za-z_]\w*', ' '.join(re.findall(r'# [=≈] (.*)', self.text or ''))))  # in the value of a check
         self.is_check = all(map(is_check, nodes))
-        self.tells = bool(self.raises) or bool(self.text) and (self.is_check or not all(isinstance(o, (ast.Assign, ast.AugAssign, ast.FunctionDef, ast.ClassDef)) for o in nodes))
+        self.tells = bool(self.raises) or self.is_check and bool(self.text)
         self.shows = bool(self.text) and isinstance(nodes[-1], ast.Expr) and not is_check(nodes[-1])
 
 def _one_line(text): return ' '.join(text.split())

@@ -178,8 +178,8 @@ class Writer:
         self.parts.append(_card(name, self.notebook.module, level, self.page))
         self.named.add(name)
 
-    def example(self, cell):
-        code,errors,complete = self.program.example(cell)
+    def example(self, cell, brief=False):
+        code,errors,complete = self.program.example(cell, brief)
         if code and cell.show_source: self.parts.append(f'```python\n{code}\n```')
         if code and complete or not cell.show_source: self.parts += [_linked(_output(o, self.name, self.folder, f'Picture: {self.alt}'), self.up) for o in cell.outputs]
         self.parts.append(_errors(errors))
@@ -213,7 +213,7 @@ class Writer:
         "The page of the notebook"
         notebook = self.notebook
         self.parts.append(f'# {self.title}\n\n> {_with_names(notebook.summary or "", self.page)}')
-        if notebook.start(): self.example(notebook.start())
+        if notebook.start(): self.example(notebook.start(), True)
         entries = notebook.entries
         self.entries(_cards_first(entries) if notebook.users else entries)
         if notebook.internals:

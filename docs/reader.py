@@ -8,8 +8,8 @@ from examples import import_block, import_lines, statements
 others = ['AUMLineSearch', 'adult', 'sms_spam', 'caravan', 'satellite', 'letter', 'AUROCInterval', 'APInterval', 'AUROCComparison', 'ROCCurve', 'PRCurve',
     'GroupedAUROC', 'BiasAUROC', 'OperatingPoint']
 for_users = {*star_names, *others}
-# The example at the top of a page, by words of its cell, where it is not the first with an output
-starts = dict(fastai1='learn.fit_one_cycle(3, 1e-2)', losses='AUMLoss()(outputs, targets), AUMLoss(', metric='metrics=accuracy, cbs=AUROC)', groups='grouped_auroc(scores, targets, users, average=None)')
+# The example at the top of a page, by words of its cell, where it is not the first with an output; None: there is none
+starts = dict(distributed=None, fastai1='learn.fit_one_cycle(3, 1e-2)', losses='AUMLoss()(outputs, targets), AUMLoss(', metric='metrics=accuracy, cbs=AUROC)', groups='grouped_auroc(scores, targets, users, average=None)')
 
 def user_names(module):
     "Names for users that a room defines, in its order"
@@ -198,6 +198,7 @@ class Notebook:
     def start(self):
         "The cell of the example at the top of a page"
         shown = [o.content for o in self.entries if o.kind == 'code' and o.content.outputs and not _is_picture(o.content)]
+        if not starts.get(self.module, True): return None
         if self.module in starts: shown = [o for o in shown if starts[self.module] in o.source] or shown
         own = [o for o in shown if self._names_in(o) & {*self.users}]
         return (own or [None])[0] if self.users else None
@@ -233,15 +234,16 @@ class Program:
         order = {o:i for i,o in enumerate(dict.fromkeys([*self.notebook.stars, *known.values()]))}
         return import_block(sorted(dict.fromkeys(found), key=lambda o: order.get(o, len(order))))
 
-    def example(self, cell):
-        "(code, errors, whether its last value is shown) of a cell"
+    def example(self, cell, brief=False):
+        "(code, errors, whether its last value is shown) of a cell; `brief`: without its checks"
         own = self.notebook.statements.get(cell.number)
         if own is None: return cell.source,[],True
-        if any(o.left_out for o in own) and not any(o.tells for o in own if not o.left_out): return '',[],False
+        shows = cell.outputs and own and not own[-1].left_out
+        if any(o.left_out for o in own) and not shows and not any(o.tells for o in own if not o.left_out): return '',[],False
         if any(o.left_out and not o.is_check for o in own): return '',[],False  # what follows from it would puzzle
         res = []
         for o in own:
-            if not o.left_out and self._is_used(o): self._add(o, res)
+            if not o.left_out and self._is_used(o) and not (brief and o.is_check): self._add(o, res)
         shown = [o for o in res if o.text]
         imports = self._import({name for o in shown for name in o.uses})
         code = ''.join((o.lead if o in own else '') + o.text + '\n' for o in shown).strip('\n')
