@@ -92,6 +92,7 @@ peers: setup
 
 notebooks: setup setup-fastai1
 	$(BIN)/nbdev-export
+	$(BIN)/python docs/docstrings.py
 	PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONWARNINGS=ignore $(BIN)/$(RUN) $(filter-out nbs/13_fastai1.ipynb,$(wildcard nbs/*.ipynb nbs/tutorials/*.ipynb))
 	if [ -e $(READY1) ]; then PATH="$(CURDIR)/$(VENV1)/bin:$$PATH" PYTHONWARNINGS=ignore $(VENV1)/bin/$(RUN) nbs/13_fastai1.ipynb; fi
 	$(BIN)/nbdev-clean

@@ -102,18 +102,23 @@ def split_raises(text):
         sentences = re.split(r"(?<=\.)\s+(?=[A-Z'`])", paragraph)
         found = [o for o in sentences if re.match(r'Raises .*`\w+Error`', o, re.S)]
         raised += [' '.join(o.split()).removesuffix('.') for o in found]
-        if found: paragraph = textwrap.fill(' '.join(' '.join(o for o in sentences if o not in found).split()), 79)
+        if found: paragraph = textwrap.fill(' '.join(' '.join(o for o in sentences if o not in found).split()), 79, break_on_hyphens=False)
         if paragraph: paragraphs.append(paragraph)
     pairs = [o for sentence in raised for o in re.findall(r'`(\w+Error)` (.+?)(?=[,;]? (?:and )?`\w+Error`|$)', sentence)]
     return summary,'\n\n'.join(paragraphs),pairs
 
 def entry(head, meaning):
     "A name and its type, and below it what it means"
-    return head + ('\n' + textwrap.fill(meaning[0].upper() + meaning[1:], 79, initial_indent='    ', subsequent_indent='    ') if meaning else '')
+    return head + ('\n' + textwrap.fill(meaning[0].upper() + meaning[1:], 79, initial_indent='    ', subsequent_indent='    ', break_on_hyphens=False) if meaning else '')
 
 def parameter_entry(o):
     about = ', '.join(filter(None, [o.type, o.default and f'default {o.default}']))
     return entry(f'{o.name} : {about}' if about else o.name, o.meaning)
+
+def imports_of(example):
+    "Lines that an example begins with, but one that goes on where another ended"
+    if any(re.search('import|as for AUROC', line) for line in example): return []
+    return ['>>> import torch']*any(re.match(r'>>> .*\btorch\.', line) for line in example) + ['>>> from fastai_auroc.all import *']
 
 def read_examples():
     "What to see also and an example, by name, from docs/examples.txt"
@@ -121,16 +126,12 @@ def read_examples():
     for block in (root/'docs/examples.txt').read_text(encoding='utf-8').strip().split('\n\n'):
         head,*example = block.splitlines()
         name,_,see = head.partition(': ')
-        res[name] = see.split(', ') if see else [], '\n'.join(example)
+        res[name] = see.split(', ') if see else [], '\n'.join(imports_of(example) + example)
     return res
 
 examples = read_examples()
 
-def summary_of(name):
-    room = find_room(aliases.get(name, name))
-    return split_raises(ast.get_docstring(room.definitions[aliases.get(name, name)]))[0]
-
-aliases = dict(auc_roc_score='auroc_score')
+def summary_of(name): return split_raises(ast.get_docstring(find_room(name).definitions[name]))[0]
 
 def compose(room, path, node):
     "The docstring of a definition"
@@ -139,13 +140,13 @@ def compose(room, path, node):
     fields = is_class and constructor(room, node) is None
     result = None if is_class else read_result(room, node)
     see,example = examples.get(f'{room.name}.{path}', examples.get(path, ([], '')))
-    sections = {
-        'Attributes' if fields else 'Parameters': [parameter_entry(o) for o in read_parameters(room, node)],
-        'Returns': [entry(result.type, result.meaning) if result.type else result.meaning] if result else [],
-        'Raises': [entry(name, when) for name,when in raised],
-        'See Also': [f'{o} : {summary_of(o)}' for o in see],
-        'Examples': [example] if example else []}
-    return '\n\n'.join(filter(None, [summary, more, *('\n'.join([title, '-'*len(title), *lines]) for title,lines in sections.items() if lines)]))
+    sections = {'Attributes' if fields else 'Parameters': [parameter_entry(o) for o in read_parameters(room, node)]}
+    sections['Returns'] = [entry(result.type, result.meaning) if result.type else result.meaning] if result else []
+    sections['Raises'] = [entry(name, when) for name,when in raised]
+    sections['See Also'] = [f'{o} : {summary_of(o)}' for o in see]
+    sections['Examples'] = [example] if example else []
+    parts = ['\n'.join([title, '-'*len(title), *lines]) for title,lines in sections.items() if lines]
+    return '\n\n'.join(filter(None, [summary, more, *parts]))
 
 def public_definitions(room):
     "(path, node) of what a room's `__all__` names, and of the public methods of its classes"

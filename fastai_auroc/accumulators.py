@@ -12,6 +12,7 @@ __all__ = ['LossHints', 'choose_activation', 'common_dtype', 'block_size', 'fill
 import copy, functools, numpy as np, torch
 from typing import NamedTuple
 from torch import Tensor
+from .docstrings import document
 from .scores import has_float64, one_hot, ranking_scores
 from .keys import aminmax
 from .pairs import auroc_from_counts, nan_mean
@@ -176,12 +177,17 @@ class KeptRows:
         res._start()
         return res
 
-    def add(self, outputs, targets):
+    def add(self,
+        outputs, # Tensor of outputs, shape (n,) or (n, K)
+        targets, # Tensor of labels, shape (n,), or (n, K) of many labels
+    ):
         "Copy a batch from `class_rows`"
         self.outputs.add(outputs)
         self.targets.add(targets)
 
-    def collect(self, shared=False):
+    def collect(self,
+        shared:bool=False, # Whether other processes have rows, too
+    ):
         "Ranking scores and labels of this process, on one device; with `shared` in a dtype that all processes can have"
         labels = self.targets.join()
         if shared and not labels.is_floating_point() and labels.dtype != torch.bool: labels = labels.long()
@@ -189,7 +195,12 @@ class KeptRows:
         scores = self.outputs.join(lambda outputs: ranking_scores(outputs, labels, activation))
         return (scores, labels) if scores.device == labels.device else (scores.cpu(), labels.cpu())
 
-    def score(self, scorer, scores, labels, *codes):
+    def score(self,
+        scorer, # An `AUROCScorer` or an `AveragePrecisionScorer`
+        scores, # Ranking scores, shape (n,) or (n, K)
+        labels, # Labels, shape (n,) or (n, K)
+        *codes, # Numbers of the groups, shape (n,), for a scorer with groups
+    ):
         "The `EpochScore` of what `collect` or `gather` gives, on the CPU if need be; what fails is NaN, with a note"
         on_cpu = self.outputs.on_cpu or self.targets.on_cpu
         try:
@@ -356,7 +367,10 @@ class CountedRows:  # chkstyle: ignore
         res._start()
         return res
 
-    def add(self, outputs, targets):
+    def add(self,
+        outputs, # Tensor of outputs, shape (n,) or (n, K)
+        targets, # Tensor of labels, shape (n,), or (n, K) of many labels
+    ):
         "Copy a batch from `class_rows`, to be counted with others"
         self.waiting.add(self._count, outputs, targets)
 
@@ -382,7 +396,9 @@ class CountedRows:  # chkstyle: ignore
         if self.cuts is None and self.average == 'micro': rows = [None if o is None else o.reshape(-1) for o in rows]
         self.buckets.add(*rows)
 
-    def collect(self, shared=False):
+    def collect(self,
+        shared:bool=False, # Without effect: counts are alike in all processes
+    ):
         "Counts of this process, and how many scores and labels are wrong, shape (2,); None for both without scores"
         self.waiting.flush(self._count)
         improper = self.buckets.improper
@@ -390,7 +406,11 @@ class CountedRows:  # chkstyle: ignore
         wrong_labels = torch.zeros_like(improper) + self.labels.count_wrong()
         return self.buckets.counts,torch.stack([improper, wrong_labels])
 
-    def score(self, scorer, counts, wrong):
+    def score(self,
+        scorer, # Without effect, as in `KeptRows` an `AUROCScorer`
+        counts, # Counts between thresholds, shape (..., 2, T+1)
+        wrong, # How many scores and how many labels are wrong, shape (2,)
+    ):
         "The `EpochScore` of what `collect` or `gather` gives, always AUROC; what fails is NaN, with a note"
         try: return self._score(counts, *wrong.cpu().tolist())
         except Exception as e: return EpochScore(note=f'AUROC is NaN: {error_text(e)}')
@@ -403,3 +423,6 @@ class CountedRows:  # chkstyle: ignore
         if self.average == 'micro' and counts.ndim > 2: counts = counts.sum(0)
         res = score_counts(counts, self.average)
         return res if res.note else res._replace(note=doubt_note(res.bound, self.cuts is None, self.beyond))
+
+# %% ../nbs/10_accumulators.ipynb #7a0d1193
+document(globals())

@@ -13,6 +13,7 @@ import numpy as np, sys, torch, warnings
 from functools import partial
 from math import isfinite
 from torch import Tensor
+from .docstrings import document
 from .scores import apply_activation, class_rows, one_hot, to_tensor
 from .pairs import send
 from .tasks import can_look, checked_rows
@@ -205,7 +206,7 @@ class BatchLoss(CheckedModule):
         multilabel:bool=False, # Whether targets have the shape of K columns of outputs, each with a sigmoid of its own
         reduction:str='mean', # 'mean', or 'none': one number a row, whose mean is the loss
         ignore_index:int|None=None, # Label of rows, pixels, or entries of many labels, to leave out
-        weight=None, # Weight of each class or label in the mean over them; for K > 2 classes or several labels
+        weight=None, # Weight of each class or label in their mean, shape (K,); for K > 2 classes or several labels
     ):
         super().__init__()
         self.axis = axis
@@ -263,3 +264,6 @@ class BatchLoss(CheckedModule):
     ) -> Tensor: # Class numbers without the class axis; truth values in the shape of `x` if columns are independent
         "Class numbers, or labels, from probabilities"
         return x > .5 if self._independent_columns(x) else x.argmax(self.axis)
+
+# %% ../nbs/17d_batch_loss.ipynb #a3e13b78
+document(globals())

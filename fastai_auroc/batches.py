@@ -10,6 +10,7 @@ __all__ = ['unwrap', 'describe', 'one_tensor', 'choose_part', 'select_batch', 'c
 # %% ../nbs/10a_batches.ipynb #fef3d50f
 import torch
 from collections.abc import Hashable, Mapping
+from .docstrings import document
 
 # %% ../nbs/10a_batches.ipynb #233f2a6b
 def unwrap(
@@ -100,3 +101,6 @@ def first_tensor(
     parts = x.values() if isinstance(x, Mapping) else x if isinstance(x, (tuple, list)) else ()
     found = [*map(first_tensor, parts), *getattr(x, '__dict__', {}).values()]
     return next((o for o in found if isinstance(o, torch.Tensor)), x)
+
+# %% ../nbs/10a_batches.ipynb #0d52f186
+document(globals())

@@ -12,6 +12,7 @@ __all__ = ['Draws', 'plan_draws', 'draw_weights', 'Segments', 'rank_segments', '
 # %% ../nbs/05b_bootstrap.ipynb #5b000003
 import numpy as np, torch
 from typing import NamedTuple
+from .docstrings import document
 from .keys import thread_map
 from .tasks import one_vs_rest, Task
 
@@ -172,7 +173,7 @@ def precisions(
 # %% ../nbs/05b_bootstrap.ipynb #5b000023
 class Statistic(NamedTuple):
     "What to compute of each replicate"
-    segments:Segments
+    segments:Segments # Whose columns
     defined:np.ndarray # Which columns of the task these are, bool, shape (C,)
     average:str|None='macro' # 'macro', 'min' or None; weighted by 'positives', 'negatives', 'rows', 'pairs'
     max_fpr:float|None=None # Up to which false positive rate
@@ -339,3 +340,6 @@ def replicate(
         return [evaluate(o, weights) for o in statistics]
     found = thread_map(block, range(len(starts)), torch.get_num_threads())
     return [np.concatenate(o) for o in zip(*found)]
+
+# %% ../nbs/05b_bootstrap.ipynb #ee6ed576
+document(globals())

@@ -12,6 +12,7 @@ __all__ = ['check_num_thresholds', 'spaced_thresholds', 'quantile_thresholds', '
 # %% ../nbs/08_buckets.ipynb #c5765c69
 import numpy as np, torch, math, reprlib
 from torch import Tensor
+from .docstrings import document
 from .scores import has_float64, ranking_scores, to_tensor, widest_float
 from .pairs import send
 
@@ -415,3 +416,6 @@ class BitBuckets:
         shape = _bit_shape(columns)
         if self._counted.counts is not None or len(self.rows): _check_columns(shape, self.shape)
         self.shape = shape
+
+# %% ../nbs/08_buckets.ipynb #42177dcb
+document(globals())

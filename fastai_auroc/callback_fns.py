@@ -14,6 +14,7 @@ from fastai.learner import Learner
 from fastcore.foundation import L
 from functools import partial
 from importlib import import_module
+from .docstrings import document
 from .metric import MetricColumn
 
 # %% ../nbs/14_callback_fns.ipynb #e260cc5f
@@ -91,3 +92,6 @@ def disable_callback_fns():
 def renew_callback_fns():
     "Wrap what was loaded since `enable_callback_fns`, too; nothing is wrapped after `disable_callback_fns`"
     if _enabled: enable_callback_fns(load_vision=False)
+
+# %% ../nbs/14_callback_fns.ipynb #36505329
+document(globals())

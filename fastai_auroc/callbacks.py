@@ -13,6 +13,7 @@ try:
     from fastai.callback.core import Callback
     from fastai_auroc.metric import AUROC
 except ImportError: Callback = object  # without fastai 2 nobody calls a ShowROCCallback
+from .docstrings import document
 from .loss_options import infer_ignore_index
 from .plots import draw_chance, draw_curve, draw_legend, label_roc_axes, RankedScores
 
@@ -67,7 +68,7 @@ class ShowROCCallback(Callback):
     order = 65
     _stateattrs = 'fig','ax','curves','_handle','_auroc','_own','_begun','_wanted'
     def __init__(self,
-        figsize=(5,5), # Width and height in inches
+        figsize=(5,5), # Width and height of the figure in inches
     ):
         if np.shape(figsize) != (2,): raise ValueError(f'figsize must be width and height in inches, got {figsize!r}')
         self.figsize = figsize
@@ -118,3 +119,6 @@ class ShowROCCallback(Callback):
         if self._own: auroc.reset()
         _draw_epochs(self.ax, self.curves, _label_of(self.epoch, auroc, value))
         self._handle = _show_figure(self.fig, self._handle)
+
+# %% ../nbs/24_callbacks.ipynb #f4ec08df
+document(globals())

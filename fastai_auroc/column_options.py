@@ -11,6 +11,7 @@ __all__ = ['column_cuts', 'check_ci', 'check_one_number', 'check_number_options'
 # %% ../nbs/10c_column_options.ipynb #ea939890
 import reprlib, torch
 from numbers import Integral
+from .docstrings import document
 from .scores import activations
 from .tasks import check_ignore_index, check_options
 from .buckets import spaced_thresholds
@@ -114,3 +115,6 @@ def check_not_called(
     told = [repr(o) for o in args if isinstance(o, str)] + [f'{k}={reprlib.repr(v)}' for k,v in options.items()]
     raise TypeError(f'{cls.kind} is not a function of one batch, as which fastai takes a class or a partial among its '
         f"metrics: write metrics={cls.__name__}({', '.join(told)})")
+
+# %% ../nbs/10c_column_options.ipynb #1cab658a
+document(globals())

@@ -12,6 +12,7 @@ __all__ = ['check_interval', 'half_width', 'AUROCInterval', 'auroc_ci_and_note',
 import math, warnings
 from statistics import NormalDist
 from typing import NamedTuple
+from .docstrings import document
 from .scores import is_number, show_numbers, undefined_category
 from .pairs import auroc_from_counts
 from .delong import delong_components, explain_components
@@ -50,7 +51,7 @@ def _interval(auroc, se, level, method):
 # %% ../nbs/06_confidence.ipynb #fb77ec73
 class AUROCInterval(NamedTuple):
     "An AUROC with its confidence interval: floats; with `average=None` tensors, one number a column"
-    auroc:float
+    auroc:float # AUROC
     low:float # Low end of the interval
     high:float # High end of the interval
     se:float # Standard error of the AUROC
@@ -109,7 +110,7 @@ def auroc_ci(
     targets, # Labels, shape (n,): the larger of two is positive; or as for `auroc_score`
     *,
     activation:str|None=None, # None: probabilities or one score; 'softmax': logits; 'sigmoid', 'identity': as they are
-    level:float=.95, # How often intervals computed like this one hold the true AUROC
+    level:float=.95, # How often intervals computed like this one hold the true AUROC, between 0 and 1
     method:str='delong', # 'delong': symmetric; 'logit': better near 0 and 1; 'bootstrap', 'bca': from drawn samples
     ignore_index:int|None=None, # Label of rows to leave out
     pos_label=None, # The positive label, of any kind, as 'yes'; None: the larger of two numbers
@@ -118,10 +119,10 @@ def auroc_ci(
     max_fpr:float|None=None, # Partial area up to this false positive rate
     min_tpr:float|None=None, # Partial area above this true positive rate
     standardize:bool=True, # False: a partial area as it is
-    groups=None, # A label for each row: only pairs of one group are compared, as in `grouped_auroc`
-    group_average:str|None='macro', # As `average` of `grouped_auroc`
+    groups=None, # A label for each row, shape (n,): only pairs of one group are compared, as in `grouped_auroc`
+    group_average:str|None='macro', # How to combine groups, as `average` of `grouped_auroc`
     n_boot:int=2000, # How many samples to draw
-    clusters=None, # A label for each row, such as its patient: rows of one label are drawn together
+    clusters=None, # A label for each row, shape (n,), such as its patient: rows of one label are drawn together
     seed:int|None=None, # Of the draws: a whole number or `np.random.Generator`; None: another one each time
 ) -> AUROCInterval: # `auroc`, `low`, `high` and the standard error `se`: floats, or tensors with `average=None`
     """AUROC as in `auroc_score`, with a confidence interval
@@ -147,7 +148,7 @@ def auroc_ci(
 # %% ../nbs/06_confidence.ipynb #0b7e40dd
 class APInterval(NamedTuple):
     "An average precision with its confidence interval: floats; with `average=None` tensors, one number a column"
-    ap:float
+    ap:float # Average precision
     low:float # Low end of the interval
     high:float # High end of the interval
     se:float # Standard error of the average precision
@@ -179,17 +180,17 @@ def ap_ci_and_note(
 
 # %% ../nbs/06_confidence.ipynb #8d29bcb6
 def ap_ci(
-    scores, # Scores, as for `average_precision`
-    targets, # Labels, as for `average_precision`
+    scores, # Scores, shape (n,), (n, 1), (n, 2) or (n, K), as for `average_precision`
+    targets, # Labels, shape (n,), or (n, K) for many labels, as for `average_precision`
     *,
     activation:str|None=None, # None: probabilities or one score; 'softmax': logits; 'sigmoid', 'identity': as they are
-    level:float=.95, # How often intervals computed like this one hold the true average precision
+    level:float=.95, # How often intervals computed like this one hold the true average precision, between 0 and 1
     method:str='bca', # 'bca', or the plain percentiles, 'bootstrap'
     average:str|None='macro', # For K columns, as for `average_precision`; None: one interval a column
-    ignore_index:int|None=None, # Label to leave out
+    ignore_index:int|None=None, # Label of rows, or of entries of many labels, to leave out
     pos_label=None, # The positive label, of any kind, as 'yes'; None: the larger of two numbers
     n_boot:int=2000, # How many samples to draw
-    clusters=None, # A label for each row, such as its patient: rows of one label are drawn together
+    clusters=None, # A label for each row, shape (n,), such as its patient: rows of one label are drawn together
     seed:int|None=None, # Of the draws: a whole number or `np.random.Generator`; None: another one each time
 ) -> APInterval: # `ap`, `low`, `high` and the standard error `se`: floats, or tensors with `average=None`
     """Average precision as in `average_precision`, with a confidence interval from drawn samples
@@ -205,14 +206,14 @@ def ap_ci(
 # %% ../nbs/06_confidence.ipynb #651d3257
 class AUROCComparison(NamedTuple):
     "Two AUROCs and a test of their difference: floats"
-    auroc_a:float
-    auroc_b:float
+    auroc_a:float # AUROC of the first model
+    auroc_b:float # AUROC of the second model
     difference:float # a - b
     se:float # Standard error of the difference
     low:float # Low end of the interval of the difference
     high:float # High end of the interval of the difference
     z:float # `difference` in standard errors
-    p_value:float # Two-sided
+    p_value:float # Two-sided p-value
     def __repr__(self): return show_numbers(self)
 
 def _test_difference(difference, se, level):
@@ -259,12 +260,12 @@ def _compare_samples(found, level):
 
 # %% ../nbs/06_confidence.ipynb #0e650ca8
 def compare_auroc(
-    scores_a, # Scores of the first model, as for `auroc_ci`
-    scores_b, # Scores of the second model for the same rows
-    targets, # Labels, as for `auroc_ci`
+    scores_a, # Scores of the first model, shape (n,), (n, 1), (n, 2) or (n, K), as for `auroc_ci`
+    scores_b, # Scores of the second model for the same rows, of a like shape
+    targets, # Labels, shape (n,), or (n, K) for many labels, as for `auroc_ci`
     *,
     activation:str|None=None, # As for `auroc_ci`, for both models
-    level:float=.95, # Of the interval of the difference
+    level:float=.95, # Confidence level of the interval of the difference, between 0 and 1
     method:str='delong', # 'delong', or from drawn samples 'bootstrap' or 'bca'
     ignore_index:int|None=None, # Label of rows to leave out
     pos_label=None, # The positive label, of any kind, as 'yes'; None: the larger of two numbers
@@ -273,10 +274,10 @@ def compare_auroc(
     max_fpr:float|None=None, # Partial area up to this false positive rate
     min_tpr:float|None=None, # Partial area above this true positive rate
     standardize:bool=True, # False: a partial area as it is
-    groups=None, # A label for each row: only pairs of one group are compared, as in `grouped_auroc`
-    group_average:str|None='macro', # As `average` of `grouped_auroc`
+    groups=None, # A label for each row, shape (n,): only pairs of one group are compared, as in `grouped_auroc`
+    group_average:str|None='macro', # How to combine groups, as `average` of `grouped_auroc`
     n_boot:int=2000, # How many samples to draw
-    clusters=None, # A label for each row, such as its patient: rows of one label are drawn together
+    clusters=None, # A label for each row, shape (n,), such as its patient: rows of one label are drawn together
     seed:int|None=None, # Of the draws: a whole number or `np.random.Generator`; None: another one each time
 ) -> AUROCComparison: # The AUROCs, their difference (a - b) with its interval, z and the two-sided p-value
     """Paired test of two models on the same rows: is the difference of their AUROCs zero?
@@ -302,3 +303,6 @@ def compare_auroc(
         res,note = _compare_delong(models, targets, *rows, level)
     if note: warnings.warn(note, undefined_category(), stacklevel=2)
     return res
+
+# %% ../nbs/06_confidence.ipynb #8646acd8
+document(globals())

@@ -13,6 +13,7 @@ __all__ = ['column_tiles', 'reverse_order', 'mirror_columns', 'arrange_columns',
 import math, numpy as np, torch
 from typing import NamedTuple
 from torch import Tensor
+from .docstrings import document
 from .scores import explain_absence, one_hot
 from .keys import count_column_cpu, count_columns_cpu, points_cpu
 from .pairs import area_of_points, auroc_from_counts, count_class_pairs_cpu, count_right_pairs, nan_mean
@@ -348,3 +349,6 @@ def task_points_cpu(
     if None in points: return None
     raise_invalid(task, 0, int(task.improper), int(task.wrong_weights))
     return points
+
+# %% ../nbs/03a_counts.ipynb #b3c164b5
+document(globals())

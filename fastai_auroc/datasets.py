@@ -10,6 +10,7 @@ __all__ = ['adult', 'sms_spam', 'caravan', 'satellite', 'letter']
 # %% ../nbs/25_datasets.ipynb #ce8f1d65
 import pandas as pd
 from importlib.resources import files
+from .docstrings import document
 
 # %% ../nbs/25_datasets.ipynb #bbb26f65
 _uci = 'UCI Machine Learning Repository'
@@ -58,3 +59,6 @@ def letter() -> pd.DataFrame: # 20,000 images, 17 columns
     Features are numbers from 0 to 15 about the image's box, its black pixels, their moments and edges.
     Slate (1991), UCI Machine Learning Repository, CC BY 4.0."""
     return _read('letter', 'Letter Recognition, Slate (1991)')
+
+# %% ../nbs/25_datasets.ipynb #de2a333e
+document(globals())

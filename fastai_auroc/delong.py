@@ -10,6 +10,7 @@ __all__ = ['Components', 'delong_components', 'explain_components']
 # %% ../nbs/05e_delong.ipynb #5e000003
 import math, numpy as np, torch
 from typing import NamedTuple
+from .docstrings import document
 from .scores import explain_absence, to_tensor
 from .keys import points_cpu
 from .pairs import doubled_area, ordered_placements, placements, placements_cpu, read_once
@@ -86,8 +87,8 @@ class Components(NamedTuple):
     "What an interval or a test is computed from, on the CPU"
     doubled_u:list # 2U of each model
     nan:list # How many rows have a NaN score, for each model
-    positives:int
-    negatives:int
+    positives:int # Positive rows
+    negatives:int # Negative rows
     rows:int # Ignored ones included
     variance:float # DeLong's variance of the AUROC; of two models that of the difference
 
@@ -159,3 +160,6 @@ def explain_components(
     if why: return f"AUROC is NaN: {'; '.join(why)}"
     one = ' and '.join(f'one {name}' for name,k in (('positive', p), ('negative', q)) if k == 1)
     return f'AUROC interval is NaN: only {one} in the targets, but a variance needs two' if one else None
+
+# %% ../nbs/05e_delong.ipynb #0226c34f
+document(globals())

@@ -15,6 +15,7 @@ from functools import wraps
 from torch import Tensor
 from torch.autograd import forward_ad, Function
 from typing import NamedTuple
+from .docstrings import document
 from .scores import log_odds, to_tensor, upcast
 from .tasks import in_transform
 
@@ -428,3 +429,6 @@ def array_scores(
     if margins: return s,pull_back
     p,to_margins = array_sigmoid(s)
     return p,lambda g: pull_back(to_margins(g))
+
+# %% ../nbs/15_derivatives.ipynb #080ed5e5
+document(globals())

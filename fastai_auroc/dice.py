@@ -9,6 +9,7 @@ __all__ = ['SoftDiceLoss']
 
 # %% ../nbs/17e_dice.ipynb #daa3462a
 import numpy as np, torch
+from .docstrings import document
 from .pairs import send
 from .derivatives import plain_array
 from .options import nonnegative_number, truth
@@ -81,12 +82,12 @@ class SoftDiceLoss(BatchLoss):
     def __init__(self,
         smooth:float=1., # Added to numerator and denominator; with 0, a class neither present nor predicted has dice 0
         square:bool=True, # Squares in the denominator
-        weight=None, # Weight of each column in the mean: K numbers for K > 2 classes or K labels
+        weight=None, # Weight of each column in the mean, shape (K,), for K > 2 classes or K labels
         axis:int=1, # Which axis of the outputs holds the classes
         multilabel:bool=False, # Whether targets have the shape of K columns of outputs, each with a sigmoid of its own
         reduction:str='mean', # 'mean', or 'none': the loss once for each row; with `per_sample` that of each item
         ignore_index:int|None=None, # Label of rows, pixels, or entries of many labels, to leave out
-        include_background:bool=True, # Whether class 0, or the first of K labels, counts; without it `weight` has one less
+        include_background:bool=True, # Whether class 0, or the first of K labels, counts; `weight` has one less without it
         per_sample:bool=False, # Dice of each item (image) over its pixels, then the mean
     ):
         super().__init__(axis, multilabel, reduction, ignore_index, weight)
@@ -125,3 +126,6 @@ class SoftDiceLoss(BatchLoss):
         if self.reduction == 'mean': return loss
         rows = loss.expand(len(outputs))
         return rows if kept is None else torch.where(kept if kept.ndim == 1 else kept.any(1), rows, 0)
+
+# %% ../nbs/17e_dice.ipynb #d1626cfe
+document(globals())

@@ -10,6 +10,7 @@ __all__ = ['process_count', 'gather_rows', 'all_reduce_sum']
 # %% ../nbs/07_distributed.ipynb #17cb15ef
 import functools, json, math, threading, torch, torch.distributed as dist
 from weakref import WeakKeyDictionary
+from .docstrings import document
 
 # %% ../nbs/07_distributed.ipynb #a00c2716
 def process_count(
@@ -184,3 +185,6 @@ def all_reduce_sum(
 ): # A tuple: the sums, on the tensors' devices, without gradient; None where nobody has counts
     "The sums over all processes, in each of them; all must call it, and it raises as `gather_rows` does"
     return _of_all_processes('all_reduce_sum', tensors, failed, group)
+
+# %% ../nbs/07_distributed.ipynb #4ce20c7b
+document(globals())

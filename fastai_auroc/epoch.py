@@ -10,6 +10,7 @@ __all__ = ['loss_hints', 'check_not_language_model', 'caller_locals', 'Epoch', '
 
 # %% ../nbs/11_epoch.ipynb #0e0e8019
 import inspect, math, reprlib, sys, warnings
+from .docstrings import document
 from .scores import class_rows, loss_activation, to_tensor, undefined_category
 from .tasks import check_average
 from .loss_options import infer_ignore_index
@@ -52,8 +53,10 @@ def caller_locals(
 # %% ../nbs/11_epoch.ipynb #f1542d24
 class Epoch:  # chkstyle: ignore
     "One epoch of a column, or of several that keep the same rows"
-    def __init__(self, accumulator):
-        self.accumulator = accumulator  # `KeptRows` or `CountedRows`
+    def __init__(self,
+        accumulator, # `KeptRows` or `CountedRows`
+    ):
+        self.accumulator = accumulator
         self.n = self.shared = 0  # Rows of this process; batches of a loader that shares its rows among processes
         self.batches = 0  # How many have been added
         self.order = None  # The `RowOrder`, known from the first batch
@@ -65,7 +68,10 @@ class Epoch:  # chkstyle: ignore
         "The next epoch"
         return Epoch(self.accumulator.anew())
 
-    def add(self, outputs, targets):
+    def add(self,
+        outputs, # Tensor of outputs, shape (n,) or (n, K)
+        targets, # Tensor of labels, shape (n,), or (n, K) of many labels
+    ):
         "Take a batch from `class_rows`"
         self.accumulator.add(outputs, targets)
         self.n += outputs.shape[0]
@@ -77,12 +83,17 @@ class Epoch:  # chkstyle: ignore
         self.shared += 1
         self.results = {}
 
-    def note_order(self, row_order, *args):
+    def note_order(self,
+        row_order, # A function that gives a `RowOrder`
+        *args, # What to call it with
+    ):
         "Remember the `RowOrder` that a function gives for the first batch; where it fails, the order is unknown"
         try: self.order = row_order(*args)
         except Exception as e: self.order = RowOrder(unknown=error_text(e))
 
-    def fail(self, e):
+    def fail(self,
+        e:Exception, # Whose text tells why
+    ):
         "There will be no value, because of an exception"
         self.failure = error_text(e)
         self.results = {}
@@ -99,7 +110,10 @@ class Epoch:  # chkstyle: ignore
         try: return (*rows, codes_of_rows(groups, self.order or RowOrder(unknown='no batch told it'), self.n, partial)),None
         except Exception as e: return nothing,error_text(e)  # which is no failure for other columns
 
-    def rows(self, partial=False, groups=None):
+    def rows(self,
+        partial:bool=False, # Of this process alone
+        groups=None, # `SetGroups`, for which numbers of groups come third
+    ):
         "Scores and labels, or counts, of all processes, or with `partial` of this one; and why there are none, or None"
         own,failure = self._own_rows(groups, partial)
         if partial or not self.shared: return own,failure
@@ -111,7 +125,10 @@ class Epoch:  # chkstyle: ignore
         if alone and not failure: failure = 'another process could not keep its part of the validation set'
         return res,failure
 
-    def score(self, scorer, partial=False):
+    def score(self,
+        scorer, # An `AUROCScorer` or an `AveragePrecisionScorer`
+        partial:bool=False, # Of the rows of this process alone
+    ):
         "The `EpochScore`, computed once; raises `RuntimeError` if another process has ended"
         known,is_partial = self.results.get(scorer, (None, False))
         if known is None or (is_partial and not partial):
@@ -121,7 +138,11 @@ class Epoch:  # chkstyle: ignore
             self.results[scorer] = known,partial
         return known
 
-    def adopt(self, other, theirs, scorer):
+    def adopt(self,
+        other, # Another `Epoch`
+        theirs, # The scorer that its score is of
+        scorer, # The scorer that it will be of here
+    ):
         "Have the score that another epoch has for the scorer `theirs`, if any, without its rows and its note"
         if theirs not in other.results: return
         self.n,self.shared,self.failure = other.n,other.shared,other.failure
@@ -215,8 +236,10 @@ class EpochColumn:  # chkstyle: ignore
         "The number of all rows since `reset`; NaN where it is undefined, with one warning"
         return self.score().value
 
-    def score(self, partial=False) -> EpochScore:
-        "The number with its interval and its bound; with `partial` of the rows of this process, without a warning"
+    def score(self,
+        partial:bool=False, # Of the rows of this process alone, without a warning
+    ) -> EpochScore: # Floats: value, half width of the interval, bound of the error; and a note
+        "The number of all rows since `reset` with its interval and its bound"
         res = self._epoch.score(self.scorer, partial)
         self._bound = res.bound
         if res.note and not (self._warned or partial): self._warn(res)
@@ -252,9 +275,9 @@ class EpochAUROC(EpochColumn):  # chkstyle: ignore
         name:str='auroc', # Name of the column, and of the Learner's attribute when used as a callback
         min_tpr:float|None=None, # Standardised partial area above this true positive rate, in [0, 1)
         standardize:bool=True, # Whether a partial area is standardised; False: as it is
-        groups=None, # Group of each item of the validation set, in its order: AUROC within groups, of a binary task
+        groups=None, # Group of each item of the validation set, shape (n,), in its order: AUROC within groups; binary
         group_average:str='macro', # How to combine groups: 'macro', 'weighted' (by rows), 'pairs' or 'min'
-        select=None, # Which of several outputs: an index, a key, an attribute's name, or a function of (outputs, targets)
+        select=None, # Which of several outputs: index, key, attribute's name, or a function of (outputs, targets)
     ):
         check_number_options(average, multi_class, max_fpr, thresholds, ci, min_tpr, standardize)
         others = dict(average=average, multi_class=multi_class, max_fpr=max_fpr, min_tpr=min_tpr, thresholds=thresholds)
@@ -293,7 +316,7 @@ class EpochAveragePrecision(EpochColumn):  # chkstyle: ignore
         axis:int|None=None, # Axis of the outputs that holds the classes; None compares shapes and asks the loss
         ignore_index:int|None=None, # Label of rows to leave out, such as padding or void pixels
         ci:bool=False, # Add a column `name`_ci: half the width of the 95% interval; as a callback only
-        select=None, # Which of several outputs: an index, a key, an attribute's name, or a function of (outputs, targets)
+        select=None, # Which of several outputs: index, key, attribute's name, or a function of (outputs, targets)
         name:str='ap', # Name of the column, and of the Learner's attribute when used as a callback
     ):
         check_one_number(average, self.kind, 'average_precision')
@@ -343,3 +366,6 @@ def check_attribute(
     if own or not isinstance(vars(learn).get(name, column), EpochColumn):
         raise ValueError(f'name={name!r} would hide an attribute of the {type(learn).__name__}: '
             f'give the {column.kind} callback another name')
+
+# %% ../nbs/11_epoch.ipynb #884e3870
+document(globals())

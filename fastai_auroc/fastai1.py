@@ -13,6 +13,7 @@ from fastai import basic_train
 from fastai.basic_train import LearnerCallback
 from fastai.core import listify, noop
 from fastai.torch_core import add_metrics
+from .docstrings import document
 from .scores import infer_activation
 from .scorers import EpochScore
 from .accumulators import LossHints
@@ -145,7 +146,9 @@ class CallbackColumn(EpochColumn, LearnerCallback):  # chkstyle: ignore
         "The number of the last epoch, a float; NaN where it is undefined"
         return self._last[0]
 
-    def get_state(self, minimal=True):
+    def get_state(self,
+        minimal:bool=True, # Without effect; fastai 1 passes it
+    ):
         "The options, which is all that `export` and `purge` keep"
         return self.options()
 
@@ -160,7 +163,11 @@ class CallbackColumn(EpochColumn, LearnerCallback):  # chkstyle: ignore
         if learn is not None: res._learn = weakref.ref(learn)
         return res
 
-    def on_train_begin(self=None, metrics=None, pbar=None, **kwargs):
+    def on_train_begin(self=None,
+        metrics=None, # Those of the Learner
+        pbar=None, # The bar of epochs; None for `validate`
+        **kwargs, # What else fastai 1 tells
+    ):
         "Tell the Recorder the column's name; raises `ValueError` for a language model, and where no column is possible"
         if self is None:  # called as a function of the class
             raise TypeError('callbacks takes callbacks, not classes: callbacks=[AUROC(learn)], or callback_fns=AUROC')
@@ -174,7 +181,10 @@ class CallbackColumn(EpochColumn, LearnerCallback):  # chkstyle: ignore
         self._data = weakref.ref(learn.data) if hasattr(learn, 'data') else None
         if pbar is not None and not self._aside: _add_names(self, as_metric, learn)
 
-    def on_epoch_begin(self, pbar=None, **kwargs):
+    def on_epoch_begin(self,
+        pbar=None, # The bar of epochs; None for `validate`
+        **kwargs, # What else fastai 1 tells
+    ):
         "Start an epoch; one that `validate` begins inside another puts that aside"
         if self._recorder is not None: warn_of_namesakes(self, self._recorder.names, self._columns)
         self._recorder,self._columns = None,()
@@ -191,7 +201,13 @@ class CallbackColumn(EpochColumn, LearnerCallback):  # chkstyle: ignore
         self._epoch.accumulator.hints = _hints_of(getattr(self.learn, 'loss_func', None))
         self._open = True
 
-    def on_batch_end(self, last_output, last_target, train, n_epochs=None, **kwargs):
+    def on_batch_end(self,
+        last_output, # Outputs of the model
+        last_target, # Targets of the batch
+        train:bool, # Whether it is a batch of training
+        n_epochs:int|None=None, # How many epochs the fit has; None for `get_preds`
+        **kwargs, # What else fastai 1 tells
+    ):
         "Keep the outputs and the targets of a validation batch, on its device; `get_preds` has no `n_epochs`"
         if train or n_epochs is None or not self._open or self._reads or self._epoch.failure: return
         epoch = self._epoch
@@ -201,7 +217,10 @@ class CallbackColumn(EpochColumn, LearnerCallback):  # chkstyle: ignore
             if epoch.order is None: epoch.note_order(_order_of_sampler, self._data and self._data(), epoch.n/max(1, len(outputs)))
         except Exception as e: epoch.fail(e)
 
-    def on_epoch_end(self, last_metrics, **kwargs):
+    def on_epoch_end(self,
+        last_metrics, # Losses and metrics of the epoch, a list that begins with the validation loss or None
+        **kwargs, # What else fastai 1 tells
+    ):
         "Score the epoch, and hand the number to the Recorder"
         if not self._open: return
         validated = last_metrics[0] is not None
@@ -212,7 +231,9 @@ class CallbackColumn(EpochColumn, LearnerCallback):  # chkstyle: ignore
         else: self.reset()
         return add_metrics(last_metrics, self._last[:1+self.ci]) if validated else None
 
-    def on_train_end(self, **kwargs):
+    def on_train_end(self,
+        **kwargs, # What else fastai 1 tells
+    ):
         "Let go of the batches, also after an interrupt"
         self._open,self._outer = False,()
         self.reset()
@@ -233,9 +254,9 @@ class AUROC(EpochAUROC, CallbackColumn):  # chkstyle: ignore
         name:str='auroc', # Name of the column, and of the Learner's attribute when used as a callback
         min_tpr:float|None=None, # Standardised partial area above this true positive rate, in [0, 1)
         standardize:bool=True, # Whether a partial area is standardised; False: as it is
-        groups=None, # Group of each item of the validation set, in its order: AUROC within groups, of a binary task
+        groups=None, # Group of each item of the validation set, shape (n,), in its order: AUROC within groups; binary
         group_average:str='macro', # How to combine groups: 'macro', 'weighted' (by rows), 'pairs' or 'min'
-        select=None, # Which of several outputs: an index, a key, an attribute's name, or a function of (outputs, targets)
+        select=None, # Which of several outputs: index, key, attribute's name, or a function of (outputs, targets)
     ):
         EpochAUROC.__init__(self, average, multi_class, max_fpr, activation, axis, ignore_index, thresholds, ci, name, min_tpr,
             standardize, groups, group_average, select)
@@ -251,8 +272,11 @@ class AveragePrecision(EpochAveragePrecision, CallbackColumn):  # chkstyle: igno
         axis:int|None=None, # Axis of the outputs that holds the classes; None compares shapes and asks the loss
         ignore_index:int|None=None, # Label of rows to leave out, such as padding or void pixels
         ci:bool=False, # Add a column `name`_ci: half the width of the 95% interval; as a callback only
-        select=None, # Which of several outputs: an index, a key, an attribute's name, or a function of (outputs, targets)
+        select=None, # Which of several outputs: index, key, attribute's name, or a function of (outputs, targets)
         name:str='ap', # Name of the column, and of the Learner's attribute when used as a callback
     ):
         EpochAveragePrecision.__init__(self, average, activation, axis, ignore_index, ci, select, name)
         if learn is not None: self._belong_to(learn)
+
+# %% ../nbs/13_fastai1.ipynb #cccd5fd8
+document(globals())

@@ -12,6 +12,7 @@ __all__ = ['group_codes', 'GroupCounts', 'count_groups', 'GroupedAUROC', 'groupe
 import collections, itertools, math, numpy as np, torch, warnings
 from typing import NamedTuple
 from torch import Tensor
+from .docstrings import document
 from .scores import explain_absence, is_number, list_labels, show_numbers, to_numpy, to_tensor
 from .scores import undefined_category, widen
 from .keys import map_blocks, pack_keys, score_array, sort_keys
@@ -112,8 +113,8 @@ def _number_on_device(groups):
 class GroupCounts(NamedTuple):
     "What was counted in each of G groups, int64, each of shape (G,)"
     doubled_u:Tensor # Twice the pairs in the right order, ties counting once
-    positives:Tensor
-    negatives:Tensor
+    positives:Tensor # Positive rows
+    negatives:Tensor # Negative rows
     nan:Tensor # Rows with NaN scores
 
 def _sum_stretches(values, group, size):
@@ -196,10 +197,8 @@ def _count_groups_torch(columns, codes, size):
     order = order.gather(0, codes.gather(0, order).argsort(stable=True))
     s,g,p,q = (x.gather(0, order) for x in (scores, codes, columns.positive[0], columns.negative[0]))
     start = torch.searchsorted(g, torch.arange(size+1, device=g.device))  # of each group, and the end of the last one
-
     def running(x): return torch.nn.functional.pad(x.long().cumsum(0), (1, 0))
     def sums(x): return running(x)[start].diff()
-
     before_p,before_q = running(p),running(q)
     changes = torch.nn.functional.pad((s[1:] != s[:-1]) | (g[1:] != g[:-1]), (1, 0))
     run = torch.where(changes, torch.arange(len(s), device=g.device), 0).cummax(0).values
@@ -224,8 +223,8 @@ class GroupedAUROC(NamedTuple):
     "AUROC of each of G groups"
     groups:list # Their labels
     auroc:Tensor # NaN without both classes, float64 on the CPU, shape (G,)
-    positives:Tensor # int64, shape (G,)
-    negatives:Tensor # int64, shape (G,)
+    positives:Tensor # Positive rows of each, int64, shape (G,)
+    negatives:Tensor # Negative rows of each, int64, shape (G,)
 
 _group_averages = 'macro', 'weighted', 'pairs', 'min', None
 
@@ -354,8 +353,7 @@ def grouped_auroc(
     For out-of-fold scores take the fold as the group: each fold's model has a scale of its own, so scores of several
     models must not be ranked together, as one `auroc_score` of all rows would do. The fold's AUROC compares rows of one
     model only; 'macro' is the usual mean over folds, 'pairs' pools their pairs."""
-    options = activation,average,ignore_index,pos_label
-    value,note = grouped_auroc_and_note(scores, targets, groups, *options)
+    value,note = grouped_auroc_and_note(scores, targets, groups, activation, average, ignore_index, pos_label)
     if note: warnings.warn(note, undefined_category(), stacklevel=2)
     return value
 
@@ -432,7 +430,7 @@ def bias_auroc(
 
 # %% ../nbs/03b_groups.ipynb #feae70d2
 def power_mean(
-    values, # Numbers that are not negative, such as one AUROC for each subgroup
+    values, # Numbers that are not negative, shape (n,), such as one AUROC for each subgroup
     power:float=-5., # Below 1 low values have more weight; 1: plain mean, 0: geometric mean, -inf and inf: the extremes
 ) -> float: # NaN if a value is
     "Generalised mean: the mean of a power of the values, brought back to their scale"
@@ -445,6 +443,8 @@ def power_mean(
     most = x.max() if power > 0 else x.min()
     if most == 0 or most.isinf() or math.isinf(power): return most.item()
     # Powers of quotients by the value that counts most do not overflow, and expm1 keeps those near 1 apart
-    power = float(power)
-    mean = (power*(x.log()-most.log())).expm1().mean()
-    return (most*(mean.log1p()/power).exp()).item()
+    mean = (float(power)*(x.log()-most.log())).expm1().mean()
+    return (most*(mean.log1p()/float(power)).exp()).item()
+
+# %% ../nbs/03b_groups.ipynb #dcfdaf36
+document(globals())

@@ -9,6 +9,7 @@ __all__ = ['history', 'plot_history']
 
 # %% ../nbs/24a_history.ipynb #e2dfdc25
 import itertools, math, numpy as np
+from .docstrings import document
 from .plots import axes_or_new
 
 # %% ../nbs/24a_history.ipynb #1de0d8ed
@@ -96,7 +97,7 @@ def _columns_to_draw(frame, columns):
 def plot_history(
     learn, # A trained Learner, or a data frame from `history`
     columns=None, # Which columns; None: 'auroc', 'ap' and all that have an interval
-    ax=None, # Where to draw; None makes a new figure
+    ax=None, # Axes of matplotlib to draw on; None makes a new figure
     figsize=(6,3.5), # Width and height of a new figure in inches
 ): # The axes
     "Draw columns by epoch, with their intervals as bands; raises `ValueError` if there are no epochs or columns"
@@ -114,3 +115,6 @@ def plot_history(
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     if len(columns) > 1: ax.legend(fontsize='small')
     return ax
+
+# %% ../nbs/24a_history.ipynb #f09334fc
+document(globals())

@@ -12,6 +12,7 @@ import numpy as np, operator, torch
 from contextlib import contextmanager
 from functools import partial
 from numbers import Integral
+from .docstrings import document
 from .scores import apply_activation, is_number, loss_activation
 from .roc import auroc_score
 from .loss_options import infer_ignore_index
@@ -126,7 +127,7 @@ class ROCInterpretation:  # chkstyle: ignore
         learn, # A Learner of fastai 2
         ds_idx:int=1, # Which of its sets: 1 is the validation set
         dl=None, # A DataLoader with labels to use instead
-        activation:str|None=None, # As above; None asks the loss function
+        activation:str|None=None, # What turns outputs into probabilities, as above; None asks the loss function
         ignore_index:int|None=None, # Label of rows to leave out; None asks the loss function
     ):
         "From the predictions of a Learner; raises `ValueError` for a set without rows or labels"
@@ -235,3 +236,6 @@ class ROCInterpretation:  # chkstyle: ignore
         fits = is_number(digits) and isinstance(digits, Integral) and digits > 0
         if not fits: raise ValueError(f'digits must be a whole number above 0, got {digits!r}')
         print(*report_lines(self._report(), digits), sep='\n')
+
+# %% ../nbs/23_interpret.ipynb #864f16eb
+document(globals())

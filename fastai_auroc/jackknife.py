@@ -10,6 +10,7 @@ __all__ = ['LeftOut', 'leave_out', 'jackknife']
 # %% ../nbs/05c_jackknife.ipynb #5b100003
 import numpy as np, torch
 from typing import NamedTuple
+from .docstrings import document
 from .keys import thread_map
 from .bootstrap import all_columns, average_weights, block_replicates, column_values, evaluate
 from .bootstrap import mean_widths, rank_segments, scale_area, Segments, Statistic
@@ -37,11 +38,11 @@ def _pairs_inside(segments, which):
 # %% ../nbs/05c_jackknife.ipynb #5b000062
 class LeftOut(NamedTuple):
     "What is left of columns without a unit that is in them, for each (unit, column), shape (r,)"
-    unit:np.ndarray
-    column:np.ndarray
+    unit:np.ndarray # Number of the unit
+    column:np.ndarray # Number of the column
     value:np.ndarray # NaN where a class is missing now
-    positives:np.ndarray
-    negatives:np.ndarray
+    positives:np.ndarray # Positive rows that are left
+    negatives:np.ndarray # Negative rows that are left
 
 def leave_out(
     segments:Segments, # Columns
@@ -145,3 +146,6 @@ def jackknife(
     if statistic.drawn_with is not None: rest = after = np.zeros_like(rest)  # each goes with its unit
     def total(whole, rest): return whole.sum() + np.bincount(left.unit, rest - whole[left.column], m)
     with np.errstate(invalid='ignore'): return (total(before*values, rest)/total(before, after))[:,None]
+
+# %% ../nbs/05c_jackknife.ipynb #98b3ab74
+document(globals())

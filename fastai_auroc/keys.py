@@ -13,6 +13,7 @@ __all__ = ['block_size', 'map_blocks', 'thread_map', 'aminmax', 'pack_keys', 'un
 import collections, functools, os, numpy as np, torch
 from concurrent.futures import ThreadPoolExecutor
 from torch import Tensor
+from .docstrings import document
 from .scores import to_numpy
 
 # %% ../nbs/01_keys.ipynb #f814a289
@@ -444,3 +445,6 @@ def points_cpu(
     if weight is not None: return _weighted_points(s, _is_positive(y, slice(None), high), weight.numpy())
     packed = pack_keys(s, y, high, threads)
     return packed and _add_up(_rank_keys(packed[0], packed[1], threads), len(s), s.dtype)
+
+# %% ../nbs/01_keys.ipynb #e8446741
+document(globals())

@@ -11,6 +11,7 @@ __all__ = ['AUMLineSearch']
 import math, numpy as np, torch
 from torch import Tensor
 from typing import NamedTuple
+from .docstrings import document
 from .scores import class_rows, widen
 from .roc import auroc_score
 from .derivatives import apply_with_gradient
@@ -309,3 +310,6 @@ class AUMLineSearch(torch.optim.Optimizer):
         for p,v in zip(model.params, model.parts(found.vector)): p.copy_(v)
         state.update(size=found.angle, auroc=found.auroc, stage=found.stage)
         return found.aum
+
+# %% ../nbs/21_linesearch.ipynb #aa86f1b9
+document(globals())

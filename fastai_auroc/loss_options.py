@@ -11,6 +11,7 @@ __all__ = ['infer_ignore_index']
 import inspect
 from numbers import Integral
 from types import FunctionType
+from .docstrings import document
 
 # %% ../nbs/03c_loss_options.ipynb #abe9cd2e
 def infer_ignore_index(
@@ -26,3 +27,6 @@ def infer_ignore_index(
         if isinstance(found, Integral): return int(found)
         loss_func = getattr(loss_func, 'func', None) or getattr(loss_func, 'crit', None)
     return None
+
+# %% ../nbs/03c_loss_options.ipynb #21f945c2
+document(globals())

@@ -10,6 +10,7 @@ __all__ = ['check_column_average', 'given_columns', 'aum', 'soft_auroc', 'AUMLos
 
 # %% ../nbs/18_losses.ipynb #d400bd1b
 from torch import Tensor
+from .docstrings import document
 from .scores import class_rows
 from .tasks import checked_rows
 from .derivatives import apply_with_gradient, array_batch
@@ -104,7 +105,7 @@ class AUMLoss(BatchLoss):
         multilabel:bool=False, # Whether targets have the shape of K columns of outputs, each with a sigmoid of its own
         reduction:str='mean', # 'mean', or 'none': one number a row, whose mean is the loss
         ignore_index:int|None=None, # Label of rows, pixels, or entries of many labels, to leave out
-        weight=None, # Weight of each class or label in the mean over them; for K > 2 classes or several labels
+        weight=None, # Weight of each class or label in their mean, shape (K,); for K > 2 classes or several labels
     ):
         super().__init__(axis, multilabel, reduction, ignore_index, weight)
         self.average = average
@@ -132,7 +133,7 @@ class AUROCLoss(BatchLoss):
         multilabel:bool=False, # Whether targets have the shape of K columns of outputs, each with a sigmoid of its own
         reduction:str='mean', # 'mean', or 'none': one number a row, whose mean is the loss
         ignore_index:int|None=None, # Label of rows, pixels, or entries of many labels, to leave out
-        weight=None, # Weight of each class or label in the mean over them; for K > 2 classes or several labels
+        weight=None, # Weight of each class or label in their mean, shape (K,); for K > 2 classes or several labels
     ):
         super().__init__(axis, multilabel, reduction, ignore_index, weight)
         self.temperature = temperature
@@ -152,9 +153,12 @@ class SquaredHingeAUCLoss(BatchLoss):
         multilabel:bool=False, # Whether targets have the shape of K columns of outputs, each with a sigmoid of its own
         reduction:str='mean', # 'mean', or 'none': one number a row, whose mean is the loss
         ignore_index:int|None=None, # Label of rows, pixels, or entries of many labels, to leave out
-        weight=None, # Weight of each class or label in the mean over them; for K > 2 classes or several labels
+        weight=None, # Weight of each class or label in their mean, shape (K,); for K > 2 classes or several labels
     ):
         super().__init__(axis, multilabel, reduction, ignore_index, weight)
         self.margin = margin
 
     def _surrogate(self): return hinge_surrogate(self.margin)
+
+# %% ../nbs/18_losses.ipynb #910f9cd6
+document(globals())

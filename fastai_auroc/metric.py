@@ -14,6 +14,7 @@ from fastai.callback.core import Callback
 from fastai.data.load import DataLoader
 from fastai.learner import Metric, Recorder
 from fastai.torch_core import find_bs
+from .docstrings import document
 from .scorers import EpochScore
 from .batches import first_tensor
 from .row_groups import RowOrder, why_other_items
@@ -198,7 +199,9 @@ class MetricColumn(EpochColumn, Metric, Callback):  # chkstyle: ignore
         if self._learn is None and isinstance(recorder, Recorder): _CheckMetric.add_to(recorder.learn, self)
         return f'{self._name}_again' if self._second else self._name
 
-    def score(self, partial=False) -> EpochScore:
+    def score(self,
+        partial:bool=False, # Of the rows of this process alone, without a warning
+    ) -> EpochScore: # Floats: value, half width of the interval, bound of the error; and a note
         "The number with its interval and its bound; in the middle of a batch of the rows so far"
         if self._twin is not None: return self._twin.score(partial)
         return super().score(partial or caller_locals('_with_events').get('event_type') == 'batch')
@@ -213,7 +216,9 @@ class MetricColumn(EpochColumn, Metric, Callback):  # chkstyle: ignore
         super().reset()
         self._seen = [*self._seen]  # no longer that of another column
 
-    def accumulate(self, learn):
+    def accumulate(self,
+        learn, # A Learner, with the batch in its `pred` and `y`
+    ):
         "Keep the outputs and the targets of a batch, on its device, unless another column has kept them"
         epoch = self._epoch
         shared = type(getattr(learn, 'dl', None)).__name__ == 'DistributedDL'
@@ -274,3 +279,6 @@ class AveragePrecision(EpochAveragePrecision, MetricColumn):  # chkstyle: ignore
     It is passed as `AUROC` is, and beside it in one Learner both keep the outputs once.
     Without positives it is NaN, with one warning a fit: scikit-learn's `UndefinedMetricWarning`, a `UserWarning`.
     Raises `ValueError` for options that do not go together, and for language models."""
+
+# %% ../nbs/12_metric.ipynb #cc0fbff6
+document(globals())

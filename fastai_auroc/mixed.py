@@ -13,6 +13,7 @@ from collections.abc import Callable
 from functools import partial
 from math import isfinite
 from torch import nn, Tensor
+from .docstrings import document
 from .scores import is_number
 from .loss_options import infer_ignore_index
 from .options import CheckedModule, one_of, Option
@@ -105,7 +106,7 @@ class MixedLoss(CheckedModule):
 
     def __init__(self,
         *losses:Callable, # Losses of outputs and targets: modules, losses of fastai, functions or partials of them
-        weights=None, # What each counts, a list or a tensor; None: 1
+        weights=None, # What each counts, one number a loss, a list or a tensor; None: 1
     ):
         super().__init__()
         _check_losses(losses)
@@ -157,3 +158,6 @@ class MixedLoss(CheckedModule):
     def decodes(self) -> Callable:
         "A function that makes class numbers, or labels, of probabilities"
         return _of_first(self.losses, 'decodes')
+
+# %% ../nbs/17f_mixed.ipynb #0ee39657
+document(globals())

@@ -13,6 +13,7 @@ import reprlib
 from numbers import Integral
 from torch import nn
 from typing import Callable, NamedTuple
+from .docstrings import document
 from .scores import is_number
 
 # %% ../nbs/17a_options.ipynb #398269b0
@@ -64,3 +65,6 @@ class CheckedModule(nn.Module):
         return ', '.join(f'{k}={v!r}' for k,v in options.items() if k not in unused)
 
     def _unused(self): return [] if getattr(self, 'ignore_index', None) is not None else ['ignore_index']
+
+# %% ../nbs/17a_options.ipynb #68ebdcbc
+document(globals())

@@ -12,6 +12,7 @@ __all__ = ['tied_runs', 'ordered_placements', 'placements', 'count_right_pairs',
 # %% ../nbs/02_pairs.ipynb #5b59ade7
 import math, numpy as np, torch
 from torch import Tensor
+from .docstrings import document
 from .scores import to_numpy
 from .keys import aminmax, ascending_bits, map_blocks, map_columns, score_array
 
@@ -395,3 +396,6 @@ def send(
 ) -> Tensor: # `x` itself where it is there already
     "A tensor on a device; from the CPU to CUDA without waiting"
     return x.to(device, dtype or x.dtype, non_blocking=x.device.type == 'cpu' and device.type == 'cuda')
+
+# %% ../nbs/02_pairs.ipynb #b1170eba
+document(globals())

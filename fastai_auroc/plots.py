@@ -12,6 +12,7 @@ __all__ = ['decimate', 'RankedScores', 'draw_display', 'draw_curve', 'draw_chanc
 # %% ../nbs/22_plots.ipynb #82733e70
 import numpy as np, textwrap, torch, warnings
 from typing import NamedTuple
+from .docstrings import document
 from .scores import binary_labels, class_rows, equals, explain_absence, one_hot, ranking_scores
 from .scores import signed, to_numpy, undefined_category, widen
 from .tasks import drop_ignored, one_vs_rest, positive_label
@@ -69,8 +70,7 @@ class RankedScores:  # chkstyle: ignore
         self.scores = ranking_scores(outputs, labels, activation)  # shape (n,) or (n, K)
         checked = outputs if activation is None else self.scores  # probabilities have to sum to one
         known = None if activation is None else 'identity'
-        aurocs = auroc_and_note(checked, labels, known, average=None, ignore_index=ignore_index)[0]
-        self.aurocs = aurocs.reshape(-1).tolist()
+        self.aurocs = auroc_and_note(checked, labels, known, average=None, ignore_index=ignore_index)[0].flatten().tolist()
         if pos_label is not None and self.scores.ndim > 1:
             raise ValueError(f'pos_label is for binary tasks, got scores of shape {tuple(self.scores.shape)}')
         ignored = ignore_index if labels.ndim == 2 else None
@@ -91,17 +91,18 @@ class RankedScores:  # chkstyle: ignore
     @property
     def num_classes(self): return max(2, len(self.aurocs))
 
-    def check_names(self, names):
+    def check_names(self, names): # Names of all classes; None for none
         "Raise `ValueError` for names of more or fewer classes"
         k = self.num_classes
         if names is None or len(names) == k: return
         raise ValueError(f'names must be those of {k} classes, got {len(names)}: {names!r}')
 
-    def of_class(self, c):
+    def of_class(self, c): # Number of a column
         "AUROC and curve of a column; an undefined curve is None"
         return self.aurocs[c],_points_to_draw(*self.column(c), self.aurocs[c])
 
-    def interval(self, c, level):
+    def interval(self, c, # Number of a column
+        level): # Confidence level; None for none
         "DeLong's interval of a column; nothing if `level` is None"
         return () if level is None else map(float, auroc_ci_and_note(*self.column(c), level=level)[0][1:3])
 
@@ -145,9 +146,7 @@ def draw_curve(
     return draw_display(ax, curve, lambda fpr, tpr: RocCurveDisplay(fpr=fpr, tpr=tpr), **kwargs)
 
 # %% ../nbs/22_plots.ipynb #074b3b20
-def draw_chance(
-    ax, # Axes
-):
+def draw_chance(ax): # Axes
     "Add the diagonal to `ax`, if it is not there"
     drawn = [o.get_label() for o in ax.lines]
     if '_chance' not in drawn: ax.plot([0, 1], [0, 1], color='grey', lw=1, ls=':', zorder=1, label='_chance')
@@ -160,9 +159,7 @@ def square_axes(
     "Square axes of two shares"
     ax.set(xlabel=xlabel, ylabel=ylabel, aspect='equal', xlim=(-.01, 1.01), ylim=(-.01, 1.01))
 
-def label_roc_axes(
-    ax, # Axes
-):
+def label_roc_axes(ax): # Axes
     "Square axes of both rates"
     square_axes(ax, 'false positive rate', 'true positive rate')
 
@@ -342,11 +339,11 @@ def plot_roc(
     average:str|None='all', # Of K columns: 'micro', 'macro', None (each) or 'all'; of several models 'all' is 'macro'
     names=None, # Names of the K classes, of a binary task of both
     ci:bool=True, # Put DeLong's interval into the legend, where there is one
-    level:float=.95, # Its confidence level
+    level:float=.95, # Confidence level of the interval, between 0 and 1
     ignore_index:int|None=None, # Label of rows to leave out
     pos_label=None, # The positive label of a binary task, of any kind, as 'yes'; None: the larger of two numbers
     point=None, # An `OperatingPoint`, or a list of them, to mark on the curve
-    ax=None, # Where to draw; None makes a new figure
+    ax=None, # Axes of matplotlib to draw on; None makes a new figure
     figsize=None, # Width and height of a new figure in inches; None: 5 by 5, wider for a legend beside the curves
     **kwargs, # For matplotlib's `plot`; `label` is the name of a single model
 ): # The axes
@@ -425,8 +422,8 @@ def plot_aum(
     scores, # Scores of a binary task, shape (n,) or two columns (n, 2)
     targets, # Labels, shape (n,): the larger of two is positive
     *,
-    activation:str|None=None, # As in `plot_roc`
-    ax=None, # Where to draw; None makes a new figure
+    activation:str|None=None, # What turns scores into probabilities: 'softmax', 'sigmoid', 'identity'; None: they are
+    ax=None, # Axes of matplotlib to draw on; None makes a new figure
     figsize=(6,3.5), # Width and height of a new figure in inches
 ): # The axes
     """Draw the false positive and the false negative rate by threshold, and the area under the smaller one
@@ -448,3 +445,6 @@ def plot_aum(
     ax.set(xlabel=f'threshold{start}{unit}', ylabel='rate')
     ax.legend(fontsize='small')
     return ax
+
+# %% ../nbs/22_plots.ipynb #be8369e0
+document(globals())

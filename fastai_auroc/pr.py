@@ -11,6 +11,7 @@ __all__ = ['average_precision_and_note', 'average_precision', 'PRCurve', 'pr_cur
 import math, numpy as np, torch, warnings
 from typing import NamedTuple
 from torch import Tensor
+from .docstrings import document
 from .scores import undefined_category
 from .keys import block_size, count_half, map_columns, pack_keys
 from .keys import score_array, sort_keys, thread_map
@@ -219,9 +220,9 @@ def average_precision(
 # %% ../nbs/05_pr.ipynb #29ccb0db
 class PRCurve(NamedTuple):
     "Precision and recall at each threshold, ascending, and then 1 and 0, which have no threshold; float64 on the CPU"
-    precision:Tensor
-    recall:Tensor
-    thresholds:Tensor
+    precision:Tensor # Shape (n+1,)
+    recall:Tensor # Shape (n+1,)
+    thresholds:Tensor # Scores at or above which rows count as positive, shape (n,)
 
 def _pr_of_points(s, tps, fps, drop_intermediate):
     "One curve from descending thresholds and the positives and negatives down to each, on any device"
@@ -273,3 +274,6 @@ def pr_curve(
     why = explain_missing(task, p, [a or b for a,b in zip(p, q)])
     if why: warnings.warn(f'pr_curve has NaN recall: {why}', undefined_category(), stacklevel=2)
     return curves[0] if micro or task.kind == 'binary' else curves
+
+# %% ../nbs/05_pr.ipynb #61f03c74
+document(globals())

@@ -9,6 +9,7 @@ __all__ = ['decimate_steps', 'mean_pr_curve', 'RankedPrecision', 'draw_pr_curve'
 
 # %% ../nbs/22b_pr_plots.ipynb #e2c1208a
 import numpy as np, torch, warnings
+from .docstrings import document
 from .scores import explain_absence, undefined_category
 from .confidence import ap_ci_and_note, check_interval
 from .pr import average_precision_and_note, pr_curve
@@ -56,12 +57,17 @@ class RankedPrecision(RankedScores):
     "Ranking scores and labels, checked as `auroc_score` checks them, and average precision and curve of each column"
     measure = 'AP'
 
-    def of_class(self, c):
+    def of_class(self,
+        c:int, # Number of a column
+    ):
         "Average precision and curve of a column; an undefined curve is None"
         value,curve = _precision_and_curve(*self.column(c))
         return value,curve and decimate_steps(*curve)
 
-    def interval(self, c, level):
+    def interval(self,
+        c, # Number of a column
+        level, # Confidence level; None for none
+    ):
         "The bootstrap interval of a column, the same each time; nothing if `level` is None or the number is undefined"
         if level is None or np.isnan(self.of_class(c)[0]): return ()
         return map(float, ap_ci_and_note(*self.column(c), level=level, seed=0)[0][1:3])
@@ -78,7 +84,9 @@ class RankedPrecision(RankedScores):
         if not found or self.scores.isnan().any(): return np.nan,None
         return np.mean([value for value,_ in found]),decimate_steps(*mean_pr_curve([curve for _,curve in found]))
 
-    def prevalences(self, average):
+    def prevalences(self,
+        average:str|None, # 'micro': of all columns as one; 'macro': the mean; else of each column
+    ):
         "Shares of positives of the curves of an average, distinct ones"
         columns = [self.column(c)[1] for c in range(len(self.aurocs))]
         if average == 'micro': columns = [torch.cat(columns)]
@@ -131,12 +139,12 @@ def plot_pr(
     average:str|None='all', # Of K columns: 'micro', 'macro', None (each) or 'all'; of several models 'all' is 'macro'
     names=None, # Names of the K classes, of a binary task of both
     ci:bool=False, # Put the bootstrap interval of `ap_ci` into the legend, which takes 2,000 draws a curve
-    level:float=.95, # Its confidence level
+    level:float=.95, # Confidence level of the interval, between 0 and 1
     ignore_index:int|None=None, # Label of rows to leave out
     pos_label=None, # The positive label of a binary task, of any kind, as 'yes'; None: the larger of two numbers
     point=None, # An `OperatingPoint`, or a list of them, to mark on the curve
     iso_f1:bool=False, # Draw lines of equal F1
-    ax=None, # Where to draw; None makes a new figure
+    ax=None, # Axes of matplotlib to draw on; None makes a new figure
     figsize=None, # Width and height of a new figure in inches; None: 5 by 5, wider for a legend beside the curves
     **kwargs, # For matplotlib's `plot`; `label` is the name of a single model
 ): # The axes
@@ -159,3 +167,6 @@ def plot_pr(
     absent = explain_absence(targets, pos_label, ignore_index)
     if absent: warnings.warn(f'no positive to draw{absent}', undefined_category(), stacklevel=2)
     return draw_curves(ax, figsize, curves, draw_pr_curve, frame, averages_first, 'best')
+
+# %% ../nbs/22b_pr_plots.ipynb #ea37e3c8
+document(globals())

@@ -10,6 +10,7 @@ __all__ = ['ReportRow', 'report_rows', 'tabulate_report', 'report_lines']
 # %% ../nbs/22c_report.ipynb #36834bb5
 import numpy as np, torch
 from typing import NamedTuple
+from .docstrings import document
 from .pr import average_precision_and_note
 from .confidence import auroc_ci_and_note
 from .thresholds import find_operating_point, OperatingPoint, threshold_text
@@ -21,7 +22,7 @@ class ReportRow(NamedTuple):
     name:str # Name of the class
     positive:int|None=None # How many of its rows are positive
     rows:int|None=None # How many rows
-    auroc:float=np.nan
+    auroc:float=np.nan # AUROC
     low:float=np.nan # Lower end of the 95% interval of AUROC
     high:float=np.nan # Upper end
     ap:float=np.nan # Average precision
@@ -59,7 +60,7 @@ def report_rows(
 
 # %% ../nbs/22c_report.ipynb #10717da8
 def tabulate_report(
-    rows:list[ReportRow],
+    rows:list[ReportRow], # From `report_rows`
 ): # A data frame with a row for each, indexed by its name
     "The rows in numbers"
     import pandas as pd
@@ -91,9 +92,12 @@ def _align_rows(rows):
         yield '  '.join(cells).rstrip()
 
 def report_lines(
-    rows:list[ReportRow],
+    rows:list[ReportRow], # From `report_rows`
     digits:int=3, # How many digits to show
 ) -> list[str]:
     "The rows as aligned lines of text, below their titles"
     titles = ['', 'positive', 'rows', 'AUROC', '95% interval', 'threshold', 'fpr', 'tpr', 'precision']
     return list(_align_rows([titles, *(_texts_of_row(o, digits) for o in rows)]))
+
+# %% ../nbs/22c_report.ipynb #e5a346cb
+document(globals())

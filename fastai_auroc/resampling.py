@@ -14,6 +14,7 @@ from numbers import Integral
 from statistics import NormalDist
 from typing import NamedTuple
 from torch import Tensor
+from .docstrings import document
 from .scores import equals, to_numpy, to_tensor
 from .pairs import read_once
 from .tasks import prepare_task
@@ -216,8 +217,8 @@ def p_value_of_replicates(
 # %% ../nbs/05d_resampling.ipynb #5c000147
 class Spread(NamedTuple):
     "What the samples say of a number; tensors of shape (C,) for C numbers"
-    low:float|Tensor
-    high:float|Tensor
+    low:float|Tensor # Low end of the interval
+    high:float|Tensor # High end of the interval
     se:float|Tensor # Standard error
 
 def _spread(value, replicates, left_out, draws, level):
@@ -264,3 +265,6 @@ def spread_and_note(
     if not found.values[0].ndim: return spreads[0],note
     low,high,se = torch.tensor(spreads, dtype=torch.float64, device='cpu').unbind(1)
     return Spread(low, high, se),note
+
+# %% ../nbs/05d_resampling.ipynb #99a05216
+document(globals())

@@ -12,6 +12,7 @@ __all__ = ['auc_roc_score', 'auroc_and_note', 'auroc_score', 'ROCCurve', 'mean_c
 import math, numpy as np, torch, warnings
 from typing import NamedTuple
 from torch import Tensor
+from .docstrings import document
 from .scores import to_tensor, undefined_category
 from .keys import map_blocks
 from .tasks import check_average, check_options, prepare_task
@@ -95,9 +96,9 @@ auc_roc_score = auroc_score  # The name it had in fastai 1
 # %% ../nbs/04_roc.ipynb #8f12d917
 class ROCCurve(NamedTuple):
     "False positive rates, true positive rates and thresholds of a ROC curve, of one shape, float64 on the CPU"
-    fpr:Tensor
-    tpr:Tensor
-    thresholds:Tensor
+    fpr:Tensor # False positive rates
+    tpr:Tensor # True positive rates
+    thresholds:Tensor # Scores at or above which rows count as positive, descending
 
 def _drop_collinear(s, tps, fps):
     "Points of a curve without those that lie between two others, at the same distance from both on a straight line"
@@ -235,3 +236,6 @@ def auc(
         odd = ' and '.join(f'{k} of {len(x)} {name}' for name,k in counts if k)
         warnings.warn(f'the area is NaN: {odd} are NaN or infinite', undefined_category(), stacklevel=2)
     return area
+
+# %% ../nbs/04_roc.ipynb #37b9ef48
+document(globals())

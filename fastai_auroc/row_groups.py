@@ -11,6 +11,7 @@ __all__ = ['SetGroups', 'Categories', 'RowOrder', 'why_other_items', 'codes_of_r
 import numpy as np, torch
 from typing import NamedTuple
 from torch import Tensor
+from .docstrings import document
 from .groups import group_codes
 
 # %% ../nbs/10b_row_groups.ipynb #79c68d25
@@ -84,3 +85,6 @@ def codes_of_rows(
             f'but there are {n} rows, so their groups are unknown')
     per_item = int(order.per_item)
     return groups.codes[items].repeat_interleave(per_item)[:n]
+
+# %% ../nbs/10b_row_groups.ipynb #c57a3f1a
+document(globals())

@@ -12,6 +12,7 @@ import itertools, numpy as np, sys, torch, torch.distributed as dist
 from numbers import Integral, Real
 from typing import NamedTuple
 from torch.utils.data import ConcatDataset, Sampler, Subset, TensorDataset
+from .docstrings import document
 from .scores import to_tensor
 from .distributed import process_count
 from .strata import epoch_rows
@@ -422,3 +423,6 @@ def balance_batches(
     Raises `ValueError` where labels cannot be read, are not one of several classes in each row, or are not as many
     as the rows."""
     return StratifiedBatchSampler.from_dls(dls, balanced, seed)
+
+# %% ../nbs/20_samplers.ipynb #dc361efe
+document(globals())

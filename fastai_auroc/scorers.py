@@ -10,6 +10,7 @@ __all__ = ['sampling', 'EpochScore', 'error_text', 'half_range', 'add_interval',
 # %% ../nbs/09a_scorers.ipynb #5c8538f2
 import math
 from typing import NamedTuple
+from .docstrings import document
 from .roc import auroc_and_note
 from .groups import grouped_auroc_and_note
 from .pr import average_precision_and_note
@@ -82,7 +83,11 @@ class AUROCScorer:
         interval,note = auroc_ci_and_note(*rows, ignore_index=self.ignore_index, **sampling, **self.options, **groups)
         return half_range(interval),note
 
-    def __call__(self, scores, labels, codes=None) -> EpochScore:
+    def __call__(self,
+        scores, # Ranking scores, shape (n,) or (n, K)
+        labels, # Labels, shape (n,) or (n, K)
+        codes=None, # Number of each row's group, shape (n,)
+    ) -> EpochScore: # Floats: value and half width of the interval; and a note
         "The score of ranking scores, labels and numbers of groups, with a note instead of a warning; may raise `ValueError`"
         value,note = self._value_and_note(scores, labels, codes)
         if not self.ci: return EpochScore(float(value), note=note)
@@ -105,8 +110,14 @@ class AveragePrecisionScorer:
         interval,note = ap_ci_and_note(scores, labels, 'identity', ignore_index=self.ignore_index, average=self.average, **sampling)
         return half_range(interval),note
 
-    def __call__(self, scores, labels) -> EpochScore:
+    def __call__(self,
+        scores, # Ranking scores, shape (n,) or (n, K)
+        labels, # Labels, shape (n,) or (n, K)
+    ) -> EpochScore: # Floats: value and half width of the interval; and a note
         "The score of ranking scores and their labels, with a note instead of a warning; may raise `ValueError`"
         value,note = average_precision_and_note(scores, labels, 'identity', self.average, ignore_index=self.ignore_index)
         if not self.ci: return EpochScore(float(value), note=note)
         return add_interval(value, note, self._half_width_and_note, scores, labels)
+
+# %% ../nbs/09a_scorers.ipynb #a5123705
+document(globals())

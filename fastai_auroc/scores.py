@@ -16,6 +16,7 @@ from decimal import Decimal
 from fractions import Fraction
 from numbers import Real
 from torch import Tensor
+from .docstrings import document
 
 # %% ../nbs/00_scores.ipynb #30a7e79f
 def is_number(
@@ -438,3 +439,6 @@ def one_hot(
     "Labels as columns of truth values, without reading them"
     classes = torch.arange(k, device=labels.device)
     return labels[:,None] == classes if axis == -1 else classes[:,None] == labels
+
+# %% ../nbs/00_scores.ipynb #59ddad23
+document(globals())

@@ -13,6 +13,7 @@ from functools import lru_cache, partial
 from math import isnan
 from typing import NamedTuple
 from numpy.polynomial import Polynomial
+from .docstrings import document
 from .scores import upcast, widest_float
 from .keys import block_size, map_blocks
 from .derivatives import forward_mode, save_for_derivatives, Surrogate, vmap_one_by_one
@@ -350,3 +351,6 @@ def soft_auroc_surrogate(
     "One minus the smooth AUROC of each column"
     on_tensors = partial(_soft, T=T),partial(_soft_product, T=T)
     return Surrogate(*on_tensors, partial(_soft_binary, T=T), partial(_soft_classes, T=T))
+
+# %% ../nbs/17_smooth.ipynb #142f13da
+document(globals())

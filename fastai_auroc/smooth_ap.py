@@ -11,6 +11,7 @@ __all__ = ['soft_ap_surrogate']
 import numpy as np, torch
 from functools import partial
 from typing import NamedTuple
+from .docstrings import document
 from .scores import upcast, widest_float
 from .pairs import pair_tiles
 from .derivatives import Surrogate
@@ -178,3 +179,6 @@ def soft_ap_surrogate(
     "One minus the smooth average precision of each column"
     on_tensors = partial(_ap, T=T),partial(_ap_product, T=T)
     return Surrogate(*on_tensors, partial(_ap_binary, T=T), partial(_ap_classes, T=T))
+
+# %% ../nbs/17c_smooth_ap.ipynb #93e0abcb
+document(globals())

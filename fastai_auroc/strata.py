@@ -9,6 +9,7 @@ __all__ = ['epoch_rows']
 
 # %% ../nbs/19_strata.ipynb #9d1cb93e
 import itertools, math, numpy as np
+from .docstrings import document
 
 # %% ../nbs/19_strata.ipynb #20c9964c
 def _permutations(rng, n, k):
@@ -156,3 +157,6 @@ def epoch_rows(
     res = np.empty(world*rows, dtype=np.int64)
     res[by_class] = np.concatenate([_draw(o, seed, c, start[c], stop[c]) for c,o in enumerate(rows_of_class)])
     return res.reshape(world, rows)
+
+# %% ../nbs/19_strata.ipynb #723e8fa1
+document(globals())

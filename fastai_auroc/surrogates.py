@@ -14,6 +14,7 @@ from functools import partial
 from math import isfinite, isnan
 from typing import NamedTuple
 from torch import Tensor
+from .docstrings import document
 from .pairs import mean_class_pairs
 from .scores import upcast
 from .keys import map_blocks, pack_keys, unpack_keys
@@ -240,8 +241,7 @@ def _aum_binary(s, positive):
     found = _aum_of_untied(s, positive) if len(s) <= 2**12 else None
     if found is not None: return found
     gradient = np.empty_like(s)
-    value,_ = _aum_cpu(s, positive, gradient)
-    return value,gradient
+    return _aum_cpu(s, positive, gradient)[0],gradient
 
 # %% ../nbs/16_surrogates.ipynb #050f4550
 def _crossing_thresholds(s, y, classes, p, q):
@@ -284,9 +284,7 @@ def _aum_classes(z, y, weight=None):
     count = np.bincount(y, minlength=z.shape[1])
     classes = count.nonzero()[0]
     s = np.ascontiguousarray(z.T[classes])
-    if len(y) > 2**12:
-        each = [_aum_binary(x, y == c) for x,c in zip(s, classes)]
-        values,of_columns = map(np.stack, zip(*each))
+    if len(y) > 2**12: values,of_columns = map(np.stack, zip(*[_aum_binary(x, y == c) for x,c in zip(s, classes)]))
     else: values,of_columns = _aum_columns_at_once(s, y, classes[:,None], count[classes])
     gradient = np.zeros_like(z)
     if weight is None:
@@ -385,8 +383,7 @@ def _hinge_product(columns, positive, negative, direction, margin=1.):
     ranked = _sort_with_margin(columns, positive, negative, margin)
     u = upcast(direction).gather(-1, ranked.order)
     number = _sum_of_partners(ranked, torch.ones_like(ranked.x))
-    differences = _unsort(ranked, 2*(number*u - _sum_of_partners(ranked, u)))
-    return differences*pair_weight(positive, negative, ranked.x.dtype)
+    return _unsort(ranked, 2*(number*u - _sum_of_partners(ranked, u)))*pair_weight(positive, negative, ranked.x.dtype)
 
 # %% ../nbs/16_surrogates.ipynb #58542d66
 def join_classes(
@@ -448,3 +445,6 @@ def hinge_surrogate(
     "Mean over pairs of the squared lack of a margin, of each column"
     on_tensors = partial(_hinge, margin=margin),partial(_hinge_product, margin=margin)
     return Surrogate(*on_tensors, partial(_hinge_binary, margin=margin), partial(_hinge_classes, margin=margin))
+
+# %% ../nbs/16_surrogates.ipynb #9744cee3
+document(globals())

@@ -13,6 +13,7 @@ __all__ = ['in_transform', 'check_average', 'check_options', 'check_ignore_index
 import math, numpy as np, reprlib, torch
 from typing import NamedTuple
 from torch import Tensor
+from .docstrings import document
 from .scores import binary_labels, class_rows, count_non_probabilities, equals, has_float64, is_number
 from .scores import list_labels, one_hot, ranking_scores, signed, to_numpy, to_tensor, upcast, widen
 from .keys import aminmax
@@ -440,3 +441,6 @@ def checked_rows(
     if can_look(targets): _check_batch_labels(targets[kept], k, hint)
     shown = kept if outputs.ndim == kept.ndim else kept[:,None]
     return BatchRows(torch.where(shown, outputs, 0), targets, kept)
+
+# %% ../nbs/03_tasks.ipynb #abe5045d
+document(globals())

@@ -13,6 +13,7 @@ import itertools, math, numpy as np, torch
 from fractions import Fraction
 from numbers import Integral, Real
 from typing import NamedTuple
+from .docstrings import document
 from .scores import is_number, show_numbers, to_numpy
 
 # %% ../nbs/21a_thresholds.ipynb #aabf8032
@@ -234,3 +235,6 @@ def mark_points(
         line, = ax.plot(getattr(point, x), getattr(point, y), marker=marker, label=text, **style)
         entries.append((text, line))
     return entries
+
+# %% ../nbs/21a_thresholds.ipynb #6e24b88a
+document(globals())

@@ -8,6 +8,7 @@ Docs: https://fastai-auroc.github.io/fastai_auroc/top_losses.html.md"""
 __all__ = ['PartialAUCLoss', 'AveragePrecisionLoss']
 
 # %% ../nbs/17g_top_losses.ipynb #2428723b
+from .docstrings import document
 from .scores import is_number
 from .top_pairs import partial_hinge_surrogate, partial_soft_surrogate
 from .smooth_ap import soft_ap_surrogate
@@ -45,7 +46,7 @@ class PartialAUCLoss(BatchLoss):
         multilabel:bool=False, # Whether targets have the shape of K columns of outputs, each with a sigmoid of its own
         reduction:str='mean', # 'mean', or 'none': one number a row, whose mean is the loss
         ignore_index:int|None=None, # Label of rows, pixels, or entries of many labels, to leave out
-        weight=None, # Weight of each class or label in the mean over them; for K > 2 classes or several labels
+        weight=None, # Weight of each class or label in their mean, shape (K,); for K > 2 classes or several labels
     ):
         super().__init__(axis, multilabel, reduction, ignore_index, weight)
         _check_one_rate(max_fpr, min_tpr)
@@ -79,9 +80,12 @@ class AveragePrecisionLoss(BatchLoss):
         multilabel:bool=False, # Whether targets have the shape of K columns of outputs, each with a sigmoid of its own
         reduction:str='mean', # 'mean', or 'none': one number a row, whose mean is the loss
         ignore_index:int|None=None, # Label of rows, pixels, or entries of many labels, to leave out
-        weight=None, # Weight of each class or label in the mean over them; for K > 2 classes or several labels
+        weight=None, # Weight of each class or label in their mean, shape (K,); for K > 2 classes or several labels
     ):
         super().__init__(axis, multilabel, reduction, ignore_index, weight)
         self.temperature = temperature
 
     def _surrogate(self): return soft_ap_surrogate(self.temperature)
+
+# %% ../nbs/17g_top_losses.ipynb #c5b3dfba
+document(globals())

@@ -13,6 +13,7 @@ from fractions import Fraction
 from functools import lru_cache, partial
 from typing import NamedTuple
 from torch import Tensor
+from .docstrings import document
 from .pairs import pair_tiles
 from .derivatives import Surrogate
 from .surrogates import hinge_surrogate, judge_lack
@@ -161,3 +162,6 @@ def partial_soft_surrogate(
     "Mean over pairs of the sigmoid of how wrong they are, of the share of one class that is the hardest for the other"
     judge = partial(judge_pairs, T=T) if fits_float32(T) else None
     return _partial_surrogate(soft_auroc_surrogate(T), share, of_positives, judge, -1/T)
+
+# %% ../nbs/17b_top_pairs.ipynb #ab9f3696
+document(globals())

@@ -46,4 +46,5 @@ def test_files_ship_in_the_wheel(tmp_path):
         env={**os.environ, 'PYTHONPATH':''}, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     assert done.returncode == 0, done.stdout
     wheel, = (tmp_path/'dist').glob('*.whl')
-    assert {f'fastai_auroc/data/{o.name}' for o in folder.iterdir()} <= {*zipfile.ZipFile(wheel).namelist()}
+    names = {*zipfile.ZipFile(wheel).namelist()}
+    assert {f'fastai_auroc/data/{o.name}' for o in folder.iterdir()} | {'fastai_auroc/docstrings.json'} <= names

@@ -5,7 +5,7 @@ import pytest
 from fastai_auroc.losses import SoftDiceLoss
 from fresh import run_code, run_fresh
 
-plain = ('scores keys pairs tasks counts roc confidence distributed buckets streaming loss_options accumulators epoch derivatives surrogates smooth '
+plain = ('docstrings scores keys pairs tasks counts roc confidence distributed buckets streaming loss_options accumulators epoch derivatives surrogates smooth '
     'options batch_loss dice mixed top_losses losses strata samplers linesearch thresholds plots pr_plots report interpret history').split()
 others = ['fastai', 'fastcore', 'sklearn', 'scipy', 'pandas', 'matplotlib', 'IPython', 'torchvision', 'torch._dynamo']
 
