@@ -4,28 +4,28 @@ from pathlib import Path
 import nbformat
 from latex2mathml.converter import convert
 from docstrings import rooms, split_raises, star_names
-from reader import Notebook, Program, anchor, for_users, make_card, room_of, summary, user_names
+from reader import Notebook, Program, anchor, for_users, make_card, room_of, see_also, short_example, summary, user_names
 
 root = Path(__file__).resolve().parent.parent
 base = 'https://fastai-auroc.github.io/fastai_auroc/'
 repository = 'https://github.com/fastai-auroc/fastai_auroc/blob/main/'
 version = re.search("__version__ = ['\"](.+)['\"]", (root/'fastai_auroc/__init__.py').read_text())[1]
 # What a user wants to do, and the pages for that: rooms by the names of their modules, tutorials by those of their files
-tasks = {
-    'Add the column': dict(metric='AUROC and AveragePrecision', callback_fns='callback_fns', tabular='Tabular data', text='Text', vision='Images',
-        averaging='Why not average over batches?', datasets='Data sets', kaggle='Kaggle'),
-    'Scores and curves': dict(roc='auroc_score and roc_curve', streaming='StreamingAUC', buckets='Thresholds to count between'),
-    'Intervals and tests': dict(confidence='Confidence intervals and tests', intervals='Many classes and patients'),
-    'Precision-recall': dict(pr='average_precision and pr_curve', pr_plots='plot_pr', rare_events='Rare events'),
-    'Groups': dict(groups='Scores within groups', tutorial_groups='Groups and fairness'),
-    'Thresholds and plots': dict(plots='plot_roc and plot_aum', interpret='ROCInterpretation', callbacks='ShowROCCallback', history='history and plot_history',
-        thresholds='Rules for thresholds', threshold='Choose a threshold'),
-    'Losses and samplers': dict(losses='Losses', top_losses='Losses of the top', mixed='MixedLoss', dice='SoftDiceLoss', samplers='StratifiedBatchSampler',
-        linesearch='AUMLineSearch', aum_mnist='AUM on MNIST'),
-    'Which loss?': dict(which_loss='Which loss?'),
-    'fastai 1': dict(fastai1='The columns in fastai 1', fastai1_to_fastai2='From fastai 1 to fastai 2'),
-    'Many processes': dict(distributed='Rows of all processes'),
-    'Comparison with other libraries': dict(peers='Comparison with other libraries')}
+tasks = dict([
+    ('Add the column', dict(metric='AUROC and AveragePrecision', callback_fns='callback_fns', tabular='Tabular data', text='Text', vision='Images',
+        averaging='Why not average over batches?', datasets='Data sets', kaggle='Kaggle')),
+    ('Scores and curves', dict(roc='auroc_score and roc_curve', streaming='StreamingAUC', buckets='Thresholds to count between')),
+    ('Intervals and tests', dict(confidence='Confidence intervals and tests', intervals='Many classes and patients')),
+    ('Precision-recall', dict(pr='average_precision and pr_curve', pr_plots='plot_pr', rare_events='Rare events')),
+    ('Groups', dict(groups='Scores within groups', tutorial_groups='Groups and fairness')),
+    ('Thresholds and plots', dict(plots='plot_roc and plot_aum', interpret='ROCInterpretation', callbacks='ShowROCCallback',
+        history='history and plot_history', thresholds='Rules for thresholds', threshold='Choose a threshold')),
+    ('Losses and samplers', dict(losses='Losses', top_losses='Losses of the top', mixed='MixedLoss', dice='SoftDiceLoss', samplers='StratifiedBatchSampler',
+        linesearch='AUMLineSearch', aum_mnist='AUM on MNIST')),
+    ('Which loss?', dict(which_loss='Which loss?')),
+    ('fastai 1', dict(fastai1='The columns in fastai 1', fastai1_to_fastai2='From fastai 1 to fastai 2')),
+    ('Many processes', dict(distributed='Rows of all processes')),
+    ('Comparison with other libraries', dict(peers='Comparison with other libraries'))])
 
 def _page(path):
     "Where a notebook's page is: numbers are for files, not for readers"
@@ -136,7 +136,7 @@ def _card(name, module, level, page):
     short,more,raised = _docstring_parts(card.text)
     parts = [f'<pre class="signature"><code>{html.escape(card.signature, quote=False)}</code></pre>', _with_names(short, page)]
     if more: parts.append(_with_names(more, page))
-    rows = [(_code(o.name), _code(o.type), _code(o.default) or ('' if card.is_record or o.name.startswith('*') else 'required'), _inline(_sentence(o.meaning))) for o in card.parameters]
+    rows = [(_code(o.name), _code(o.type), _code(o.default) or 'required'*(o.name[0] != '*'), _inline(_sentence(o.meaning))) for o in card.parameters]
     if card.is_record: parts.append(_table('parameters', ['Field', 'Type', 'Meaning'], [(a, b, d) for a,b,_,d in rows]))
     elif rows: parts.append(_table('parameters', ['Parameter', 'Type', 'Default', 'Meaning'], rows))
     if card.result and (card.result.type or card.result.meaning):
@@ -176,6 +176,9 @@ class Writer:
         beside = ' in fastai 1' if self.page == 'fastai1' and name in for_users else ''  # another class has this name
         if not has_heading: self.heading(level, f"`{name.rpartition('.')[2]}`{beside}", name)
         self.parts.append(_card(name, self.notebook.module, level, self.page))
+        if name != self.notebook.first_name(): self.short_example(name)
+        also = ', '.join(f'`{o}`' for o in see_also(name, self.notebook.module))
+        if also: self.parts.append(_with_names(f'**See also** {also}', self.page))
         self.named.add(name)
 
     def example(self, cell, brief=False):
@@ -183,6 +186,11 @@ class Writer:
         if code and cell.show_source: self.parts.append(f'```python\n{code}\n```')
         if code and complete or not cell.show_source: self.parts += [_linked(_output(o, self.name, self.folder, f'Picture: {self.alt}'), self.up) for o in cell.outputs]
         self.parts.append(_errors(errors))
+
+    def short_example(self, name):
+        for code,output in short_example(name, self.notebook.module):
+            self.parts.append(f'```python\n{code}\n```')
+            if output: self.parts.append(f'<pre class="output">{html.escape(output)}</pre>')
 
     def _of_name(self, heading):
         "The public name that a heading consists of, if it has a card on this page"
@@ -213,7 +221,8 @@ class Writer:
         "The page of the notebook"
         notebook = self.notebook
         self.parts.append(f'# {self.title}\n\n> {_with_names(notebook.summary or "", self.page)}')
-        if notebook.start(): self.example(notebook.start(), True)
+        if notebook.first_name(): self.short_example(notebook.first_name())
+        elif notebook.start(): self.example(notebook.start(), True)
         entries = notebook.entries
         self.entries(_cards_first(entries) if notebook.users else entries)
         if notebook.internals:

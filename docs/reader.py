@@ -1,15 +1,16 @@
 "A notebook of the reference in the order of a reader: an example, each name with its parameters, examples, and at last how it works"
 import ast, builtins, re
 from typing import NamedTuple
-from docstrings import find_room, methods, read_parameters, read_result, rooms, split_raises, star_names
-from examples import import_block, import_lines, statements
+from cells import import_block, import_lines, statements
+from docstrings import examples as docstring_examples, find_room, methods, read_parameters, read_result, rooms, split_raises, star_names
 
 # Names for users that the star import does not bring
 others = ['AUMLineSearch', 'adult', 'sms_spam', 'caravan', 'satellite', 'letter', 'AUROCInterval', 'APInterval', 'AUROCComparison', 'ROCCurve', 'PRCurve',
     'GroupedAUROC', 'BiasAUROC', 'OperatingPoint']
 for_users = {*star_names, *others}
-# The example at the top of a page, by words of its cell, where it is not the first with an output; None: there is none
-starts = dict(distributed=None, fastai1='learn.fit_one_cycle(3, 1e-2)', losses='AUMLoss()(outputs, targets), AUMLoss(', metric='metrics=accuracy, cbs=AUROC)', groups='grouped_auroc(scores, targets, users, average=None)')
+# The example at the top of a page, by words of its cell, where it is not the first with an output
+starts = dict(fastai1='learn.fit_one_cycle(3, 1e-2)', metric='metrics=accuracy, cbs=AUROC)')
+first_names = dict(losses='AUMLoss')  # whose short example is at the top, where it is not the first of the page
 
 def user_names(module):
     "Names for users that a room defines, in its order"
@@ -181,7 +182,7 @@ class Notebook:
     def _sort_segment(self, path, segment):
         "A segment is text and the cells that follow it"
         cells = [o for o in segment if isinstance(o, Cell)]
-        exports = [o for o in cells if o.kind == 'export' and not _only_imports(o.source)]
+        exports = [o for o in cells if o.kind == 'export' and not _defines_nothing(o.source)]
         defined = [name for o in cells for name in self._defined(o)]
         if not self.users or not path: inner = False
         elif exports: inner = not set(defined) & set(self.users)
@@ -195,17 +196,35 @@ class Notebook:
 
     def _add(self, path, kind, content, inner): (self.internals if inner else self.entries).append(Entry(path, kind, content))
 
+    def first_name(self):
+        "The name whose short example is at the top of a page, if it has one"
+        name = first_names.get(self.module, next((o for o in self.users if not make_card(o, self.module).is_record), None))
+        return name if name and short_example(name, self.module) else None
+
     def start(self):
         "The cell of the example at the top of a page"
         shown = [o.content for o in self.entries if o.kind == 'code' and o.content.outputs and not _is_picture(o.content)]
-        if not starts.get(self.module, True): return None
         if self.module in starts: shown = [o for o in shown if starts[self.module] in o.source] or shown
         own = [o for o in shown if self._names_in(o) & {*self.users}]
         return (own or [None])[0] if self.users else None
 
 def _is_picture(cell): return any('image/png' in o.get('data', {}) for o in cell.outputs)
 
-def _only_imports(source): return all(isinstance(o, (ast.Import, ast.ImportFrom)) for o in ast.parse(source).body)
+def _defines_nothing(source): return all(isinstance(o, (ast.Import, ast.ImportFrom, ast.Expr)) for o in ast.parse(source).body)
+
+def see_also(name, module=None): return docstring_examples.get(f'{module}.{name}', docstring_examples.get(name, ([], '')))[0]
+
+def short_example(name, module=None):
+    "The example of a docstring as (code, output) pairs; none where it goes on from that of `AUROC`, or trains"
+    text = docstring_examples.get(f'{module}.{name}', docstring_examples.get(name, ([], '')))[1]
+    if 'as for AUROC' in text or 'learn' in text.replace('from_learner(learn)', ''): return []
+    blocks = []
+    for line in text.splitlines():
+        if line.startswith(('>>> ', '... ')):
+            if not blocks or blocks[-1][1]: blocks.append(([], []))
+            blocks[-1][0].append(line[4:])
+        else: blocks[-1][1].append(line)
+    return [('\n'.join(code), '\n'.join(output)) for code,output in blocks]
 
 class Program:
     "Examples in the order of a page: each statement after what it needs"
