@@ -11,21 +11,21 @@ base = 'https://fastai-auroc.github.io/fastai_auroc/'
 repository = 'https://github.com/fastai-auroc/fastai_auroc/blob/main/'
 version = re.search("__version__ = ['\"](.+)['\"]", (root/'fastai_auroc/__init__.py').read_text())[1]
 # What a user wants to do, and the pages for that: rooms by the names of their modules, tutorials by those of their files
-tasks = dict([
-    ('Add the column', dict(metric='AUROC and AveragePrecision', callback_fns='callback_fns', tabular='Tabular data', text='Text', vision='Images',
-        averaging='Why not average over batches?', datasets='Data sets', kaggle='Kaggle')),
-    ('Scores and curves', dict(roc='auroc_score and roc_curve', streaming='StreamingAUC', buckets='Thresholds to count between')),
-    ('Intervals and tests', dict(confidence='Confidence intervals and tests', intervals='Many classes and patients')),
-    ('Precision-recall', dict(pr='average_precision and pr_curve', pr_plots='plot_pr', rare_events='Rare events')),
-    ('Groups', dict(groups='Scores within groups', tutorial_groups='Groups and fairness')),
-    ('Thresholds and plots', dict(plots='plot_roc and plot_aum', interpret='ROCInterpretation', callbacks='ShowROCCallback',
-        history='history and plot_history', thresholds='Rules for thresholds', threshold='Choose a threshold')),
-    ('Losses and samplers', dict(losses='Losses', top_losses='Losses of the top', mixed='MixedLoss', dice='SoftDiceLoss', samplers='StratifiedBatchSampler',
-        linesearch='AUMLineSearch', aum_mnist='AUM on MNIST')),
-    ('Which loss?', dict(which_loss='Which loss?')),
-    ('fastai 1', dict(fastai1='The columns in fastai 1', fastai1_to_fastai2='From fastai 1 to fastai 2')),
-    ('Many processes', dict(distributed='Rows of all processes')),
-    ('Comparison with other libraries', dict(peers='Comparison with other libraries'))])
+tasks = {}
+tasks['Add the column'] = dict(metric='AUROC and AveragePrecision', callback_fns='callback_fns', tabular='Tabular data', text='Text', vision='Images',
+    averaging='Why not average over batches?', datasets='Data sets', kaggle='Kaggle')
+tasks['Scores and curves'] = dict(roc='auroc_score and roc_curve', streaming='StreamingAUC', buckets='Thresholds to count between')
+tasks['Intervals and tests'] = dict(confidence='Confidence intervals and tests', intervals='Many classes and patients')
+tasks['Precision-recall'] = dict(pr='average_precision and pr_curve', pr_plots='plot_pr', rare_events='Rare events')
+tasks['Groups'] = dict(groups='Scores within groups', tutorial_groups='Groups and fairness')
+tasks['Thresholds and plots'] = dict(plots='plot_roc and plot_aum', interpret='ROCInterpretation', callbacks='ShowROCCallback',
+    history='history and plot_history', thresholds='Rules for thresholds', threshold='Choose a threshold')
+tasks['Losses and samplers'] = dict(losses='Losses', top_losses='Losses of the top', mixed='MixedLoss', dice='SoftDiceLoss', samplers='StratifiedBatchSampler',
+    linesearch='AUMLineSearch', aum_mnist='AUM on MNIST')
+tasks['Which loss?'] = dict(which_loss='Which loss?')
+tasks['fastai 1'] = dict(fastai1='The columns in fastai 1', fastai1_to_fastai2='From fastai 1 to fastai 2')
+tasks['Many processes'] = dict(distributed='Rows of all processes')
+tasks['Comparison with other libraries'] = dict(peers='Comparison with other libraries')
 
 def _page(path):
     "Where a notebook's page is: numbers are for files, not for readers"
@@ -130,7 +130,7 @@ def _code(text): return f'<code>{html.escape(text, quote=False)}</code>' if text
 
 def _sentence(text): return text[:1].upper() + text[1:] if re.match(r'[a-z]+ ', text) else text
 
-def _card(name, module, level, page):
+def _card(name, module, page):
     "What a reader must know of a public name: signature, what it does, its parameters"
     card = make_card(name, module)
     short,more,raised = _docstring_parts(card.text)
@@ -175,7 +175,7 @@ class Writer:
     def card(self, name, level, has_heading=False):
         beside = ' in fastai 1' if self.page == 'fastai1' and name in for_users else ''  # another class has this name
         if not has_heading: self.heading(level, f"`{name.rpartition('.')[2]}`{beside}", name)
-        self.parts.append(_card(name, self.notebook.module, level, self.page))
+        self.parts.append(_card(name, self.notebook.module, self.page))
         if name != self.notebook.first_name(): self.short_example(name)
         also = ', '.join(f'`{o}`' for o in see_also(name, self.notebook.module))
         if also: self.parts.append(_with_names(f'**See also** {also}', self.page))
