@@ -1,39 +1,90 @@
-"Build the web site into site/: notebooks become pages with the help of nbdev, pages a site with the help of Zensical. Run: make docs"
-import base64, html, os, re, shutil, subprocess, sys, tempfile
+"Build the web site into site/: notebooks become pages in the order of a reader, pages a site with the help of Zensical. Run: make docs"
+import base64, html, json, re, shutil, subprocess, sys, tempfile
 from pathlib import Path
-import nbformat, yaml
+import nbformat
 from latex2mathml.converter import convert
+from docstrings import rooms, split_raises, star_names
+from reader import Notebook, Program, anchor, for_users, make_card, room_of, see_also, short_example, summary, user_names
 
 root = Path(__file__).resolve().parent.parent
 base = 'https://fastai-auroc.github.io/fastai_auroc/'
-fastai1 = root/'.venv-fastai1/bin/python'  # whose page has signatures where this is
-tutorials = dict(tabular='Tabular', text='Text', vision='Vision', which_loss='Which loss should I use?', aum_mnist='AUM on MNIST', averaging='Why not average over batches?',
-    rare_events='Rare events', threshold='Choosing a threshold', groups='Groups and fairness', intervals='Intervals for many classes and patients',
-    fastai1_to_fastai2='fastai 1 to fastai 2', kaggle='Kaggle')
+repository = 'https://github.com/fastai-auroc/fastai_auroc/blob/main/'
+version = re.search("__version__ = ['\"](.+)['\"]", (root/'fastai_auroc/__init__.py').read_text())[1]
+# What a user wants to do, and the pages for that: rooms by the names of their modules, tutorials by those of their files
+tasks = {}
+tasks['Add the column'] = dict(metric='AUROC and AveragePrecision', callback_fns='callback_fns', tabular='Tabular data', text='Text', vision='Images',
+    averaging='Why not average over batches?', datasets='Data sets', kaggle='Kaggle')
+tasks['Scores and curves'] = dict(roc='auroc_score and roc_curve', streaming='StreamingAUC', buckets='Thresholds to count between')
+tasks['Intervals and tests'] = dict(confidence='Confidence intervals and tests', intervals='Many classes and patients')
+tasks['Precision-recall'] = dict(pr='average_precision and pr_curve', pr_plots='plot_pr', rare_events='Rare events')
+tasks['Groups'] = dict(groups='Scores within groups', tutorial_groups='Groups and fairness')
+tasks['Thresholds and plots'] = dict(plots='plot_roc and plot_aum', interpret='ROCInterpretation', callbacks='ShowROCCallback',
+    history='history and plot_history', thresholds='Rules for thresholds', threshold='Choose a threshold')
+tasks['Losses and samplers'] = dict(losses='Losses', top_losses='Losses of the top', mixed='MixedLoss', dice='SoftDiceLoss', samplers='StratifiedBatchSampler',
+    linesearch='AUMLineSearch', aum_mnist='AUM on MNIST')
+tasks['Which loss?'] = dict(which_loss='Which loss?')
+tasks['fastai 1'] = dict(fastai1='The columns in fastai 1', fastai1_to_fastai2='From fastai 1 to fastai 2')
+tasks['Many processes'] = dict(distributed='Rows of all processes')
+tasks['Comparison with other libraries'] = dict(peers='Comparison with other libraries')
 
-def _page(name):
+def _page(path):
     "Where a notebook's page is: numbers are for files, not for readers"
-    return re.sub(r'^\d+[a-z]?_', '', name)
+    name = re.sub(r'^\d+[a-z]?_', '', path.stem)
+    return f'tutorials/{name}' if path.parent.name == 'tutorials' else name
 
-def _keep_introduction(path):
-    "Give what follows the title and the summary of a notebook a cell of its own: nbdev drops what is left of theirs"
-    nb = nbformat.read(path, as_version=4)
-    i = next((i for i,o in enumerate(nb.cells) if o.cell_type == 'markdown' and o.source.startswith('# ')), None)
-    if i is None: return
-    title,rest = re.fullmatch(r'(# [^\n]+(?:\n+> [^\n]+)?)\n*(.*)', nb.cells[i].source, re.S).groups()
-    if not rest: return
-    nb.cells[i].source = title
-    nb.cells.insert(i+1, nbformat.v4.new_markdown_cell(rest))
-    nbformat.write(nb, path)
+def _notebooks():
+    "The notebook of each page"
+    paths = [root/'nbs/index.ipynb', *sorted((root/'nbs').glob('[0-9]*.ipynb')), *sorted((root/'nbs/tutorials').glob('*.ipynb')), root/'benchmarks/peers.ipynb']
+    return {_page(o):o for o in paths}
+
+notebooks = _notebooks()
+
+def _page_of(name):
+    "The page of an entry of `tasks`"
+    return next(o for o in (name if name in notebooks and not name.startswith('tutorial_') else '', f"tutorials/{name.removeprefix('tutorial_')}") if o in notebooks)
+
+def _title(page): return re.search('^# (.+)$', '\n'.join(o.source for o in nbformat.read(notebooks[page], as_version=4).cells[:3]), re.M)[1].replace('`', '')
+
+def navigation():
+    "Titles of sections, and of each the pages with their titles"
+    res = {task:{_page_of(o):title for o,title in pages.items()} for task,pages in tasks.items()}
+    named = {page for pages in res.values() for page in pages}
+    left = [o for o in notebooks if o not in named and o != 'index']
+    other = {o:_title(o) for o in left if o.startswith('tutorials/')}
+    if other: res['Other tools'] = other
+    res['How it works'] = {o:_title(o) for o in left if not o.startswith('tutorials/')}
+    return res
+
+# Links
 
 def _linked(text, up=''):
     "`text` with links to notebooks and to the site's own address turned into links between pages"
-    text = re.sub(r'\]\(((?:\.\./)?(?:tutorials/)?)(\d+[a-z]?_)?(\w+)\.html(#[\w.-]+)?\)', lambda m: f"]({m[1]}{m[3]}.md{m[4] or ''})", text)
+    text = re.sub(r'\]\(((?:\.\./)?(?:tutorials/)?)(\d+[a-z]?_)?(\w+)\.html(#[\w.-]+)?\)', lambda m: f"]({m[1]}{m[3]}.md{(m[4] or '').lower()})", text)
     text = re.sub(rf'\]\({re.escape(base)}([\w/]+)\.html(#[\w.-]+)?\)', lambda m: f"]({up}{m[1]}.md{(m[2] or '').lower()})", text)
-    text = text.replace('fastai1.md#auroc', 'metric.md#auroc')  # of two classes of one name nbdev knows the last
-    repo = r'https://github\.com/fastai-auroc/fastai_auroc/blob/main/nbs/'
-    text = text.replace('](https://github.com/fastai-auroc/fastai_auroc/blob/main/benchmarks/peers.ipynb)', f']({up}peers.md)')
-    return re.sub(rf'\]\({repo}(tutorials/)?(\d+[a-z]?_)?(\w+)\.ipynb\)', lambda m: f"]({up}{m[1] or ''}{m[3]}.md)", text)
+    text = text.replace(f']({repository}benchmarks/peers.ipynb)', f']({up}peers.md)').replace(f']({repository}CHANGELOG.md)', f']({up}changelog.md)')
+    return re.sub(rf'\]\({re.escape(repository)}nbs/(tutorials/)?(\d+[a-z]?_)?(\w+)\.ipynb\)', lambda m: f"]({up}{m[1] or ''}{m[3]}.md)", text)
+
+def _address(name, module=None):
+    "The page and place of a public name"
+    room = room_of(name, module).name
+    return f'{room}.md#{anchor(name)}'
+
+_public = {name for room in rooms.values() for name in room.public}
+
+def _with_names(text, page):
+    "`text` in which names of ours in code marks are links to their pages"
+    def linked(m):
+        name = m[2]
+        if name not in _public or m[1] or m[0].startswith('['): return m[0]
+        address = _address(name)
+        if address.partition('.md')[0] == page: return m[0]
+        return f"[`{m[2]}{m[3]}`]({'../' if '/' in page else ''}{address})"
+    def in_line(line):
+        if line.startswith('#'): return line
+        parts = re.split(r'(\[[^\]]*\]\([^)]*\))', line)  # links stay as they are
+        return ''.join(o if o.startswith('[') and '](' in o else re.sub(r'(``)?`(\w+)((?:\(\))?)`', linked, o) for o in parts)
+    blocks = re.split(r'(^```.*?^```$)', text, flags=re.M | re.S)
+    return ''.join(o if o.startswith('```') else '\n'.join(map(in_line, o.split('\n'))) for o in blocks)
 
 def _with_pictures(text, folder):
     "`text` with pictures of the repository copied into `folder`, since a page asks no other host"
@@ -45,6 +96,12 @@ def _with_formulas(text):
     text = re.sub(r'\$\$(.+?)\$\$', lambda m: '\n' + convert(m[1].strip(), display='block') + '\n', text, flags=re.S)
     return re.sub(r'(?<![\\$`\w])\$([^$\n`]+)\$(?![\w`])', lambda m: convert(m[1]), text)
 
+# Parts of a page
+
+def _is_table(text):
+    "Whether columns of a printed text stand below one another"
+    return sum(bool(re.search(r'\S {2,}\S', line)) for line in text.splitlines()) > 1
+
 def _output(o, name, folder, alt):
     "An output of a cell as Markdown"
     data = o.get('data', {})
@@ -55,35 +112,137 @@ def _output(o, name, folder, alt):
     page = data.get('text/html') or data.get('text/markdown', '')
     if '<table' in page: return '\n'.join(line.strip() for line in re.sub(r'<table[^>]*>', '<table>', re.search('<table.*</table>', page, re.S)[0]).splitlines())
     if '<style' in page: return ''
-    if 'text/markdown' in data: return data['text/markdown'].replace('->__main__.', '->')
+    if 'text/markdown' in data: return data['text/markdown']
     text = data.get('text/plain', o.get('text', ''))
     if text.startswith('<IPython.core.display'): return ''  # a progress bar that has gone
-    return f'<pre class="output">{html.escape(text.rstrip())}</pre>' if text.strip() else ''
+    return f'<pre class="output{" columns" if _is_table(text) else ""}">{html.escape(text.rstrip())}</pre>' if text.strip() else ''
 
-def _write(nb, name, folder, up=''):
-    "Write a notebook as a page into `folder`"
-    parts,heading = [],name
-    for cell in nb.cells:
-        if cell.cell_type == 'raw':
-            about = yaml.safe_load(cell.source.strip().strip('-'))
-            parts.append(f"# {about['title']}\n\n> {about.get('description', '')}")
-            continue
-        if cell.cell_type == 'markdown':
-            found = re.findall('^#+ (.+)$', cell.source, re.M)
-            if found: heading = re.sub(r'\[`?([^`\]]*)`?\]\([^)]*\)', r'\1', found[-1]).strip('`')
-            parts.append(_with_formulas(_linked(_with_pictures(cell.source, folder), up)))
-            continue
-        directives = [line for line in cell.source.splitlines() if line.startswith('#|')]
-        if any(o.split()[1] in ('hide', 'export', 'default_exp') for o in directives): continue
-        source = '\n'.join(line for line in cell.source.splitlines() if line not in directives).strip()
-        if source and not any('echo: false' in o for o in directives): parts.append(f'```python\n{source}\n```')
-        if not any('hide_output' in o for o in directives): parts += [_linked(_output(o, name, folder, f'Picture: {heading}'), up) for o in cell.get('outputs', [])]
-    (folder/f'{name}.md').write_text('\n\n'.join(filter(None, parts))+'\n', encoding='utf-8')
+def _inline(text): return re.sub(r'`([^`]+)`', r'<code>\1</code>', html.escape(text, quote=False))
+
+def _table(kind, heads, rows):
+    "A table that a narrow screen shows as a list: each entry tells its column"
+    head = ''.join(f'<th>{o}</th>' for o in heads)
+    def cells(row): return ''.join(f'<td data-column="{head}">{o}</td>' if o else '<td class="empty"></td>' for head,o in zip(heads, row))
+    body = '\n'.join(f'<tr>{cells(row)}</tr>' for row in rows)
+    return f'<table class="{kind}">\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>'
+
+def _code(text): return f'<code>{html.escape(text, quote=False)}</code>' if text else ''
+
+def _sentence(text): return text[:1].upper() + text[1:] if re.match(r'[a-z]+ ', text) else text
+
+def _card(name, module, page):
+    "What a reader must know of a public name: signature, what it does, its parameters"
+    card = make_card(name, module)
+    short,more,raised = _docstring_parts(card.text)
+    parts = [f'<pre class="signature"><code>{html.escape(card.signature, quote=False)}</code></pre>', _with_names(short, page)]
+    if more: parts.append(_with_names(more, page))
+    rows = [(_code(o.name), _code(o.type), _code(o.default) or 'required'*(o.name[0] != '*'), _inline(_sentence(o.meaning))) for o in card.parameters]
+    if card.is_record: parts.append(_table('parameters', ['Field', 'Type', 'Meaning'], [(a, b, d) for a,b,_,d in rows]))
+    elif rows: parts.append(_table('parameters', ['Parameter', 'Type', 'Default', 'Meaning'], rows))
+    if card.result and (card.result.type or card.result.meaning):
+        parts.append(f'**Returns** {": ".join(filter(None, [_code(card.result.type), _inline(card.result.meaning)]))}')
+    if raised: parts.append('**Raises** ' + '; '.join(f'`{error}` {when}' for error,when in raised))
+    if card.methods: parts.append(_table('parameters', ['Method', 'What it does'], [_method_row(name, module, o) for o in card.methods]))
+    return '\n\n'.join(parts)
+
+def _docstring_parts(text):
+    "A docstring as a sentence, further text and what raises"
+    short,more,raised = split_raises(text)
+    return ' '.join(short.split()) + ('' if short.endswith(('.', ':')) else '.'),more,raised
+
+def _method_row(name, module, method):
+    card = make_card(f'{name}.{method}', module)
+    return _code(card.signature.partition('.')[2]),_inline(summary(card.text))
+
+def _errors(pairs):
+    "What raises, and the words of the error"
+    return _table('errors', ['Call', 'The error says'], [(_code(call), html.escape(words, quote=False)) for call,words in pairs]) if pairs else ''
+
+class Writer:
+    "Writes the parts of a notebook, in the order in which they are given"
+    def __init__(self, notebook, page, folder, title):
+        self.notebook,self.page,self.folder = notebook,page,folder
+        self.title = title if notebook.users else notebook.title
+        self.name,self.up = Path(page).name,'../' if '/' in page else ''
+        self.program,self.parts,self.alt,self.named = Program(notebook),[],self.name,set()
+
+    def text(self, source): self.parts.append(_with_names(_with_formulas(_linked(_with_pictures(source, self.folder), self.up)), self.page))
+
+    def heading(self, level, text, name=None):
+        self.alt = re.sub(r'\[`?([^`\]]*)`?\]\([^)]*\)', r'\1', text).replace('`', '')
+        self.parts.append(f"{'#'*level} {_with_formulas(_linked(text, self.up))}" + (f' {{ #{anchor(name)} }}' if name else ''))
+
+    def card(self, name, level, has_heading=False):
+        beside = ' in fastai 1' if self.page == 'fastai1' and name in for_users else ''  # another class has this name
+        if not has_heading: self.heading(level, f"`{name.rpartition('.')[2]}`{beside}", name)
+        self.parts.append(_card(name, self.notebook.module, self.page))
+        if name != self.notebook.first_name(): self.short_example(name)
+        also = ', '.join(f'`{o}`' for o in see_also(name, self.notebook.module))
+        if also: self.parts.append(_with_names(f'**See also** {also}', self.page))
+        self.named.add(name)
+
+    def example(self, cell, brief=False):
+        code,errors,complete = self.program.example(cell, brief)
+        if code and cell.show_source: self.parts.append(f'```python\n{code}\n```')
+        if code and complete or not cell.show_source: self.parts += [_linked(_output(o, self.name, self.folder, f'Picture: {self.alt}'), self.up) for o in cell.outputs]
+        self.parts.append(_errors(errors))
+
+    def short_example(self, name):
+        for code,output in short_example(name, self.notebook.module):
+            self.parts.append(f'```python\n{code}\n```')
+            if output: self.parts.append(f'<pre class="output">{html.escape(output)}</pre>')
+
+    def _of_name(self, heading):
+        "The public name that a heading consists of, if it has a card on this page"
+        name = heading.strip('`')
+        return name if any(o.kind == 'card' and o.content == name for o in self.notebook.entries) else None
+
+    def entries(self, entries, shift=0, inside=False):
+        "All parts, each below its headings"
+        seen = []
+        for headings,kind,content in entries:
+            for level,text in headings:
+                if (level, text) in seen: continue
+                seen.append((level, text))
+                name = None if inside else self._of_name(text)
+                shown = f'Inside {text}' if inside and self._of_name(text) else text
+                self.heading(min(level + shift, 6), shown, name)
+                if name and name not in self.named: self.card(name, level, True)
+            if kind == 'text': self.text(content)
+            elif kind == 'code': self.example(content)
+            elif content not in self.named: self.card(content, self._card_level(headings, shift, content))
+
+    def _card_level(self, headings, shift, name):
+        depth = headings[-1][0] if headings else 1
+        first = name in for_users and headings and self._of_name(headings[0][1]) and '.' not in name and not make_card(name, self.notebook.module).is_record
+        return 2 if first and not shift else min(depth + shift, 5) + 1
+
+    def write(self, source):
+        "The page of the notebook"
+        notebook = self.notebook
+        self.parts.append(f'# {self.title}\n\n> {_with_names(notebook.summary or "", self.page)}')
+        if notebook.first_name(): self.short_example(notebook.first_name())
+        elif notebook.start(): self.example(notebook.start(), True)
+        entries = notebook.entries
+        self.entries(_cards_first(entries) if notebook.users else entries)
+        if notebook.internals:
+            self.heading(2, 'How it works')
+            self.entries(notebook.internals, 1, True)
+        self.parts.append(f'<p class="source">Source of this page: <a href="{repository}{source}">{source}</a></p>')
+        return '\n\n'.join(filter(None, self.parts)) + '\n'
+
+def _cards_first(entries):
+    "Sections with public names before those without; a record below what returns it"
+    groups = {}
+    for o in entries: groups.setdefault(o.headings[:1], []).append(o)
+    has_card = {key:any(o.kind == 'card' for o in group) for key,group in groups.items()}
+    return [o for key,group in sorted(groups.items(), key=lambda pair: bool(pair[0]) and not has_card[pair[0]]) for o in group]
 
 config = '''[project]
 site_name = "fastai_auroc"
 site_description = "An exact, epoch-level AUROC column for any fastai Learner"
 site_url = "{base}"
+copyright = "fastai_auroc {version}"
 docs_dir = "pages"
 site_dir = "site"
 use_directory_urls = false
@@ -94,7 +253,7 @@ nav = [
 [project.theme]
 language = "en"
 font = false
-features = ["content.code.copy", "navigation.top", "navigation.tracking", "search.highlight", "toc.follow"]
+features = ["content.code.copy", "navigation.footer", "navigation.top", "navigation.tracking", "search.highlight", "toc.follow"]
 [[project.theme.palette]]
 media = "(prefers-color-scheme: light)"
 scheme = "default"
@@ -114,30 +273,58 @@ pymdownx.highlight.anchor_linenums = false
 pymdownx.superfences = {{}}
 '''
 
+def _all_names(nav):
+    "A page of all public names, one line each, by task"
+    parts = ['# All names', f'> What fastai_auroc {version} offers, by task']
+    parts.append('`from fastai_auroc.all import *` brings all names but those marked by the module that has them. Each name leads to its parameters and examples.')
+    for task,pages in nav.items():
+        rows = []
+        for page in pages:
+            for name in sorted(user_names(page), key=lambda o: make_card(o, page).is_record):
+                where = f' (`fastai_auroc.{page}`)' if name not in star_names or page == 'fastai1' else ''
+                text = summary(make_card(name, page).text)
+                rows.append(f"- [`{name}`]({page}.md#{anchor(name)}){where}: {text}")
+                if name == 'auroc_score': rows.append(f'- [`auc_roc_score`]({page}.md#{anchor(name)}): another name of `auroc_score`, that of fastai 1')
+        if rows: parts += [f'## {task}', '\n'.join(rows)]
+    return '\n\n'.join(parts) + '\n'
+
+def _nav_lines(nav):
+    lines = ['  { "Home" = "index.md" },']
+    for task,pages in nav.items():
+        if len(pages) == 1 and task in pages.values(): lines.append(f'  {{ "{task}" = "{[*pages][0]}.md" }},')
+        else: lines += [f'  {{ "{task}" = [', *(f'    {{ "{title}" = "{page}.md" }},' for page,title in pages.items()), '  ] },']
+    return '\n'.join([*lines, '  { "All names" = "names.md" },', '  { "Changelog" = "changelog.md" },'])
+
+def _find_first(file, page):
+    "Let search rank a page before others whose titles match as well: it looks at where a word stands in the path"
+    found = json.loads(file.read_text(encoding='utf-8'))
+    for o in found['items']:
+        if o['location'].partition('#')[0] == page: o['path'] = o['path'][-1:]
+    file.write_text(json.dumps(found, ensure_ascii=False), encoding='utf-8')
+
 def build(work):
     "Build everything in the folder `work`, then put the site into site/"
-    for name in ('nbs', 'fastai_auroc'): shutil.copytree(root/name, work/name, ignore=shutil.ignore_patterns('__pycache__', '.ipynb_checkpoints', 'docstrings.json'))
-    shutil.copy(root/'pyproject.toml', work)
-    for path in (work/'nbs').rglob('*.ipynb'): _keep_introduction(path)
-    process = 'from nbdev.serve import proc_nbs; proc_nbs('
-    if fastai1.exists(): subprocess.run([fastai1, '-W', 'ignore', '-c', process + "file_re='13_fastai1')"], cwd=work, check=True, env=os.environ | {'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD':'1'})
-    subprocess.run([sys.executable, '-W', 'ignore', '-c', process + "skip_file_re='13_fastai1')"], cwd=work, check=True)
     pages = work/'pages'
     for folder in (pages, pages/'tutorials'): (folder/'images').mkdir(parents=True)
     shutil.copy(root/'docs/style.css', pages)
-    modules = sorted(p.stem for p in (root/'nbs').glob('[0-9]*.ipynb'))
-    for name in ['index', *modules, *(f'tutorials/{o}' for o in tutorials)]:
-        done,source = work/'_proc'/f'{name}.ipynb',work/'nbs'/f'{name}.ipynb'
-        nb = nbformat.read(done if done.exists() else source, as_version=4)
-        folder = pages/'tutorials' if '/' in name else pages
-        _write(nb, _page(Path(name).name), folder, '../' if '/' in name else '')
-    _write(nbformat.read(root/'benchmarks/peers.ipynb', as_version=4), 'peers', pages)
-    nav = ['  { "Home" = "index.md" },', '  { "Tutorials" = [', *(f'    {{ "{title}" = "tutorials/{o}.md" }},' for o,title in tutorials.items()), '  ] },',
-        '  { "Reference" = [', *(f'    {{ "{_page(o)}" = "{_page(o)}.md" }},' for o in modules), '  ] },', '  { "Peers" = "peers.md" },']
-    (work/'zensical.toml').write_text(config.format(base=base, nav='\n'.join(nav)), encoding='utf-8')
+    nav = navigation()
+    titles = {page:title for named in nav.values() for page,title in named.items()}
+    for page,path in notebooks.items():
+        notebook = Notebook(nbformat.read(path, as_version=4), page)
+        writer = Writer(notebook, page, (pages/page).parent, titles.get(page))
+        (pages/f'{page}.md').write_text(writer.write(str(path.relative_to(root))), encoding='utf-8')
+        if writer.program.missing: print(f'{page}: nothing binds {sorted(writer.program.missing)}')
+    (pages/'names.md').write_text(_all_names(nav), encoding='utf-8')
+    (pages/'changelog.md').write_text(_linked((root/'CHANGELOG.md').read_text(encoding='utf-8')), encoding='utf-8')
+    (work/'zensical.toml').write_text(config.format(base=base, version=version, nav=_nav_lines(nav)), encoding='utf-8')
     subprocess.run([Path(sys.executable).with_name('zensical'), 'build', '--clean'], cwd=work, check=True)
+    _find_first(work/'site/search.json', 'metric.html')
+    lost = work/'site/404.html'
+    text,place = lost.read_text(encoding='utf-8'),'/' + base.split('/', 3)[3]
+    said = f'<h1>Page not found</h1>\n<p>It may have moved: see <a href="{place}index.html">the home page</a>, <a href="{place}names.html">all names</a>, or search.</p>'
+    lost.write_text(re.sub('<h1>404[^<]*</h1>', said, text), encoding='utf-8')
     shutil.rmtree(root/'site', ignore_errors=True)
-    for page in pages.rglob('*.md'):  # where nbdev's docstrings of modules point to
+    for page in pages.rglob('*.md'):  # where the docstrings of modules point to
         text = re.sub(r'\]\(([\w./]+)\.md([)#])', r'](\1.html.md\2', page.read_text(encoding='utf-8'))
         (work/'site'/page.relative_to(pages)).with_suffix('.html.md').write_text(text, encoding='utf-8')
     shutil.copytree(work/'site', root/'site')

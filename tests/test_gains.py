@@ -1,5 +1,5 @@
 "What the project says about gains of losses and samplers stands on one page, from measurements, and nothing else says otherwise."
-import ast, importlib.util, json, re, shutil
+import ast, importlib.util, json, re
 from pathlib import Path
 import pytest
 
@@ -42,30 +42,30 @@ def test_decision_table_comes_first():
     assert [o.strip() for o in head.strip('|').split('|')] == ['rows to train on', 'prevalence', 'you report', 'do', 'expected gain, with its 95 % interval']
     assert len(rows) >= 3 and all(o.count('|') == head.count('|') for o in [line, *rows])
 
-def test_page_is_on_the_site():
-    "Under its title, and so is every tutorial"
-    tree = ast.parse((root/'docs/pages.py').read_text(encoding='utf-8'))
-    call = next(o.value for o in tree.body if isinstance(o, ast.Assign) and o.targets[0].id == 'tutorials')
-    listed = {o.arg:o.value.value for o in call.keywords}
-    assert listed['which_loss'] == 'Which loss should I use?'
-    assert set(listed) == {o.stem for o in notebooks if o.parent.name == 'tutorials'}
-
 @pytest.fixture
-def pages():
+def pages(monkeypatch):
     "What builds the site"
     pytest.importorskip('latex2mathml')
+    monkeypatch.syspath_prepend(root/'docs')
     spec = importlib.util.spec_from_file_location('pages', root/'docs/pages.py')
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
+def test_page_is_on_the_site(pages):
+    "Under its task, and so is every tutorial"
+    nav = pages.navigation()
+    assert [*nav['Which loss?']] == ['tutorials/which_loss']
+    listed = {o for named in nav.values() for o in named if o.startswith('tutorials/')}
+    assert listed == {f'tutorials/{o.stem}' for o in notebooks if o.parent.name == 'tutorials'}
+
 def test_site_keeps_the_table(pages, tmp_path):
-    "nbdev takes a cell for title and summary, and drops the rest of it"
-    path = Path(shutil.copy(page, tmp_path))
-    pages._keep_introduction(path)
-    first,second,*rest = cells(path)
-    assert re.fullmatch('# [^\n]+\n\n> [^\n]+', first) and second.startswith('| rows to train on |')
-    assert f'{first}\n\n{second}' == cells(page)[0] and rest == cells(page)[1:]
+    "It follows title and summary"
+    (tmp_path/'images').mkdir()
+    text = pages.Writer(pages.Notebook(pages.nbformat.read(page, as_version=4)), 'tutorials/which_loss', tmp_path, None).write('which_loss.ipynb')
+    first,second,third,_ = text.split('\n\n', 3)
+    assert first == '# Which loss should I use?' and second.startswith('> ') and third.startswith('| rows to train on |')
+    assert len(third.splitlines()) == len(re.split(r'\n\n+', cells(page)[0])[2].splitlines())
 
 def test_site_has_pictures_of_its_own(pages, tmp_path):
     "A picture of the repository is copied to where the page looks for it"
