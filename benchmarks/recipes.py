@@ -12,7 +12,7 @@ import pandas as pd
 from tqdm import tqdm
 from measuring import bullets, machine, results, use_threads, written_by
 from recipe_confirm import confirmation_sets, missing_packages
-from recipe_list import families, few, recipes, regimes
+from recipe_list import families, few, recipes, regimes, unseen
 from recipe_peers import libauc_missing
 from recipe_report import forest_plot, regime_plot, regimes_table, results_tables, summarize
 from recipe_sets import sets, split_task
@@ -113,8 +113,13 @@ def about(runs, quick):
 def expectations(shown): return '\n'.join(f'- **{o}.** {regimes[o].expected}' for o in shown)
 
 def beside_others(runs):
-    "Markdown: linear models beside logistic regression, and means of networks beside that of cross-entropy"
+    "Markdown: regimes on unseen sets alone, linear models beside logistic regression, means of networks beside that of cross-entropy"
     parts = []
+    confirms = [where in unseen and where not in regimes[name].lead for name,where in zip(runs.regime, runs['set'])]
+    others = runs[confirms]
+    if others.regime.nunique() > 1:
+        of_others = summarize(others)
+        parts += ['# Regimes on the sets that had no part in choosing\n\nAnd on which no gain in the regime had been seen before. Bold: p < .05 by Holm over the recipes.\n', *(f'## {o}\n\n{regimes_table(of_others, o)}' for o in few[1:])]
     linear = runs[runs.regime == 'linear model']
     if not linear.empty: parts.append(f"# Beside logistic regression\n\n{results_tables(summarize(linear, 'logistic regression'))}")
     averaged = runs[runs.recipe.isin(means)]
