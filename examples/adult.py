@@ -1,4 +1,4 @@
-"Train a tabular classifier on the Adult census data with an AUROC column, check it against scikit-learn and draw the ROC curve."
+"Train a tabular classifier on the Adult census data with an AUROC column, check it against scikit-learn, and draw the ROC curve."
 import warnings
 warnings.filterwarnings('ignore')  # deprecations inside fastai and its dependencies
 

@@ -113,7 +113,7 @@ def test_kaggle_offline(installed, tmp_path):
 
 @pytest.mark.slow
 def test_wheel_in_an_empty_environment(installed, tmp_path):
-    "The README's program runs from the wheel, far from the sources"
+    "The demo runs from the wheel, far from the sources"
     wheel,python = installed
     names = zipfile.ZipFile(wheel).namelist()
     assert 'fastai_auroc/py.typed' in names and __version__ in wheel.name
@@ -122,3 +122,12 @@ def test_wheel_in_an_empty_environment(installed, tmp_path):
     shutil.copytree(root/'examples', tmp_path/'elsewhere'/'examples')
     env = {k:v for k,v in os.environ.items() if k != 'PYTHONPATH'}
     assert 'They agree.' in run(python, 'examples/adult.py', cwd=tmp_path/'elsewhere', env=env) and (tmp_path/'elsewhere'/'roc.png').exists()
+
+@pytest.mark.slow
+def test_readme_in_an_empty_environment(installed, tmp_path):
+    "All Python blocks of README run in sequence from the wheel, in a folder that holds nothing but README and what runs it"
+    wheel,python = installed
+    run(python, '-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', '--force-reinstall', '--no-deps', wheel)
+    for name in ('README.md', 'tests/run_readme.py'): shutil.copy(root/name, tmp_path)
+    env = {k:v for k,v in os.environ.items() if k != 'PYTHONPATH'} | dict(MPLBACKEND='Agg')
+    assert 'README runs' in run(python, 'run_readme.py', 'README.md', cwd=tmp_path, env=env)
