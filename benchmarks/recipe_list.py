@@ -134,9 +134,9 @@ regimes = { # chkstyle: ignore
     '.5 % positives': Regime('Balanced batches gain .005 to .010; with them no loss gains more. AUROCLoss alone is below, for want of positives in its '
         'batches.', large, few, rate=.005),
     '200 positives': Regime('As for .5 %, half as large.', harder, few, positives=200),
-    '40 positives': Regime('As for .5 %, twice as large.', more, few, positives=40),
+    '40 positives': Regime('As for .5 %, twice as large.', more, few, positives=40, lead=harder),
     '10 % noise': Regime('AUROCLoss, which is bounded for a pair, gains .005 over cross-entropy; the squared hinge nothing. Label smoothing gains less.',
-        more, few, noise=.1),
+        more, few, noise=.1, lead=harder),
     '20 % noise': Regime('AUROCLoss gains .010, balanced batches .005, the squared hinge nothing.', harder, few, noise=.2),
     'shift': Regime('No recipe gains more than its interval.', harder, few, shift=True),
     'unseen sets': Regime('The order of the recipes is that of the six sets, with differences half as large. None loses or gains more than .003, but AUM alone '
