@@ -25,12 +25,16 @@ from fastai_auroc.distributed import gather_rows
 from fastai_auroc.plots import plot_roc
 from fastai_auroc.interpret import ROCInterpretation
 from fastai_auroc.metric import AUROC
+import fastai_auroc
 
 scores,targets = torch.rand(10),torch.arange(10) % 2
 reveal_type(auroc_score(scores, targets))
 reveal_type(aum(scores, targets))
 reveal_type(StreamingAUC(3).result())
 reveal_type(AUROC(max_fpr=.1, name='part').value)
+reveal_type(fastai_auroc.AUROC(ci=True).value)
+reveal_type(fastai_auroc.auc([0, 1], [0, 1]))
+fastai_auroc.datasets.adult().income
 auroc_score([.1, .9], np.array([0, 1]), average=None, max_fpr=.5, sample_weight=None)
 curve,interval,both = roc_curve(scores, targets),auroc_ci(scores, targets, level=.9),compare_auroc(scores, scores, targets)
 losses = [AUMLoss('macro', margins=True), AUROCLoss(.5), SoftDiceLoss(weight=[1, 2, 3]), SquaredHingeAUCLoss(2)]
@@ -40,6 +44,7 @@ plot_roc({'a': scores}, targets, ax=None, lw=1)
 ROCInterpretation(scores, targets).operating_point(max_fpr=.1).threshold
 gather_rows(scores, targets)
 auroc_score(scores, targets, max_fpr='a')
+fastai_auroc.AURC
 '''
 
 @pytest.fixture(scope='module')
@@ -51,14 +56,14 @@ def mypy(tmp_path_factory):
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT).stdout
 
 def test_types(mypy):
-    "mypy knows the public names, and finds the one mistake"
+    "mypy knows the public names, here and in the package, and finds the two mistakes"
     lines = [o for o in mypy.splitlines() if 'program.py:' in o]
     revealed = [o.split('"')[1].split('.')[-1] for o in lines if 'Revealed type' in o]
-    assert revealed == ['Tensor','Tensor','Tensor','float'], mypy
+    assert revealed == ['Tensor','Tensor','Tensor','float','float','Tensor'], mypy
     errors = [o for o in lines if ': error:' in o]
-    assert len(errors) == 1 and 'max_fpr' in errors[0], mypy
+    assert len(errors) == 2 and 'max_fpr' in errors[0] and 'maybe "AUROC"?' in errors[1], mypy
 
-def test_package_passes_mypy(mypy): assert 'Found 1 error in 1 file ' in mypy
+def test_package_passes_mypy(mypy): assert 'Found 2 errors in 1 file ' in mypy
 
 def test_one_version():
     "It stands in fastai_auroc/__init__.py alone, and CITATION.cff and the changelog need none before a release"
