@@ -106,45 +106,7 @@ def installed(tmp_path_factory):
     run(python, '-m', 'pip', 'uninstall', '--quiet', '--yes', 'fastai_auroc')
     return wheel,python
 
-@pytest.mark.slow
-def test_kaggle_offline(installed, tmp_path):
-    "Without the internet the notebook installs the attached wheel, and takes its data"
-    wheel,python = installed
-    (tmp_path/'input'/'mine').mkdir(parents=True)
-    shutil.copy(wheel, tmp_path/'input'/'mine')
-    printed,sent = kaggle(tmp_path/'working', tmp_path/'input', python, PIP_NO_INDEX='1')
-    assert len(sent) == 6512 and float(re.search(r'AUROC of the submission: ([.0-9]+)', printed)[1]) > .9
-    run(python, '-c', 'import fastai_auroc', cwd=tmp_path)
-
-@pytest.fixture
-def elsewhere(installed, tmp_path):
-    "Runs a program with the installed wheel in an empty folder, which has nothing of the sources or of this environment"
-    wheel,python = installed
-    run(python, '-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', '--force-reinstall', '--no-deps', wheel)
-    env = {k:v for k,v in os.environ.items() if k not in ('PYTHONPATH', 'VIRTUAL_ENV')} | dict(MPLBACKEND='Agg', OMP_NUM_THREADS='1')
-    def run_elsewhere(*args): return run(python, *args, cwd=tmp_path, env=env)
-    run_elsewhere.folder = tmp_path
-    return run_elsewhere
-
 def files_of_a_wheel(wheel): return {o:zipfile.ZipFile(wheel).read(o) for o in zipfile.ZipFile(wheel).namelist() if '.dist-info/' not in o}
-
-@pytest.mark.slow
-def test_wheel_in_an_empty_environment(installed, elsewhere):
-    "The demo runs from the wheel, far from the sources"
-    wheel,python = installed
-    names = zipfile.ZipFile(wheel).namelist()
-    assert 'fastai_auroc/py.typed' in names and __version__ in wheel.name
-    assert {f'fastai_auroc/data/{o.name}' for o in (root/'fastai_auroc'/'data').iterdir()} <= {*names}
-    where = elsewhere('-c', 'import fastai_auroc, fastai, sys; print(fastai_auroc.__file__, fastai.__file__, *sys.path, sep="\\n")').splitlines()
-    assert all(o.startswith(str(python.parent.parent)) for o in where[:2]) and not [o for o in where if o.startswith((str(root), str(Path(sys.prefix))))]
-    shutil.copytree(root/'examples', elsewhere.folder/'examples')
-    assert 'They agree.' in elsewhere('examples/adult.py') and (elsewhere.folder/'roc.png').exists()
-
-@pytest.mark.slow
-def test_readme_in_an_empty_environment(elsewhere):
-    "All its Python code, one block after the other, far from the sources"
-    for o in ('README.md', 'tests/run_readme.py'): shutil.copy(root/o, elsewhere.folder)
-    assert 'README runs' in elsewhere('run_readme.py', 'README.md')
 
 @pytest.mark.slow
 def test_source_distribution(installed, tmp_path):
@@ -159,3 +121,36 @@ def test_source_distribution(installed, tmp_path):
     run(sys.executable, '-m', 'build', '--wheel', '--outdir', tmp_path, tmp_path/sdist.name.removesuffix('.tar.gz'))
     wheel, = tmp_path.glob('*.whl')
     assert files_of_a_wheel(wheel) == files_of_a_wheel(installed[0])
+
+@pytest.mark.slow
+def test_environment_is_empty(installed, tmp_path):
+    "The package is that of the wheel, and neither the sources nor this environment are on the path"
+    wheel,python = installed
+    run(python, '-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', '--force-reinstall', '--no-deps', wheel)
+    env = {k:v for k,v in os.environ.items() if k != 'PYTHONPATH'}
+    code = 'import fastai_auroc, sys; print(fastai_auroc.__file__, len(fastai_auroc.datasets.adult()), *sys.path, sep="\\n")'
+    where,rows,*path = run(python, '-c', code, cwd=tmp_path, env=env).splitlines()
+    assert Path(where).is_relative_to(python.parent.parent) and rows == '32561'
+    assert not [o for o in path if Path(o).is_relative_to(root) or Path(o).is_relative_to(sys.prefix)]
+
+@pytest.mark.slow
+def test_kaggle_offline(installed, tmp_path):
+    "Without the internet the notebook installs the attached wheel, and takes its data"
+    wheel,python = installed
+    (tmp_path/'input'/'mine').mkdir(parents=True)
+    shutil.copy(wheel, tmp_path/'input'/'mine')
+    printed,sent = kaggle(tmp_path/'working', tmp_path/'input', python, PIP_NO_INDEX='1')
+    assert len(sent) == 6512 and float(re.search(r'AUROC of the submission: ([.0-9]+)', printed)[1]) > .9
+    run(python, '-c', 'import fastai_auroc', cwd=tmp_path)
+
+@pytest.mark.slow
+def test_wheel_in_an_empty_environment(installed, tmp_path):
+    "The README's program runs from the wheel, far from the sources"
+    wheel,python = installed
+    names = zipfile.ZipFile(wheel).namelist()
+    assert 'fastai_auroc/py.typed' in names and __version__ in wheel.name
+    assert {f'fastai_auroc/data/{o.name}' for o in (root/'fastai_auroc'/'data').iterdir()} <= {*names}
+    run(python, '-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', '--force-reinstall', '--no-deps', wheel)
+    shutil.copytree(root/'examples', tmp_path/'elsewhere'/'examples')
+    env = {k:v for k,v in os.environ.items() if k != 'PYTHONPATH'}
+    assert 'They agree.' in run(python, 'examples/adult.py', cwd=tmp_path/'elsewhere', env=env) and (tmp_path/'elsewhere'/'roc.png').exists()
