@@ -157,6 +157,15 @@ def results_tables(summaries, regimes=None, recipes=None, sets=None):
     lines = unfinished(summaries)
     return '\n'.join(parts) + (f'\n## Unfinished\n\n{bullets(lines)}\n' if lines else '')
 
+def regimes_table(summaries, recipe):
+    "Markdown: differences of one recipe from the reference, by regime and metric; bold where Holm's adjusted p is below .05"
+    over = summaries.over[summaries.over.recipe == recipe].set_index(['regime','metric'])
+    regimes = over.index.unique('regime')
+    metrics = over.index.unique('metric')
+    cells = {key:strong(with_limits(row, digits[key[1]]), row.holm) for key,row in over.iterrows()}
+    sets = over.groupby('regime').sets.max()
+    return table(['regime', *(names[o] for o in metrics), 'sets'], [[o, *(cells[o, metric] for metric in metrics), sets[o]] for o in regimes])
+
 # --- Plots ---
 
 better,worse,neutral = '#0072b2','#d55e00','#333333'

@@ -63,6 +63,7 @@ class Regime(NamedTuple):
     expected: str # Written before the first run
     sets: tuple = tuple(sets) # Names of sets
     recipes: tuple = () # Names of recipes; none: all
+    lead: tuple = () # Names of sets on which a gain was seen first, which cannot confirm it
     rate: float|None = None # Share of positives among rows to train and to choose by
     positives: int|None = None # Positives in all in training: two thirds to train, a third to choose by
     noise: float = 0. # Probability that a label to train or to choose by is flipped

@@ -233,6 +233,16 @@ def test_far_recipe_does_not_stretch_the_axis(report):
     left,right = report.limits(over)
     assert -.003 < left < -.002 and .005 < right < .006
 
+def test_regimes_table(report):
+    "A row for each regime, with what the table of all recipes says"
+    summaries = report.summarize(simulate({'a':.03, 'b':0.}, regimes=('plain', 'noise'), noise=.003))
+    head,line,*rows = report.regimes_table(summaries, 'a').splitlines()
+    assert head == '| regime | AUROC | average precision | area above 80 % true positives | sets |' and len(rows) == 2
+    for name,row in zip(('plain', 'noise'), rows):
+        regime,*cells,sets = [o.strip() for o in row.strip('|').split('|')]
+        assert (regime, sets) == (name, '6')
+        assert cells == [f'**{report.advice_row(summaries, "a", name, o, report.digits[o])}**' for o in ('auroc', 'ap', 'top')]
+
 def test_regime_plot(report, tmp_path):
     runs = simulate({'a':.03, 'b':0.}, regimes=('plain', 'noise', 'empty'), noise=.003)
     summaries = report.summarize(runs[(runs.regime != 'empty') | (runs.recipe == 'cross-entropy')])
