@@ -9,7 +9,7 @@ READY1 := $(VENV1)/ready-$(PYVER)
 
 export MPLBACKEND = Agg
 
-.PHONY: help setup setup-fastai1 demo test test-fastai1 test-slow bench bench-gpu recipes peers notebooks readme docs serve-docs test-docs dist kaggle clean
+.PHONY: help setup setup-fastai1 demo test test-fastai1 test-slow test-wheel bench bench-gpu recipes peers ecosystem notebooks readme docs serve-docs test-docs dist kaggle clean
 
 help:
 	@echo "make setup      build $(VENV) with everything for development (PYTHON=python3.12 chooses the interpreter)"
@@ -17,11 +17,13 @@ help:
 	@echo "make test       style, exported modules, notebooks and all tests, those of fastai 1 included"
 	@echo "make test-fastai1  only the tests of fastai 1, in an environment of its own, $(VENV1) (Python 3.10 or 3.11)"
 	@echo "make test-slow  the tests that take minutes, for a release"
+	@echo "make test-wheel run README.md's code, the demo and the Kaggle notebook from the wheel in an empty environment, and compare the source distribution"
 	@echo "make bench      time and check scorers, losses, counting and import beside other libraries, a quarter of an hour (BENCH=--quick: one or two minutes); writes benchmarks/results"
 	@echo "make bench-gpu  the scorers and losses on a CUDA device, with its tests; writes benchmarks/results/gpu.md; without one it only says so"
 	@echo "make recipes    train with each loss and recipe on 36 data sets, hours on two cores; goes on where it stopped (RECIPES=--quick: two minutes)"
 	@echo "make peers      run benchmarks/peers.ipynb, the table of other libraries, which it installs into an environment of their own, .venv-peers"
-	@echo "make notebooks  run the notebooks and save their outputs"
+	@echo "make ecosystem  run nbs/tutorials/eco_*.ipynb, the pages about W&B, Optuna, timm and others, which it installs into an environment of their own, .venv-ecosystem"
+	@echo "make notebooks  run the other notebooks and save their outputs"
 	@echo "make readme     write README.md from nbs/index.ipynb"
 	@echo "make docs       build the web site into site/ (make serve-docs shows it at http://127.0.0.1:8000)"
 	@echo "make test-docs  look at the site with Chromium, which must be installed"
@@ -63,6 +65,9 @@ test: setup setup-fastai1
 test-slow: setup
 	$(BIN)/python -m pytest -m slow
 
+test-wheel: setup
+	$(BIN)/python -m pytest -m slow tests/test_release.py
+
 bench: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps 'libauc>=2'  # for its losses, which need bench_requirements alone
@@ -90,10 +95,16 @@ peers: setup
 	PATH="$(CURDIR)/.venv-peers/bin:$$PATH" PYTHONWARNINGS=ignore .venv-peers/bin/$(RUN) benchmarks/peers.ipynb
 	$(BIN)/nbdev-clean --fname benchmarks/peers.ipynb
 
+ecosystem: setup
+	[ -e .venv-ecosystem ] || $(PYTHON) -m venv .venv-ecosystem
+	.venv-ecosystem/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[ecosystem]'
+	PATH="$(CURDIR)/.venv-ecosystem/bin:$$PATH" PYTHONWARNINGS=ignore .venv-ecosystem/bin/$(RUN) $(wildcard nbs/tutorials/eco_*.ipynb)
+	$(BIN)/nbdev-clean
+
 notebooks: setup setup-fastai1
 	$(BIN)/nbdev-export
 	$(BIN)/python docs/docstrings.py
-	PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONWARNINGS=ignore $(BIN)/$(RUN) $(filter-out nbs/13_fastai1.ipynb,$(wildcard nbs/*.ipynb nbs/tutorials/*.ipynb))
+	PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONWARNINGS=ignore $(BIN)/$(RUN) $(filter-out nbs/13_fastai1.ipynb nbs/tutorials/eco_%,$(wildcard nbs/*.ipynb nbs/tutorials/*.ipynb))
 	if [ -e $(READY1) ]; then PATH="$(CURDIR)/$(VENV1)/bin:$$PATH" PYTHONWARNINGS=ignore $(VENV1)/bin/$(RUN) nbs/13_fastai1.ipynb; fi
 	$(BIN)/nbdev-clean
 
@@ -119,5 +130,5 @@ kaggle: dist
 	cp dist/*.whl nbs/tutorials/kaggle.ipynb dist/kaggle
 
 clean:
-	rm -rf $(VENV) $(VENV1) .venv-peers build dist site *.egg-info _proc .pytest_cache .hypothesis models roc.png history.csv nbs/tutorials/submission.csv
+	rm -rf $(VENV) $(VENV1) .venv-peers .venv-ecosystem build dist site *.egg-info _proc .pytest_cache .hypothesis models roc.png history.csv nbs/tutorials/submission.csv
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

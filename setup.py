@@ -9,4 +9,4 @@ cfg = config['DEFAULT']
 
 setup(author=cfg['author'], license=cfg['license'], keywords=cfg['keywords'].split(), python_requires=f">={cfg['min_python']}",
     classifiers=cfg['classifiers'].split('\n')[1:], install_requires=cfg['requirements'].split(),
-    extras_require={name:cfg[f'{name}_requirements'].split() for name in ('dev', 'bench', 'peers', 'docs', 'distributed', 'fastai1')})
+    extras_require={name:cfg[f'{name}_requirements'].split() for name in ('dev', 'bench', 'peers', 'docs', 'distributed', 'ecosystem', 'fastai1')})

@@ -1,7 +1,7 @@
 "What is loaded by each room, and what the star imports bring and hide."
 import subprocess, sys, textwrap
 from fastai.losses import DiceLoss
-import pytest
+import fastai_auroc, pytest
 from fastai_auroc.losses import SoftDiceLoss
 from fresh import run_code, run_fresh
 
@@ -121,3 +121,73 @@ def test_star_imports_of_losses_do_no_harm():
     space = {}
     exec('from fastai.losses import *; from fastai_auroc.losses import *', space)
     assert space['DiceLoss'] is DiceLoss and space['SoftDiceLoss'] is SoftDiceLoss
+
+def test_package_alone_loads_nothing():
+    "Neither PyTorch nor fastai, pandas or any other library, nor a module of ours; `dir` and unknown names load nothing either"
+    code = """
+        import sys
+        before = {*sys.modules}
+        import fastai_auroc
+        dir(fastai_auroc), hasattr(fastai_auroc, 'AURC'), fastai_auroc.__version__
+        new = {*sys.modules} - before
+        print(*sorted(o for o in new if o.partition('.')[0] not in sys.stdlib_module_names))"""
+    assert run(code) == ['fastai_auroc']
+
+def test_numbers_by_name_need_no_fastai():
+    assert run("import sys\nfrom fastai_auroc import auroc_score\nprint(auroc_score([.1, .9], [0, 1]).item(), 'fastai' in sys.modules)") == ['1.0', 'False']
+
+def test_every_name_comes_from_the_package():
+    "The very object that the star import brings, of fastai's vision, too; `history` is a module that can be called"
+    code = """
+        import fastai_auroc
+        names = [o for o in dir(fastai_auroc) if o[0] != '_']
+        from fastai_auroc import AUROC
+        print(AUROC.__module__)
+        import fastai.vision.all, fastai_auroc.all as ours
+        print(*[o for o in ours.__all__ if getattr(fastai_auroc, o) is not getattr(ours, o)])
+        print(*sorted({*names} ^ {*ours.__all__}))
+        space = {}
+        exec('from fastai_auroc import *', space)
+        print({*space} - {'__builtins__'} == {*ours.__all__})"""
+    assert run_after_libraries(code) == ['fastai_auroc.metric', 'history', 'datasets', 'True']
+
+def test_history_is_a_function_and_a_module():
+    "Whichever is asked for first: Python lets the name of a loaded module hide one of the package"
+    code = """
+        from types import SimpleNamespace
+        import fastai_auroc
+        learn = SimpleNamespace(recorder=SimpleNamespace(metric_names=['epoch', 'auroc', 'time'], add_time=True, losses=[.5], iters=[1], values=[[.75]]))
+        print(fastai_auroc.history(learn).auroc[0])
+        import fastai_auroc.history as module
+        from fastai_auroc.history import history, plot_history
+        print(fastai_auroc.history(learn).equals(history(learn)), fastai_auroc.history is module, module.plot_history is fastai_auroc.plot_history)"""
+    assert run_after_libraries(code) == ['0.75', 'True', 'True', 'True']
+
+def test_column_by_name_enables_callback_fns():
+    "As the star import does"
+    code = """
+        from fastai_auroc import AUROC
+        from fastai.learner import Learner
+        print(hasattr(Learner.__init__, '__wrapped__'))"""
+    assert run_after_libraries(code) == ['True']
+
+def test_modules_and_data_by_name():
+    code = """
+        import fastai_auroc
+        print(len(fastai_auroc.datasets.sms_spam()))
+        from fastai_auroc import metric, datasets
+        import fastai_auroc.pr
+        print(metric.__name__, datasets is fastai_auroc.datasets, fastai_auroc.pr.pr_curve is fastai_auroc.pr_curve)"""
+    assert run_after_libraries(code) == ['4837', 'fastai_auroc.metric', 'True', 'True']
+
+@pytest.mark.parametrize('name,suggestion', [('AURC', ". Did you mean: 'AUROC'?"), ('auroc_scores', ". Did you mean: 'auroc_score'?"), ('dataset', ". Did you mean: 'datasets'?"),
+    ('nothing_like_it', '')])
+def test_unknown_names(name, suggestion):
+    with pytest.raises(AttributeError) as error: getattr(fastai_auroc, name)
+    assert str(error.value) == f"module 'fastai_auroc' has no attribute '{name}'{suggestion}" and error.value.name == name
+    with pytest.raises(ImportError, match=f"cannot import name '{name}' from 'fastai_auroc'"): exec(f'from fastai_auroc import {name}')
+    assert not hasattr(fastai_auroc, name)
+
+def test_a_traceback_suggests_once():
+    done = subprocess.run([sys.executable, '-c', 'import fastai_auroc; fastai_auroc.AURC'], capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr.count('Did you mean') == 1

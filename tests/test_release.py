@@ -1,5 +1,5 @@
 "What a user installs: a wheel that works in an empty environment, with types that mypy understands."
-import os, re, shutil, subprocess, sys, zipfile
+import os, re, shutil, subprocess, sys, tarfile, zipfile
 from pathlib import Path
 import numpy as np, pandas as pd, pytest
 from sklearn.metrics import roc_auc_score
@@ -25,12 +25,16 @@ from fastai_auroc.distributed import gather_rows
 from fastai_auroc.plots import plot_roc
 from fastai_auroc.interpret import ROCInterpretation
 from fastai_auroc.metric import AUROC
+import fastai_auroc
 
 scores,targets = torch.rand(10),torch.arange(10) % 2
 reveal_type(auroc_score(scores, targets))
 reveal_type(aum(scores, targets))
 reveal_type(StreamingAUC(3).result())
 reveal_type(AUROC(max_fpr=.1, name='part').value)
+reveal_type(fastai_auroc.AUROC(ci=True).value)
+reveal_type(fastai_auroc.auc([0, 1], [0, 1]))
+fastai_auroc.datasets.adult().income
 auroc_score([.1, .9], np.array([0, 1]), average=None, max_fpr=.5, sample_weight=None)
 curve,interval,both = roc_curve(scores, targets),auroc_ci(scores, targets, level=.9),compare_auroc(scores, scores, targets)
 losses = [AUMLoss('macro', margins=True), AUROCLoss(.5), SoftDiceLoss(weight=[1, 2, 3]), SquaredHingeAUCLoss(2)]
@@ -40,6 +44,7 @@ plot_roc({'a': scores}, targets, ax=None, lw=1)
 ROCInterpretation(scores, targets).operating_point(max_fpr=.1).threshold
 gather_rows(scores, targets)
 auroc_score(scores, targets, max_fpr='a')
+fastai_auroc.AURC
 '''
 
 @pytest.fixture(scope='module')
@@ -51,14 +56,14 @@ def mypy(tmp_path_factory):
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT).stdout
 
 def test_types(mypy):
-    "mypy knows the public names, and finds the one mistake"
+    "mypy knows the public names, here and in the package, and finds the two mistakes"
     lines = [o for o in mypy.splitlines() if 'program.py:' in o]
     revealed = [o.split('"')[1].split('.')[-1] for o in lines if 'Revealed type' in o]
-    assert revealed == ['Tensor','Tensor','Tensor','float'], mypy
+    assert revealed == ['Tensor','Tensor','Tensor','float','float','Tensor'], mypy
     errors = [o for o in lines if ': error:' in o]
-    assert len(errors) == 1 and 'max_fpr' in errors[0], mypy
+    assert len(errors) == 2 and 'max_fpr' in errors[0] and 'maybe "AUROC"?' in errors[1], mypy
 
-def test_package_passes_mypy(mypy): assert 'Found 1 error in 1 file ' in mypy
+def test_package_passes_mypy(mypy): assert 'Found 2 errors in 1 file ' in mypy
 
 def test_one_version():
     "It stands in fastai_auroc/__init__.py alone, and CITATION.cff and the changelog need none before a release"
@@ -100,6 +105,33 @@ def installed(tmp_path_factory):
     run(python, '-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', wheel, 'ipython', 'nbformat')
     run(python, '-m', 'pip', 'uninstall', '--quiet', '--yes', 'fastai_auroc')
     return wheel,python
+
+def files_of_a_wheel(wheel): return {o:zipfile.ZipFile(wheel).read(o) for o in zipfile.ZipFile(wheel).namelist() if '.dist-info/' not in o}
+
+@pytest.mark.slow
+def test_source_distribution(installed, tmp_path):
+    "It has the data and the licence, and makes the wheel that the sources make"
+    run(sys.executable, '-m', 'build', '--sdist', '--outdir', tmp_path, root)
+    sdist, = tmp_path.glob('*.tar.gz')
+    with tarfile.open(sdist) as f:
+        names = {o.partition('/')[2] for o in f.getnames()}
+        f.extractall(tmp_path, filter='data')
+    assert {'README.md', 'LICENSE', 'settings.ini', 'setup.py', 'pyproject.toml', 'fastai_auroc/py.typed'} <= names
+    assert {f'fastai_auroc/data/{o.name}' for o in (root/'fastai_auroc'/'data').iterdir()} <= names
+    run(sys.executable, '-m', 'build', '--wheel', '--outdir', tmp_path, tmp_path/sdist.name.removesuffix('.tar.gz'))
+    wheel, = tmp_path.glob('*.whl')
+    assert files_of_a_wheel(wheel) == files_of_a_wheel(installed[0])
+
+@pytest.mark.slow
+def test_environment_is_empty(installed, tmp_path):
+    "The package is that of the wheel, and neither the sources nor this environment are on the path"
+    wheel,python = installed
+    run(python, '-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', '--force-reinstall', '--no-deps', wheel)
+    env = {k:v for k,v in os.environ.items() if k != 'PYTHONPATH'}
+    code = 'import fastai_auroc, sys; print(fastai_auroc.__file__, len(fastai_auroc.datasets.adult()), *sys.path, sep="\\n")'
+    where,rows,*path = run(python, '-c', code, cwd=tmp_path, env=env).splitlines()
+    assert Path(where).is_relative_to(python.parent.parent) and rows == '32561'
+    assert not [o for o in path if Path(o).is_relative_to(root) or Path(o).is_relative_to(sys.prefix)]
 
 @pytest.mark.slow
 def test_kaggle_offline(installed, tmp_path):

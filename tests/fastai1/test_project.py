@@ -52,6 +52,21 @@ def test_star_import():
         average_precision balance_batches bias_auroc compare_auroc gather_rows grouped_auroc history plot_aum plot_history plot_pr plot_roc power_mean
         pr_curve quantile_thresholds soft_auroc'''.split()]
 
+def test_names_of_the_package():
+    "Each is that of the star import; the package alone loads nothing, and `history` is a module that can be called"
+    code = '''import sys, fastai_auroc
+print('torch' in sys.modules, 'fastai' in sys.modules, 'pandas' in sys.modules)
+from fastai_auroc import AUROC
+import fastai_auroc.all as ours
+print(AUROC.__module__, *[o for o in ours.__all__ if getattr(fastai_auroc, o) is not getattr(ours, o)])
+space = {}
+exec('from fastai_auroc import *', space)
+print({*space} - {'__builtins__'} == {*ours.__all__} <= {*dir(fastai_auroc)}, callable(fastai_auroc.history), len(fastai_auroc.datasets.sms_spam()))
+try: fastai_auroc.enable_callback_fns
+except AttributeError as e: print(e)'''
+    assert _python(code).splitlines() == ['False False False', 'fastai_auroc.fastai1 history', 'True True 4837',
+        "module 'fastai_auroc.all' has no attribute 'enable_callback_fns'"]
+
 def test_star_import_without_fastai():
     code = '''import importlib.metadata as metadata, sys
 def version(name, known=metadata.version):
@@ -61,5 +76,10 @@ metadata.version,sys.modules['fastai'] = version,None
 try: from fastai_auroc.all import *
 except ImportError as e: print(type(e).__name__, e)
 from fastai_auroc.roc import auroc_score
-print(auroc_score([.1, .9], [0, 1]).item())'''
-    assert _python(code).splitlines() == ['ImportError fastai_auroc.all needs fastai: pip install fastai', '1.0']
+print(auroc_score([.1, .9], [0, 1]).item())
+import fastai_auroc
+for name in 'AUROC', '__all__', 'auc':
+    try: print(getattr(fastai_auroc, name).__name__)
+    except ImportError as e: print(name, e)'''
+    wanted = 'fastai_auroc.all needs fastai: pip install fastai'
+    assert _python(code).splitlines() == [f'ImportError {wanted}', '1.0', f'AUROC {wanted}', f'__all__ {wanted}', 'auc']
