@@ -8,10 +8,9 @@ Docs: https://fastai-auroc.github.io/fastai_auroc/history.html.md"""
 __all__ = ['history', 'plot_history']
 
 # %% ../nbs/24a_history.ipynb #e2dfdc25
-import itertools, math, sys, numpy as np
+import itertools, math, numpy as np
 from .docstrings import document
 from .plots import axes_or_new
-from types import ModuleType
 
 # %% ../nbs/24a_history.ipynb #1de0d8ed
 def _plain_number(x):
@@ -80,6 +79,10 @@ def history(
         frame[f'{name}_low'] = (frame[name] - frame[f'{name}_ci']).clip(lower=0)
         frame[f'{name}_high'] = (frame[name] + frame[f'{name}_ci']).clip(upper=1)
     return frame
+
+# %% ../nbs/24a_history.ipynb #5672f6a7
+import sys
+from types import ModuleType
 
 # %% ../nbs/24a_history.ipynb #7cb902fd
 class _CallableModule(ModuleType):
