@@ -12,7 +12,7 @@ import pandas as pd
 from tqdm import tqdm
 from measuring import bullets, machine, results, use_threads, written_by
 from recipe_confirm import confirmation_sets, missing_packages
-from recipe_list import families, few, recipes, regimes, unseen
+from recipe_list import controls, families, few, recipes, regimes, unseen
 from recipe_peers import libauc_missing
 from recipe_report import forest_plot, regime_plot, regimes_table, results_tables, summarize
 from recipe_sets import sets, split_task
@@ -113,19 +113,20 @@ def about(runs, quick):
 def expectations(shown): return '\n'.join(f'- **{o}.** {regimes[o].expected}' for o in shown)
 
 def beside_others(runs):
-    "Markdown: regimes on unseen sets alone, linear models beside logistic regression, means of networks beside that of cross-entropy"
+    "Markdown: regimes on unseen sets alone, linear models beside logistic regression, and recipes beside what differs from them in one thing"
     parts = []
     confirms = [where in unseen and where not in regimes[name].lead for name,where in zip(runs.regime, runs['set'])]
     others = runs[confirms]
     if others.regime.nunique() > 1:
         of_others = summarize(others)
-        parts += ['# Regimes on the sets that had no part in choosing\n\nAnd on which no gain in the regime had been seen before. Bold: p < .05 by Holm over the recipes.\n', *(f'## {o}\n\n{regimes_table(of_others, o)}' for o in few[1:])]
+        parts += ['# Regimes on the sets that had no part in choosing\n\nNo gain in the same regime had been seen on them before. Bold: p < .05 by Holm over the recipes of a regime.\n', *(f'## {o}\n\n{regimes_table(of_others, o)}' for o in few[1:])]
     linear = runs[runs.regime == 'linear model']
     if not linear.empty: parts.append(f"# Beside logistic regression\n\n{results_tables(summarize(linear, 'logistic regression'))}")
-    averaged = runs[runs.recipe.isin(means)]
-    if averaged.recipe.nunique() == len(means):
-        reference,other = means
-        parts.append(f'# {other}: beside the {reference} of cross-entropy\n\n{regimes_table(summarize(averaged, reference), other)}')
+    if others.empty: return ''.join(parts)
+    parts.append('# One recipe beside another, on the same sets\n\nEach row is one comparison, and p is not adjusted.\n')
+    for recipe,reference in controls.items():
+        both = others[others.recipe.isin([recipe, reference])]
+        if both.recipe.nunique() == 2: parts.append(f'## {recipe}: beside {reference}\n\n{regimes_table(summarize(both, reference), recipe)}')
     return ''.join(f'\n{o}' for o in parts)
 
 def report(runs, out, quick=False):
