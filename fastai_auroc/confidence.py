@@ -109,7 +109,7 @@ def auroc_ci(
     scores, # Scores, shape (n,), (n, 1) or (n, 2); with `method='bootstrap'` or 'bca' also (n, K)
     targets, # Labels, shape (n,): the larger of two is positive; or as for `auroc_score`
     *,
-    activation:str|None=None, # None: probabilities or one score; 'softmax': logits; 'sigmoid', 'identity': as they are
+    activation:str|None=None, # None: probabilities or one score; 'softmax', 'sigmoid': of logits; 'identity': unchanged
     level:float=.95, # How often intervals computed like this one hold the true AUROC, between 0 and 1
     method:str='delong', # 'delong': symmetric; 'logit': better near 0 and 1; 'bootstrap', 'bca': from drawn samples
     ignore_index:int|None=None, # Label of rows to leave out
@@ -182,7 +182,7 @@ def ap_ci(
     scores, # Scores, shape (n,), (n, 1), (n, 2) or (n, K), as for `average_precision`
     targets, # Labels, shape (n,), or (n, K) for many labels, as for `average_precision`
     *,
-    activation:str|None=None, # None: probabilities or one score; 'softmax': logits; 'sigmoid', 'identity': as they are
+    activation:str|None=None, # None: probabilities or one score; 'softmax', 'sigmoid': of logits; 'identity': unchanged
     level:float=.95, # How often intervals computed like this one hold the true average precision, between 0 and 1
     method:str='bca', # 'bca' or 'bootstrap' (plain percentiles)
     average:str|None='macro', # For K columns, as for `average_precision`; None: one interval a column

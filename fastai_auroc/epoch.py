@@ -267,7 +267,7 @@ class EpochAUROC(EpochColumn):  # chkstyle: ignore
         average:str='macro', # For K columns: 'macro', 'weighted' or 'micro', for multilabel also 'samples'
         multi_class:str='ovr', # One-vs-rest ('ovr') or one-vs-one ('ovo')
         max_fpr:float|None=None, # Standardised partial area up to this false positive rate, in (0, 1]
-        activation:str='auto', # Turns outputs into probabilities: 'softmax', 'sigmoid', 'identity'; 'auto': as the loss
+        activation:str='auto', # Turns outputs into probabilities: 'softmax', 'sigmoid', 'identity'; 'auto': the loss's
         axis:int|None=None, # Axis of the outputs that holds the classes; None compares shapes and asks the loss
         ignore_index:int|None=None, # Label of rows to leave out, such as padding or void pixels
         thresholds=None, # Count in constant memory: 'bits' (alias 'logit'), number of thresholds or a list; None: exact
@@ -312,7 +312,7 @@ class EpochAveragePrecision(EpochColumn):  # chkstyle: ignore
 
     def __init__(self,
         average:str='macro', # For K columns: 'macro', 'weighted' or 'micro', for multilabel also 'samples'
-        activation:str='auto', # Turns outputs into probabilities: 'softmax', 'sigmoid', 'identity'; 'auto': as the loss
+        activation:str='auto', # Turns outputs into probabilities: 'softmax', 'sigmoid', 'identity'; 'auto': the loss's
         axis:int|None=None, # Axis of the outputs that holds the classes; None compares shapes and asks the loss
         ignore_index:int|None=None, # Label of rows to leave out, such as padding or void pixels
         ci:bool=False, # Add a column `name`_ci: half the width of the 95% interval; as a callback only

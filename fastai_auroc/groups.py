@@ -341,7 +341,7 @@ def grouped_auroc(
     targets, # Labels, shape (n,): the larger of two is positive
     groups, # Group of each row, shape (n,): text, numbers, times, tuples; a list, array, tensor or pandas Series
     *,
-    activation:str|None=None, # None: probabilities or one score; 'softmax': logits; 'sigmoid', 'identity': as they are
+    activation:str|None=None, # None: probabilities or one score; 'softmax', 'sigmoid': of logits; 'identity': unchanged
     average:str|None='macro', # 'macro', 'weighted' (by rows), 'pairs', 'min' (the worst group), None (all of them)
     ignore_index:int|None=None, # Label of rows to leave out
     pos_label=None, # The positive label, of any kind, as 'yes'; None: the larger of two numbers
@@ -416,7 +416,7 @@ def bias_auroc(
     targets, # Labels, shape (n,): the larger of two is positive
     subgroup, # Whether each row is of the subgroup, bool or 0 and 1, shape (n,)
     *,
-    activation:str|None=None, # None: probabilities or one score; 'softmax': logits; 'sigmoid', 'identity': as they are
+    activation:str|None=None, # None: probabilities or one score; 'softmax', 'sigmoid': of logits; 'identity': unchanged
     ignore_index:int|None=None, # Label of rows to leave out
     pos_label=None, # The positive label, of any kind, as 'yes'; None: the larger of two numbers
 ) -> BiasAUROC: # Three floats: subgroup, bpsn, bnsp

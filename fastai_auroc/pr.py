@@ -200,7 +200,7 @@ def average_precision(
     scores, # Scores, shape (n,), (n, 1) or (n, 2): binary; (n, K): multiclass or multilabel
     targets, # Labels, shape (n,): the larger of two is positive, or class numbers 0 to K-1; shape (n, K): multilabel
     *,
-    activation:str|None=None, # None: probabilities or one score; 'softmax': logits; 'sigmoid', 'identity': as they are
+    activation:str|None=None, # None: probabilities or one score; 'softmax', 'sigmoid': of logits; 'identity': unchanged
     average:str|None='macro', # 'macro', 'weighted', 'micro', None (one number a column), for multilabel also 'samples'
     sample_weight=None, # Weight of each row, shape (n,)
     ignore_index:int|None=None, # Label of rows, or of entries of multilabel targets, to leave out
@@ -249,7 +249,7 @@ def pr_curve(
     scores, # Scores, shape (n,), (n, 1) or (n, 2): binary; (n, K): multiclass or multilabel
     targets, # Labels, shape (n,): the larger of two is positive, or class numbers 0 to K-1; shape (n, K): multilabel
     *,
-    activation:str|None=None, # None: probabilities or one score; 'softmax': logits; 'sigmoid', 'identity': as they are
+    activation:str|None=None, # None: probabilities or one score; 'softmax', 'sigmoid': of logits; 'identity': unchanged
     sample_weight=None, # Weight of each row, shape (n,)
     drop_intermediate:bool=False, # Keep only the first and the last of the points with the same recall
     average:str|None=None, # For K columns: 'micro' pools them, None gives K curves

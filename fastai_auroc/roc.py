@@ -69,7 +69,7 @@ def auroc_score(
     scores, # Scores, shape (n,), (n, 1) or (n, 2): binary; (n, K): multiclass or multilabel
     targets, # Labels, shape (n,): the larger of two is positive, or class numbers 0 to K-1; shape (n, K): multilabel
     *,
-    activation:str|None=None, # None: probabilities or one score; 'softmax': logits; 'sigmoid', 'identity': as they are
+    activation:str|None=None, # None: probabilities or one score; 'softmax', 'sigmoid': of logits; 'identity': unchanged
     average:str|None='macro', # 'macro', 'weighted', 'micro', None (one number a column), for multilabel also 'samples'
     multi_class:str='ovr', # One-vs-rest ('ovr') or one-vs-one ('ovo')
     max_fpr:float|None=None, # Standardised partial area up to this false positive rate, in (0, 1]
@@ -176,7 +176,7 @@ def roc_curve(
     scores, # Scores, shape (n,), (n, 1) or (n, 2): binary; (n, K): multiclass or multilabel
     targets, # Labels, shape (n,): the larger of two is positive, or class numbers 0 to K-1; shape (n, K): multilabel
     *,
-    activation:str|None=None, # None: probabilities or one score; 'softmax': logits; 'sigmoid', 'identity': as they are
+    activation:str|None=None, # None: probabilities or one score; 'softmax', 'sigmoid': of logits; 'identity': unchanged
     sample_weight=None, # Weight of each row, shape (n,)
     drop_intermediate:bool=True, # Drop points on a straight line between two others
     average:str|None=None, # For K columns: 'micro' pools them, 'macro' averages their curves, None gives K curves

@@ -21,7 +21,6 @@ def run_blocks(text, rows=None, expected_fits=1):
     datasets.adult = lambda: adult()[:rows]
     names = {'__name__':'__main__'}
     for i,block in enumerate(blocks(text), 1):
-        if 'in learners' in block: names.update(learners=[names['learn']], test_dl=names['dls'].valid)  # a reader's own models and rows
         exec(compile(block, f'README.md, Python block {i}', 'exec'), names)
     assert len(tables) >= expected_fits, f'{len(tables)} trainings'
     print('README runs')
