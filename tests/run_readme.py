@@ -20,8 +20,7 @@ def run_blocks(text, rows=None, expected_fits=1):
     Learner.fit = recorded_fit
     datasets.adult = lambda: adult()[:rows]
     names = {'__name__':'__main__'}
-    for i,block in enumerate(blocks(text), 1):
-        exec(compile(block, f'README.md, Python block {i}', 'exec'), names)
+    for i,block in enumerate(blocks(text), 1): exec(compile(block, f'README.md, Python block {i}', 'exec'), names)
     assert len(tables) >= expected_fits, f'{len(tables)} trainings'
     print('README runs')
 
