@@ -41,6 +41,8 @@ def _keyword_only(node):
     a = getattr(node, 'args', None)
     return a.kwonlyargs[0].arg if a and a.kwonlyargs and not a.vararg else None
 
+def _is_hook(name): return name.startswith(('_', 'before_', 'after_', 'on_'))
+
 def make_card(name, module=None):
     "The card of a public name, or of a method `Class.method`"
     first,_,method = name.partition('.')
@@ -54,7 +56,7 @@ def make_card(name, module=None):
     signature = name if is_property else _signature(name, parameters)
     by_name = _keyword_only(node)
     if by_name: signature = re.sub(rf'(?<=[( ]){by_name}\b', f'*, {by_name}', signature, count=1)
-    listed = [o for o in methods(node) if not o.startswith('_')] if is_class and not is_record and first in for_users else []
+    listed = [o for o in methods(node) if not _is_hook(o)] if is_class and not is_record and first in for_users else []
     return Card(name, signature, ast.get_docstring(node) or '', parameters, None if is_class else read_result(room, node), listed, is_record)
 
 class Cell(NamedTuple):
@@ -203,7 +205,7 @@ class Notebook:
 
     def start(self):
         "The cell of the example at the top of a page"
-        shown = [o.content for o in self.entries if o.kind == 'code' and o.content.outputs and not _is_picture(o.content)]
+        shown = sorted([o.content for o in self.entries if o.kind == 'code' and o.content.outputs], key=_is_picture)
         if self.module in starts: shown = [o for o in shown if starts[self.module] in o.source] or shown
         own = [o for o in shown if self._names_in(o) & {*self.users}]
         return (own or [None])[0] if self.users else None
