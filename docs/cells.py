@@ -1,7 +1,7 @@
 "Shown cells as a reader's examples: checks become values, what is private is left out, and whatever an example needs stands above it"
 import ast, re, symtable, textwrap
 
-_hook = re.compile(r'(before|after)_(fit|epoch|train|validate|batch|pred|loss|backward|step|create)$')
+_hook = re.compile(r'(before|after)_(fit|epoch|train|validate|batch|pred|loss|backward|step|create)$|on_(train|epoch|batch)_(begin|end)$')
 _named_tuple = '_asdict', '_replace', '_fields', '_'
 width = 100  # of a line with its value
 

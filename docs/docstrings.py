@@ -169,5 +169,6 @@ def docstrings():
 def as_text(): return json.dumps(docstrings(), indent=1, ensure_ascii=False) + '\n'
 
 if __name__ == '__main__':
-    target.write_text(as_text(), encoding='utf-8')
-    print(f'{sum(map(len, docstrings().values()))} docstrings in {target.relative_to(root)}')
+    text = as_text()
+    target.write_text(text, encoding='utf-8')
+    print(f'{sum(map(len, json.loads(text).values()))} docstrings in {target.relative_to(root)}')

@@ -1,8 +1,8 @@
 "A notebook of the reference in the order of a reader: an example, each name with its parameters, examples, and at last how it works"
 import ast, builtins, re
 from typing import NamedTuple
-from cells import import_block, import_lines, statements
-from docstrings import examples as docstring_examples, find_room, methods, read_parameters, read_result, rooms, split_raises, star_names
+from cells import import_block, import_lines, is_private, statements
+from docstrings import examples as docstring_examples, find_room, is_property, methods, read_parameters, read_result, rooms, split_raises, star_names
 
 # Names for users that the star import does not bring
 others = ['AUMLineSearch', 'adult', 'sms_spam', 'caravan', 'satellite', 'letter', 'AUROCInterval', 'APInterval', 'AUROCComparison', 'ROCCurve', 'PRCurve',
@@ -41,8 +41,6 @@ def _keyword_only(node):
     a = getattr(node, 'args', None)
     return a.kwonlyargs[0].arg if a and a.kwonlyargs and not a.vararg else None
 
-def _is_hook(name): return name.startswith(('_', 'before_', 'after_', 'on_'))
-
 def make_card(name, module=None):
     "The card of a public name, or of a method `Class.method`"
     first,_,method = name.partition('.')
@@ -52,11 +50,10 @@ def make_card(name, module=None):
     is_class = isinstance(node, ast.ClassDef)
     is_record = is_class and 'NamedTuple' in map(ast.unparse, node.bases)
     parameters = read_parameters(room, node)
-    is_property = not is_class and any(ast.unparse(o) == 'property' for o in node.decorator_list)
-    signature = name if is_property else _signature(name, parameters)
+    signature = name if not is_class and is_property(node) else _signature(name, parameters)
     by_name = _keyword_only(node)
     if by_name: signature = re.sub(rf'(?<=[( ]){by_name}\b', f'*, {by_name}', signature, count=1)
-    listed = [o for o in methods(node) if not _is_hook(o)] if is_class and not is_record and first in for_users else []
+    listed = [o for o in methods(node) if not o.startswith('__') and not is_private(o)] if is_class and not is_record and first in for_users else []
     return Card(name, signature, ast.get_docstring(node) or '', parameters, None if is_class else read_result(room, node), listed, is_record)
 
 class Cell(NamedTuple):
