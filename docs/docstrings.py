@@ -42,8 +42,11 @@ def constructor(room, node):
         if found: return found
 
 def type_text(annotation, meaning):
-    "An annotation without modules; 'array_like' where there is none and the meaning tells a shape; '' if unknown"
-    if annotation is not None: return re.sub(r'\b[a-z_]\w*\.(?=\w)', '', ast.unparse(annotation)).strip("'")
+    """An annotation, also one in quotes, without modules, with numpydoc's word 'array_like'
+
+    The word also stands where there is no annotation and the meaning tells a shape; '' if unknown."""
+    if isinstance(annotation, ast.Constant) and annotation.value is not None: annotation = ast.parse(annotation.value, mode='eval').body
+    if annotation is not None: return re.sub(r'\b[a-z_]\w*\.(?=\w)', '', ast.unparse(annotation)).replace('ArrayLike', 'array_like')
     return 'array_like' if re.search(r'\bshape\b', meaning) else ''
 
 def make_parameter(room, node, name, default=None):
@@ -131,7 +134,11 @@ def read_examples():
 
 examples = read_examples()
 
-def summary_of(name): return split_raises(ast.get_docstring(find_room(name).definitions[name]))[0]
+def summary_of(name):
+    "The first line of what is said of a function, of a class or, as 'StreamingAUC.result', of a method"
+    first,_,method = name.partition('.')
+    node = find_room(first).definitions[first]
+    return split_raises(ast.get_docstring(methods(node)[method] if method else node))[0]
 
 def compose(room, path, node):
     "The docstring of a definition"

@@ -13,6 +13,7 @@ import numpy as np, sys, torch, warnings
 from functools import partial
 from math import isfinite
 from torch import Tensor
+from numpy.typing import ArrayLike  # chkstyle: ignore
 from .docstrings import document
 from .scores import apply_activation, class_rows, one_hot, to_tensor
 from .pairs import send
@@ -206,7 +207,7 @@ class BatchLoss(CheckedModule):
         multilabel:bool=False, # Whether targets have the shape of the outputs, with a sigmoid for each of K labels
         reduction:str='mean', # 'mean', or 'none': one number a row, whose mean is the loss
         ignore_index:int|None=None, # Label of rows, pixels, or entries of multilabel targets, to leave out
-        weight=None, # Weight of each class or label in their mean, shape (K,); for K > 2 classes or several labels
+        weight:'ArrayLike|None'=None, # Weight of each class or label in their mean, shape (K,); for K > 2 classes or several labels
     ):
         super().__init__()
         self.axis = axis

@@ -12,6 +12,7 @@ __all__ = ['check_num_thresholds', 'spaced_thresholds', 'quantile_thresholds', '
 # %% ../nbs/08_buckets.ipynb #c5765c69
 import numpy as np, torch, math, reprlib
 from torch import Tensor
+from numpy.typing import ArrayLike  # chkstyle: ignore
 from .docstrings import document
 from .scores import has_float64, ranking_scores, to_tensor, widest_float
 from .pairs import send
@@ -56,16 +57,16 @@ def spaced_thresholds(
 
 # %% ../nbs/08_buckets.ipynb #e0e320e8
 def quantile_thresholds(
-    scores, # A sample of probabilities, any shape, such as those of a first epoch
+    scores:'ArrayLike', # A sample of probabilities, any shape, such as those of a first epoch
     num_thresholds:int=200, # How many thresholds the `StreamingAUC` will have, its two outermost included
 ) -> list: # For its `thresholds`, ascending, without repetitions
     "Thresholds that divide a sample of scores into equal parts; raises `ValueError` unless these are probabilities"
     check_num_thresholds(num_thresholds)
-    scores = _flat_array(scores, 'scores')
-    if not len(scores) or not _all_probabilities(scores): raise ValueError(
+    p = _flat_array(scores, 'scores')
+    if not len(p) or not _all_probabilities(p): raise ValueError(
         'scores must be probabilities, one or more, from 0 to 1')
     shares = np.arange(1, num_thresholds-1)/(num_thresholds-1)
-    return np.unique(np.quantile(scores, shares, method='lower')).tolist()
+    return np.unique(np.quantile(p, shares, method='lower')).tolist()
 
 # %% ../nbs/08_buckets.ipynb #fd67c77e
 def count_buckets(

@@ -68,7 +68,7 @@ class ShowROCCallback(Callback):
     order = 65
     _stateattrs = 'fig','ax','curves','_handle','_auroc','_own','_begun','_wanted'
     def __init__(self,
-        figsize=(5,5), # Width and height of the figure in inches
+        figsize:tuple=(5,5), # Width and height of the figure in inches
     ):
         if np.shape(figsize) != (2,): raise ValueError(f'figsize must be width and height in inches, got {figsize!r}')
         self.figsize = figsize

@@ -12,6 +12,7 @@ __all__ = ['check_interval', 'half_width', 'AUROCInterval', 'auroc_ci_and_note',
 import math, warnings
 from statistics import NormalDist
 from typing import NamedTuple
+from numpy.typing import ArrayLike  # chkstyle: ignore
 from .docstrings import document
 from .scores import is_number, show_numbers, undefined_category
 from .pairs import auroc_from_counts
@@ -106,23 +107,23 @@ def auroc_ci_and_note(
 
 # %% ../nbs/06_confidence.ipynb #fae9ce94
 def auroc_ci(
-    scores, # Scores, shape (n,), (n, 1) or (n, 2); with `method='bootstrap'` or 'bca' also (n, K)
-    targets, # Labels, shape (n,): the larger of two is positive; or as for `auroc_score`
+    scores:'ArrayLike', # Scores, shape (n,), (n, 1) or (n, 2); with `method='bootstrap'` or 'bca' also (n, K)
+    targets:'ArrayLike', # Labels, shape (n,): the larger of two is positive; or as for `auroc_score`
     *,
     activation:str|None=None, # None: probabilities or one score; 'softmax', 'sigmoid': of logits; 'identity': unchanged
     level:float=.95, # How often intervals computed like this one hold the true AUROC, between 0 and 1
     method:str='delong', # 'delong': symmetric; 'logit': better near 0 and 1; 'bootstrap', 'bca': from drawn samples
     ignore_index:int|None=None, # Label of rows to leave out
-    pos_label=None, # The positive label, of any kind, as 'yes'; None: the larger of two numbers
+    pos_label:int|float|str|bool|None=None, # The positive label, such as 'yes'; None: the larger of two numbers
     average:str|None='macro', # For K columns, as for `auroc_score`; None: one interval a column
     multi_class:str='ovr', # One-vs-rest ('ovr') or one-vs-one ('ovo')
     max_fpr:float|None=None, # Partial area up to this false positive rate
     min_tpr:float|None=None, # Partial area above this true positive rate
     standardize:bool=True, # False: the plain partial area
-    groups=None, # A label for each row, shape (n,): only pairs of one group are compared, as in `grouped_auroc`
+    groups:'ArrayLike|None'=None, # A label for each row, shape (n,): only pairs of one group are compared, as in `grouped_auroc`
     group_average:str|None='macro', # How to combine groups, as `average` of `grouped_auroc`
     n_boot:int=2000, # How many samples to draw
-    clusters=None, # A label for each row, shape (n,), such as its patient: rows of one label are drawn together
+    clusters:'ArrayLike|None'=None, # A label for each row, shape (n,), such as its patient: rows of one label are drawn together
     seed:int|None=None, # Seed of the draws: a whole number or `np.random.Generator`; None: new draws at each call
 ) -> AUROCInterval: # `auroc`, `low`, `high` and the standard error `se`: floats, or tensors with `average=None`
     """AUROC as in `auroc_score`, with a confidence interval
@@ -179,17 +180,17 @@ def ap_ci_and_note(
 
 # %% ../nbs/06_confidence.ipynb #8d29bcb6
 def ap_ci(
-    scores, # Scores, shape (n,), (n, 1), (n, 2) or (n, K), as for `average_precision`
-    targets, # Labels, shape (n,), or (n, K) for many labels, as for `average_precision`
+    scores:'ArrayLike', # Scores, shape (n,), (n, 1), (n, 2) or (n, K), as for `average_precision`
+    targets:'ArrayLike', # Labels, shape (n,), or (n, K) for many labels, as for `average_precision`
     *,
     activation:str|None=None, # None: probabilities or one score; 'softmax', 'sigmoid': of logits; 'identity': unchanged
     level:float=.95, # How often intervals computed like this one hold the true average precision, between 0 and 1
     method:str='bca', # 'bca' or 'bootstrap' (plain percentiles)
     average:str|None='macro', # For K columns, as for `average_precision`; None: one interval a column
     ignore_index:int|None=None, # Label of rows, or of entries of many labels, to leave out
-    pos_label=None, # The positive label, of any kind, as 'yes'; None: the larger of two numbers
+    pos_label:int|float|str|bool|None=None, # The positive label, such as 'yes'; None: the larger of two numbers
     n_boot:int=2000, # How many samples to draw
-    clusters=None, # A label for each row, shape (n,), such as its patient: rows of one label are drawn together
+    clusters:'ArrayLike|None'=None, # A label for each row, shape (n,), such as its patient: rows of one label are drawn together
     seed:int|None=None, # Seed of the draws: a whole number or `np.random.Generator`; None: new draws at each call
 ) -> APInterval: # `ap`, `low`, `high` and the standard error `se`: floats, or tensors with `average=None`
     """Average precision as in `average_precision`, with a confidence interval from drawn samples
@@ -259,24 +260,24 @@ def _compare_samples(found, level):
 
 # %% ../nbs/06_confidence.ipynb #0e650ca8
 def compare_auroc(
-    scores_a, # Scores of the first model, shape (n,), (n, 1), (n, 2) or (n, K), as for `auroc_ci`
-    scores_b, # Scores of the second model for the same rows, of a like shape
-    targets, # Labels, shape (n,), or (n, K) for many labels, as for `auroc_ci`
+    scores_a:'ArrayLike', # Scores of the first model, shape (n,), (n, 1), (n, 2) or (n, K), as for `auroc_ci`
+    scores_b:'ArrayLike', # Scores of the second model for the same rows, of a like shape
+    targets:'ArrayLike', # Labels, shape (n,), or (n, K) for many labels, as for `auroc_ci`
     *,
     activation:str|None=None, # As for `auroc_ci`, for both models
     level:float=.95, # Confidence level of the interval of the difference, between 0 and 1
     method:str='delong', # 'delong', or from drawn samples 'bootstrap' or 'bca'
     ignore_index:int|None=None, # Label of rows to leave out
-    pos_label=None, # The positive label, of any kind, as 'yes'; None: the larger of two numbers
+    pos_label:int|float|str|bool|None=None, # The positive label, such as 'yes'; None: the larger of two numbers
     average:str='macro', # For K columns, as for `auroc_score`
     multi_class:str='ovr', # One-vs-rest ('ovr') or one-vs-one ('ovo')
     max_fpr:float|None=None, # Partial area up to this false positive rate
     min_tpr:float|None=None, # Partial area above this true positive rate
     standardize:bool=True, # False: the plain partial area
-    groups=None, # A label for each row, shape (n,): only pairs of one group are compared, as in `grouped_auroc`
+    groups:'ArrayLike|None'=None, # A label for each row, shape (n,): only pairs of one group are compared, as in `grouped_auroc`
     group_average:str|None='macro', # How to combine groups, as `average` of `grouped_auroc`
     n_boot:int=2000, # How many samples to draw
-    clusters=None, # A label for each row, shape (n,), such as its patient: rows of one label are drawn together
+    clusters:'ArrayLike|None'=None, # A label for each row, shape (n,), such as its patient: rows of one label are drawn together
     seed:int|None=None, # Seed of the draws: a whole number or `np.random.Generator`; None: new draws at each call
 ) -> AUROCComparison: # The AUROCs, their difference (a - b) with its interval, z and the two-sided p-value
     """Paired test of two models on the same rows: is the difference of their AUROCs zero?

@@ -9,6 +9,7 @@ __all__ = ['SoftDiceLoss']
 
 # %% ../nbs/17e_dice.ipynb #daa3462a
 import numpy as np, torch
+from numpy.typing import ArrayLike  # chkstyle: ignore
 from .docstrings import document
 from .pairs import send
 from .derivatives import plain_array
@@ -82,7 +83,7 @@ class SoftDiceLoss(BatchLoss):
     def __init__(self,
         smooth:float=1., # Added to numerator and denominator; with 0, a class neither present nor predicted has dice 0
         square:bool=True, # Squares in the denominator
-        weight=None, # Weight of each column in the mean, shape (K,), for K > 2 classes or K labels
+        weight:'ArrayLike|None'=None, # Weight of each column in the mean, shape (K,), for K > 2 classes or K labels
         axis:int=1, # Which axis of the outputs holds the classes
         multilabel:bool=False, # Whether targets have the shape of the outputs, with a sigmoid for each of K labels
         reduction:str='mean', # 'mean', or 'none': the loss once for each row; with `per_sample` that of each item

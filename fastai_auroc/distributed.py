@@ -10,11 +10,13 @@ __all__ = ['process_count', 'gather_rows', 'all_reduce_sum']
 # %% ../nbs/07_distributed.ipynb #17cb15ef
 import functools, json, math, threading, torch, torch.distributed as dist
 from weakref import WeakKeyDictionary
+from typing import TYPE_CHECKING
 from .docstrings import document
+if TYPE_CHECKING: from torch.distributed import ProcessGroup  # chkstyle: ignore
 
 # %% ../nbs/07_distributed.ipynb #a00c2716
 def process_count(
-    group=None, # Process group, None for all processes
+    group:'ProcessGroup|None'=None, # Process group, None for all processes
 ) -> int: # 1 without a process group
     "How many processes there are"
     return dist.get_world_size(group) if dist.is_available() and dist.is_initialized() else 1
@@ -168,10 +170,10 @@ def _of_all_processes(call, tensors, failed, group):
 
 # %% ../nbs/07_distributed.ipynb #21d2093f
 def gather_rows(
-    *tensors, # Of shape (n, ...), n may differ between processes; None if this process has no rows and no shape
+    *tensors:torch.Tensor|None, # Of shape (n, ...), n may differ between processes; None if this process has no rows and no shape
     failed:bool=False, # This process has no valid rows: all processes get None for each tensor
-    group=None, # Process group, None for all processes
-): # A tuple: each tensor with all rows by rank, on its device, without gradient; None if no process has rows
+    group:'ProcessGroup|None'=None, # Process group, None for all processes
+) -> tuple: # Each tensor with all rows by rank, on its device, without gradient; None if no process has rows
     """The rows of all processes, in each of them
 
     All processes must call it, from the main thread or from threads of the same name. Raises in all processes:
@@ -180,10 +182,10 @@ def gather_rows(
     return _of_all_processes('gather_rows', tensors, failed, group)
 
 def all_reduce_sum(
-    *tensors, # Counts of the same shape in all processes; None if this process has no counts and no shape
+    *tensors:torch.Tensor|None, # Counts of the same shape in all processes; None if this process has no counts and no shape
     failed:bool=False, # This process has no valid counts: all processes get None for each tensor
-    group=None, # Process group, None for all processes
-): # A tuple: the sums, on the tensors' devices, without gradient; None if no process has counts
+    group:'ProcessGroup|None'=None, # Process group, None for all processes
+) -> tuple: # The sums, on the tensors' devices, without gradient; None if no process has counts
     "The sums over all processes, in each of them; all must call it, and it raises as `gather_rows` does"
     return _of_all_processes('all_reduce_sum', tensors, failed, group)
 

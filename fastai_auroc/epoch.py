@@ -10,6 +10,8 @@ __all__ = ['loss_hints', 'check_not_language_model', 'caller_locals', 'Epoch', '
 
 # %% ../nbs/11_epoch.ipynb #0e0e8019
 import inspect, math, reprlib, sys, warnings
+from collections.abc import Callable
+from numpy.typing import ArrayLike  # chkstyle: ignore
 from .docstrings import document
 from .scores import class_rows, loss_activation, to_tensor, undefined_category
 from .tasks import check_average
@@ -270,14 +272,14 @@ class EpochAUROC(EpochColumn):  # chkstyle: ignore
         activation:str='auto', # Turns outputs into probabilities: 'softmax', 'sigmoid', 'identity'; 'auto': the loss's
         axis:int|None=None, # Axis of the outputs that holds the classes; None compares shapes and asks the loss
         ignore_index:int|None=None, # Label of rows to leave out, such as padding or void pixels
-        thresholds=None, # Count in constant memory: 'bits' (alias 'logit'), number of thresholds or a list; None: exact
+        thresholds:'ArrayLike|str|None'=None, # Count in constant memory: 'bits' (alias 'logit'), number of thresholds or a list; None: exact
         ci:bool=False, # Add a column `name`_ci: half the width of the 95% interval; as a callback only
         name:str='auroc', # Name of the column, and of the Learner's attribute when used as a callback
         min_tpr:float|None=None, # Standardised partial area above this true positive rate, in [0, 1)
         standardize:bool=True, # Whether a partial area is standardised; False: the plain area
-        groups=None, # Group of each item of the validation set, shape (n,), in its order: AUROC within groups; binary
+        groups:'ArrayLike|None'=None, # Group of each item of the validation set, shape (n,), in its order: AUROC within groups; binary
         group_average:str='macro', # How to combine groups: 'macro', 'weighted' (by rows), 'pairs' or 'min'
-        select=None, # Which of several outputs: index, key, attribute's name, or a function of (outputs, targets)
+        select:int|str|Callable|None=None, # Which of several outputs: index, key, attribute's name, or a function of (outputs, targets)
     ):
         check_number_options(average, multi_class, max_fpr, thresholds, ci, min_tpr, standardize)
         others = dict(average=average, multi_class=multi_class, max_fpr=max_fpr, min_tpr=min_tpr, thresholds=thresholds)
@@ -316,7 +318,7 @@ class EpochAveragePrecision(EpochColumn):  # chkstyle: ignore
         axis:int|None=None, # Axis of the outputs that holds the classes; None compares shapes and asks the loss
         ignore_index:int|None=None, # Label of rows to leave out, such as padding or void pixels
         ci:bool=False, # Add a column `name`_ci: half the width of the 95% interval; as a callback only
-        select=None, # Which of several outputs: index, key, attribute's name, or a function of (outputs, targets)
+        select:int|str|Callable|None=None, # Which of several outputs: index, key, attribute's name, or a function of (outputs, targets)
         name:str='ap', # Name of the column, and of the Learner's attribute when used as a callback
     ):
         check_one_number(average, self.kind, 'average_precision')

@@ -10,7 +10,9 @@ __all__ = ['CallbackColumn', 'AUROC', 'AveragePrecision']
 # %% ../nbs/13_fastai1.ipynb #cc200b94
 import functools, itertools, sys, torch, weakref
 from fastai import basic_train
-from fastai.basic_train import LearnerCallback
+from collections.abc import Callable
+from numpy.typing import ArrayLike  # chkstyle: ignore
+from fastai.basic_train import Learner, LearnerCallback
 from fastai.core import listify, noop
 from fastai.torch_core import add_metrics
 from .docstrings import document
@@ -242,21 +244,21 @@ class CallbackColumn(EpochColumn, LearnerCallback):  # chkstyle: ignore
 class AUROC(EpochAUROC, CallbackColumn):  # chkstyle: ignore
     "AUROC of the validation set as a column of fastai 1's training table, exact; the options are those of fastai 2's"
     def __init__(self,
-        learn=None, # The Learner, as fastai 1 passes it to `callback_fns`; None for `metrics=[AUROC()]`
+        learn:Learner|None=None, # The Learner, as fastai 1 passes it to `callback_fns`; None for `metrics=[AUROC()]`
         average:str='macro', # For K columns: 'macro', 'weighted' or 'micro', for multilabel also 'samples'
         multi_class:str='ovr', # One-vs-rest ('ovr') or one-vs-one ('ovo')
         max_fpr:float|None=None, # Standardised partial area up to this false positive rate, in (0, 1]
         activation:str='auto', # Turns outputs into probabilities: 'softmax', 'sigmoid', 'identity'; 'auto': the loss's
         axis:int|None=None, # Axis of the outputs that holds the classes; None compares shapes and asks the loss
         ignore_index:int|None=None, # Label of rows to leave out, such as padding or void pixels
-        thresholds=None, # Count in constant memory: 'bits' (alias 'logit'), number of thresholds or a list; None: exact
+        thresholds:'ArrayLike|str|None'=None, # Count in constant memory: 'bits' (alias 'logit'), number of thresholds or a list; None: exact
         ci:bool=False, # Add a column `name`_ci: half the width of the 95% interval; as a callback only
         name:str='auroc', # Name of the column, and of the Learner's attribute when used as a callback
         min_tpr:float|None=None, # Standardised partial area above this true positive rate, in [0, 1)
         standardize:bool=True, # Whether a partial area is standardised; False: the plain area
-        groups=None, # Group of each item of the validation set, shape (n,), in its order: AUROC within groups; binary
+        groups:'ArrayLike|None'=None, # Group of each item of the validation set, shape (n,), in its order: AUROC within groups; binary
         group_average:str='macro', # How to combine groups: 'macro', 'weighted' (by rows), 'pairs' or 'min'
-        select=None, # Which of several outputs: index, key, attribute's name, or a function of (outputs, targets)
+        select:int|str|Callable|None=None, # Which of several outputs: index, key, attribute's name, or a function of (outputs, targets)
     ):
         EpochAUROC.__init__(self, average, multi_class, max_fpr, activation, axis, ignore_index, thresholds, ci, name, min_tpr,
             standardize, groups, group_average, select)
@@ -266,13 +268,13 @@ class AUROC(EpochAUROC, CallbackColumn):  # chkstyle: ignore
 class AveragePrecision(EpochAveragePrecision, CallbackColumn):  # chkstyle: ignore
     "Average precision of the validation set as a column of fastai 1's training table, exact; the options are those of fastai 2's"
     def __init__(self,
-        learn=None, # The Learner, as fastai 1 passes it to `callback_fns`; None for `metrics=[AveragePrecision()]`
+        learn:Learner|None=None, # The Learner, as fastai 1 passes it to `callback_fns`; None for `metrics=[AveragePrecision()]`
         average:str='macro', # For K columns: 'macro', 'weighted' or 'micro', for multilabel also 'samples'
         activation:str='auto', # Turns outputs into probabilities: 'softmax', 'sigmoid', 'identity'; 'auto': the loss's
         axis:int|None=None, # Axis of the outputs that holds the classes; None compares shapes and asks the loss
         ignore_index:int|None=None, # Label of rows to leave out, such as padding or void pixels
         ci:bool=False, # Add a column `name`_ci: half the width of the 95% interval; as a callback only
-        select=None, # Which of several outputs: index, key, attribute's name, or a function of (outputs, targets)
+        select:int|str|Callable|None=None, # Which of several outputs: index, key, attribute's name, or a function of (outputs, targets)
         name:str='ap', # Name of the column, and of the Learner's attribute when used as a callback
     ):
         EpochAveragePrecision.__init__(self, average, activation, axis, ignore_index, ci, select, name)

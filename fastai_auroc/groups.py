@@ -12,9 +12,9 @@ __all__ = ['group_codes', 'GroupCounts', 'count_groups', 'GroupedAUROC', 'groupe
 import collections, itertools, math, numpy as np, torch, warnings
 from typing import NamedTuple
 from torch import Tensor
+from numpy.typing import ArrayLike  # chkstyle: ignore
 from .docstrings import document
-from .scores import explain_absence, is_number, list_labels, show_numbers, to_numpy, to_tensor
-from .scores import undefined_category, widen
+from .scores import explain_absence, is_number, list_labels, show_numbers, to_numpy, to_tensor, undefined_category, widen
 from .keys import map_blocks, pack_keys, score_array, sort_keys
 from .pairs import auroc_from_counts, order_keys, read_once, send
 from .tasks import Columns, count_nan_rows, one_vs_rest, positive_label, prepare_task, raise_invalid
@@ -337,15 +337,15 @@ def grouped_auroc_and_note(
 
 # %% ../nbs/03b_groups.ipynb #050cd77e
 def grouped_auroc(
-    scores, # Scores, shape (n,), (n, 1) or (n, 2), as for `auroc_score`
-    targets, # Labels, shape (n,): the larger of two is positive
-    groups, # Group of each row, shape (n,): text, numbers, times, tuples; a list, array, tensor or pandas Series
+    scores:'ArrayLike', # Scores, shape (n,), (n, 1) or (n, 2), as for `auroc_score`
+    targets:'ArrayLike', # Labels, shape (n,): the larger of two is positive
+    groups:'ArrayLike', # Group of each row, shape (n,): text, numbers, times, tuples; a list, array, tensor or pandas Series
     *,
     activation:str|None=None, # None: probabilities or one score; 'softmax', 'sigmoid': of logits; 'identity': unchanged
     average:str|None='macro', # 'macro', 'weighted' (by rows), 'pairs', 'min' (the worst group), None (all of them)
     ignore_index:int|None=None, # Label of rows to leave out
-    pos_label=None, # The positive label, of any kind, as 'yes'; None: the larger of two numbers
-): # 0-d float64 tensor on the CPU; with `average=None` a `GroupedAUROC`: groups, auroc, positives, negatives
+    pos_label:int|float|str|bool|None=None, # The positive label, such as 'yes'; None: the larger of two numbers
+) -> Tensor|GroupedAUROC: # 0-d float64 on the CPU; with `average=None` a `GroupedAUROC`: groups, auroc, positives, negatives
     """AUROC within groups: only pairs of the same group are compared
 
     Groups without both classes are left out, with one `UndefinedMetricWarning` (a `UserWarning`) that names some. Rows
@@ -412,13 +412,13 @@ def bias_auroc_and_note(
     return value,note and note + absence
 
 def bias_auroc(
-    scores, # Scores, shape (n,), (n, 1) or (n, 2), as for `auroc_score`
-    targets, # Labels, shape (n,): the larger of two is positive
-    subgroup, # Whether each row is of the subgroup, bool or 0 and 1, shape (n,)
+    scores:'ArrayLike', # Scores, shape (n,), (n, 1) or (n, 2), as for `auroc_score`
+    targets:'ArrayLike', # Labels, shape (n,): the larger of two is positive
+    subgroup:'ArrayLike', # Whether each row is of the subgroup, bool or 0 and 1, shape (n,)
     *,
     activation:str|None=None, # None: probabilities or one score; 'softmax', 'sigmoid': of logits; 'identity': unchanged
     ignore_index:int|None=None, # Label of rows to leave out
-    pos_label=None, # The positive label, of any kind, as 'yes'; None: the larger of two numbers
+    pos_label:int|float|str|bool|None=None, # The positive label, such as 'yes'; None: the larger of two numbers
 ) -> BiasAUROC: # Three floats: subgroup, bpsn, bnsp
     """AUROC within a subgroup, and of each class of the subgroup against the other class of the background
 
@@ -430,7 +430,7 @@ def bias_auroc(
 
 # %% ../nbs/03b_groups.ipynb #feae70d2
 def power_mean(
-    values, # Numbers that are not negative, shape (n,), such as one AUROC for each subgroup
+    values:'ArrayLike', # Numbers that are not negative, shape (n,), such as one AUROC for each subgroup
     power:float=-5., # Below 1 low values have more weight; 1: plain mean, 0: geometric mean, -inf and inf: the extremes
 ) -> float: # NaN if a value is NaN
     "Generalised mean: the mean of the values' powers, raised to the inverse power"

@@ -9,8 +9,14 @@ __all__ = ['history', 'plot_history']
 
 # %% ../nbs/24a_history.ipynb #e2dfdc25
 import itertools, math, numpy as np
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 from .docstrings import document
 from .plots import axes_or_new
+if TYPE_CHECKING:
+    from fastai.learner import Learner  # chkstyle: ignore
+    from matplotlib.axes import Axes  # chkstyle: ignore
+    from pandas import DataFrame  # chkstyle: ignore
 
 # %% ../nbs/24a_history.ipynb #1de0d8ed
 def _plain_number(x):
@@ -59,8 +65,8 @@ def _distinct(names):
 
 # %% ../nbs/24a_history.ipynb #71944d0e
 def history(
-    learn, # A trained Learner of either generation of fastai
-): # A data frame with a row for each epoch of the last fit, and fastai's columns
+    learn:'Learner', # A trained Learner of either generation of fastai
+) -> 'DataFrame': # A row for each epoch of the last fit, and fastai's columns
     """The epochs of the last fit, with the ends of each interval: `auroc_low` and `auroc_high` for `auroc_ci`
 
     Raises `ValueError` if fastai's Recorder holds no epochs: before the first fit, and after `validate` or
@@ -106,11 +112,11 @@ def _columns_to_draw(frame, columns):
     return columns
 
 def plot_history(
-    learn, # A trained Learner, or a data frame from `history`
-    columns=None, # Which columns; None: 'auroc', 'ap' and all with an interval
-    ax=None, # Axes of matplotlib to draw on; None makes a new figure
-    figsize=(6,3.5), # Width and height of a new figure in inches
-): # The axes
+    learn:'Learner|DataFrame', # A trained Learner, or a data frame from `history`
+    columns:Sequence[str]|None=None, # Which columns; None: 'auroc', 'ap' and all with an interval
+    ax:'Axes|None'=None, # Axes of matplotlib to draw on; None makes a new figure
+    figsize:tuple=(6,3.5), # Width and height of a new figure in inches
+) -> 'Axes': # The axes
     "Draw columns by epoch, with their intervals as bands; raises `ValueError` if there are no epochs or columns"
     from matplotlib.ticker import MaxNLocator
     frame = learn if hasattr(learn, 'columns') else history(learn)

@@ -12,6 +12,10 @@ import numpy as np, operator, torch
 from contextlib import contextmanager
 from functools import partial
 from numbers import Integral
+from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from numpy.typing import ArrayLike  # chkstyle: ignore
+from torch import Tensor
 from .docstrings import document
 from .scores import apply_activation, is_number, loss_activation
 from .roc import auroc_score
@@ -20,6 +24,11 @@ from .thresholds import find_operating_point, OperatingPoint, tabulate_threshold
 from .plots import plot_roc, RankedScores
 from .pr_plots import plot_pr
 from .report import report_lines, report_rows, tabulate_report
+if TYPE_CHECKING:
+    from fastai.data.load import DataLoader  # chkstyle: ignore
+    from fastai.learner import Learner  # chkstyle: ignore
+    from matplotlib.axes import Axes  # chkstyle: ignore
+    from pandas import DataFrame  # chkstyle: ignore
 
 # %% ../nbs/23_interpret.ipynb #e1c5a003
 def _predicted_probabilities(outputs, labels, activation, which=1):
@@ -105,10 +114,10 @@ def _class_number(which, names, k):
 class ROCInterpretation:  # chkstyle: ignore
     "ROC curves, AUROC and thresholds of a validation set; raises `ValueError` where `auroc_score` does"
     def __init__(self,
-        outputs, # Outputs of a model, shape (n,), (n, K) or with further axes, as (n, K, H, W)
-        targets, # Labels, shape (n,): the larger of two is positive, or class numbers; multilabel: the outputs' shape
+        outputs:'ArrayLike', # Outputs of a model, shape (n,), (n, K) or with further axes, as (n, K, H, W)
+        targets:'ArrayLike', # Labels, shape (n,): the larger of two is positive, or class numbers; multilabel: the outputs' shape
         activation:str|None=None, # Turns outputs into probabilities: 'softmax', 'sigmoid', 'identity'; None: they are
-        names=None, # Names of the classes; for a binary task of both
+        names:Sequence[str]|None=None, # Names of the classes; for a binary task of both
         axis:int|None=None, # Which axis of the outputs holds the classes; None finds it from the shapes
         ignore_index:int|None=None, # Label of rows to leave out
     ):
@@ -124,12 +133,12 @@ class ROCInterpretation:  # chkstyle: ignore
 
     @classmethod
     def from_learner(cls,
-        learn, # A Learner of fastai 2
+        learn:'Learner', # A Learner of fastai 2
         ds_idx:int=1, # Which of its sets: 1 is the validation set
-        dl=None, # A DataLoader with labels to use instead
+        dl:'DataLoader|None'=None, # A DataLoader with labels to use instead
         activation:str|None=None, # Turns outputs into probabilities, as above; None asks the loss function
         ignore_index:int|None=None, # Label of rows to leave out; None asks the loss function
-    ):
+    ) -> 'ROCInterpretation': # With the names of the classes
         "Create it from the predictions of a Learner; raises `ValueError` for a set without rows or labels"
         outputs,targets = _raw_predictions(learn, ds_idx, dl)
         loss_func = learn.loss_func
@@ -168,24 +177,24 @@ class ROCInterpretation:  # chkstyle: ignore
         return s,y,dict(label=str(c) if self.names is None else self.names[c])
 
     def plot_roc(self,
-        which=None, # One class, by number or name; None: all, or the second class of a binary task
+        which:int|str|None=None, # One class, by number or name; None: all, or the second class of a binary task
         **kwargs, # Options of `plot_roc`, such as `average`, `ci`, `point`, `ax`
-    ): # The axes
+    ) -> 'Axes': # The axes
         "Draw the ROC curves with the function `plot_roc`"
         scores,targets,options = self._to_plot(which)
         return plot_roc(scores, targets, **dict(activation='identity') | options | kwargs)
 
     def plot_pr(self,
-        which=None, # One class, by number or name; None: all, or the second class of a binary task
+        which:int|str|None=None, # One class, by number or name; None: all, or the second class of a binary task
         **kwargs, # Options of `plot_pr`, such as `average`, `iso_f1`, `point`, `ax`
-    ): # The axes
+    ) -> 'Axes': # The axes
         "Draw the precision-recall curves with the function `plot_pr`"
         scores,targets,options = self._to_plot(which)
         return plot_pr(scores, targets, **dict(activation='identity') | options | kwargs)
 
     def auroc(self,
         **kwargs, # Options of `auroc_score`, such as `average`, `max_fpr`
-    ): # AUROC, float64
+    ) -> Tensor: # AUROC, float64
         "AUROC, by the function `auroc_score`"
         options = dict(activation='identity', ignore_index=self.ignore_index)
         return auroc_score(self.scores, self.targets, **options | kwargs)
@@ -193,7 +202,7 @@ class ROCInterpretation:  # chkstyle: ignore
     def operating_point(self,
         max_fpr:float|None=None, # The highest acceptable false positive rate, from 0 to 1
         cost_ratio:float|None=None, # Cost of a missed positive, if a false alarm costs 1
-        which=None, # The class, by number or name; None: the second class of a binary task
+        which:int|str|None=None, # The class, by number or name; None: the second class of a binary task
         *,
         min_tpr:float|None=None, # The lowest true positive rate (sensitivity, recall), from 0 to 1
         min_precision:float|None=None, # The lowest precision, from 0 to 1
@@ -211,10 +220,10 @@ class ROCInterpretation:  # chkstyle: ignore
         return find_operating_point(p, positive, rule)
 
     def threshold_table(self,
-        which=None, # Which class, as in `operating_point`
-        thresholds=None, # Numbers or operating points, or one of them, in any order; None: at most `n` of the scores'
+        which:int|str|None=None, # Which class, as in `operating_point`
+        thresholds:'ArrayLike|None'=None, # Numbers or operating points, or one of them, in any order; None: at most `n` of the scores'
         n:int|None=20, # Greatest number of thresholds, in steps of the true positive rate; None: all distinct ones
-    ): # A data frame with `threshold`, `tp`, `fp`, `fn`, `tn`, `tpr`, `fpr`, `precision`, `f1`, one row a threshold
+    ) -> 'DataFrame': # With `threshold`, `tp`, `fp`, `fn`, `tn`, `tpr`, `fpr`, `precision`, `f1`, one row a threshold
         """Counts and rates at thresholds, for probabilities in their own dtype at or above them
 
         Raises `ValueError` if a class is missing, if scores are NaN, and for invalid thresholds or `n`."""
@@ -225,7 +234,7 @@ class ROCInterpretation:  # chkstyle: ignore
         names = self.names or list(map(str, range(self._ranked.num_classes)))
         return report_rows(self._ranked, self._p, names)
 
-    def report(self): # A data frame indexed by the classes; with several classes the last row is 'macro average'
+    def report(self) -> 'DataFrame': # Indexed by the classes; with several classes the last row is 'macro average'
         "The numbers of `print_report` in full precision, and average precision; undefined ones are NaN"
         return tabulate_report(self._report())
 

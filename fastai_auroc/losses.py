@@ -10,6 +10,7 @@ __all__ = ['check_column_average', 'given_columns', 'aum', 'soft_auroc', 'AUMLos
 
 # %% ../nbs/18_losses.ipynb #d400bd1b
 from torch import Tensor
+from numpy.typing import ArrayLike  # chkstyle: ignore
 from .docstrings import document
 from .scores import class_rows
 from .tasks import checked_rows
@@ -65,8 +66,8 @@ def _mean_over_given(scores, targets, average, ignore_index, surrogate, defined)
 
 # %% ../nbs/18_losses.ipynb #f873e3b9
 def aum(
-    scores, # Scores, shape (n,) or (n, K): probabilities or margins, used without an activation
-    targets, # Labels, shape (n,): above zero is positive, or class numbers; shape (n, K): which entries are positive
+    scores:'ArrayLike', # Scores, shape (n,) or (n, K): probabilities or margins, used without an activation
+    targets:'ArrayLike', # Labels, shape (n,): above zero is positive, or class numbers; shape (n, K): which entries are positive
     average:str='binary', # 'binary': one column; 'micro': all columns as one; 'macro': mean over the classes that occur
     ignore_index:int|None=None, # Label of rows, or of entries of multilabel targets, to leave out
 ) -> Tensor: # 0-d, differentiable once, convex in `scores`; 0 if a class is missing
@@ -79,8 +80,8 @@ def aum(
 
 # %% ../nbs/18_losses.ipynb #e6a44606
 def soft_auroc(
-    scores, # Margins, shape (n,), or of K columns, shape (n, K)
-    targets, # Labels, shape (n,): above zero is positive, or class numbers; shape (n, K): which entries are positive
+    scores:'ArrayLike', # Margins, shape (n,), or of K columns, shape (n, K)
+    targets:'ArrayLike', # Labels, shape (n,): above zero is positive, or class numbers; shape (n, K): which entries are positive
     temperature:float=1., # T, in units of the scores
     ignore_index:int|None=None, # Label of rows, or of entries of multilabel targets, to leave out
 ) -> Tensor: # 0-d, differentiable; mean over the columns with both classes, or 1 (nothing misordered) if there are none
@@ -105,7 +106,7 @@ class AUMLoss(BatchLoss):
         multilabel:bool=False, # Whether targets have the shape of the outputs, with a sigmoid for each of K labels
         reduction:str='mean', # 'mean', or 'none': one number a row, whose mean is the loss
         ignore_index:int|None=None, # Label of rows, pixels, or entries of multilabel targets, to leave out
-        weight=None, # Weight of each class or label in their mean, shape (K,); for K > 2 classes or several labels
+        weight:'ArrayLike|None'=None, # Weight of each class or label in their mean, shape (K,); for K > 2 classes or several labels
     ):
         super().__init__(axis, multilabel, reduction, ignore_index, weight)
         self.average = average
@@ -133,7 +134,7 @@ class AUROCLoss(BatchLoss):
         multilabel:bool=False, # Whether targets have the shape of the outputs, with a sigmoid for each of K labels
         reduction:str='mean', # 'mean', or 'none': one number a row, whose mean is the loss
         ignore_index:int|None=None, # Label of rows, pixels, or entries of multilabel targets, to leave out
-        weight=None, # Weight of each class or label in their mean, shape (K,); for K > 2 classes or several labels
+        weight:'ArrayLike|None'=None, # Weight of each class or label in their mean, shape (K,); for K > 2 classes or several labels
     ):
         super().__init__(axis, multilabel, reduction, ignore_index, weight)
         self.temperature = temperature
@@ -153,7 +154,7 @@ class SquaredHingeAUCLoss(BatchLoss):
         multilabel:bool=False, # Whether targets have the shape of the outputs, with a sigmoid for each of K labels
         reduction:str='mean', # 'mean', or 'none': one number a row, whose mean is the loss
         ignore_index:int|None=None, # Label of rows, pixels, or entries of multilabel targets, to leave out
-        weight=None, # Weight of each class or label in their mean, shape (K,); for K > 2 classes or several labels
+        weight:'ArrayLike|None'=None, # Weight of each class or label in their mean, shape (K,); for K > 2 classes or several labels
     ):
         super().__init__(axis, multilabel, reduction, ignore_index, weight)
         self.margin = margin

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from functools import partial
 from math import isfinite
 from torch import nn, Tensor
+from numpy.typing import ArrayLike  # chkstyle: ignore
 from .docstrings import document
 from .scores import is_number
 from .loss_options import infer_ignore_index
@@ -106,13 +107,13 @@ class MixedLoss(CheckedModule):
 
     def __init__(self,
         *losses:Callable, # Losses of outputs and targets: modules, losses of fastai, functions or partials of them
-        weights=None, # Weight of each loss, a list or a tensor; None: 1
+        weights:'ArrayLike|None'=None, # Weight of each loss, a list or a tensor; None: 1
     ):
         super().__init__()
         _check_losses(losses)
         _common_ignore_index(losses)
         self.losses = losses
-        self.weights = weights
+        self.weights = _checked_weights(weights, len(losses))
         self.reduction = 'mean'
         for i,o in enumerate(losses):
             module = o if isinstance(o, nn.Module) else getattr(o, 'func', None)  # the module in a loss of fastai
@@ -125,8 +126,8 @@ class MixedLoss(CheckedModule):
     def __repr__(self): return f"MixedLoss({', '.join(map(_name_of, self.losses))}, weights={self.weights})"
 
     def forward(self,
-        outputs, # Raw outputs, as the parts take them
-        *targets, # Targets, as the parts take them
+        outputs:Tensor, # Raw outputs, as the parts take them
+        *targets:Tensor, # Targets, as the parts take them
     ) -> Tensor: # 0-d; with `reduction='none'` one number for each item
         "Weighted sum of the parts"
         counted = [(o, w) for o,w in zip(self.losses, self.weights) if w]

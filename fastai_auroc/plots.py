@@ -7,11 +7,13 @@ Docs: https://fastai-auroc.github.io/fastai_auroc/plots.html.md"""
 # %% auto #0
 __all__ = ['decimate', 'RankedScores', 'draw_display', 'draw_curve', 'draw_chance', 'square_axes', 'label_roc_axes',
            'draw_legend', 'decimals_needed', 'LegendCurve', 'curves_to_draw', 'axes_or_new', 'draw_curves',
-           'curves_of_models', 'plot_roc', 'to_array', 'plot_aum']
+           'curves_of_models', 'plot_roc', 'plot_aum']
 
 # %% ../nbs/22_plots.ipynb #82733e70
 import numpy as np, textwrap, torch, warnings
-from typing import NamedTuple
+from typing import NamedTuple, TYPE_CHECKING
+from collections.abc import Sequence
+from numpy.typing import ArrayLike  # chkstyle: ignore
 from .docstrings import document
 from .scores import binary_labels, class_rows, equals, explain_absence, one_hot, ranking_scores
 from .scores import signed, to_numpy, undefined_category, widen
@@ -19,7 +21,8 @@ from .tasks import drop_ignored, one_vs_rest, positive_label
 from .roc import auroc_and_note, mean_curve, roc_curve
 from .confidence import auroc_ci_and_note, check_interval
 from .losses import aum
-from .thresholds import mark_points, points_to_mark
+from .thresholds import mark_points, OperatingPoint, points_to_mark
+if TYPE_CHECKING: from matplotlib.axes import Axes  # chkstyle: ignore
 
 # %% ../nbs/22_plots.ipynb #bce96353
 def decimate(
@@ -332,21 +335,21 @@ def curves_of_models(
 
 # %% ../nbs/22_plots.ipynb #bda73be1
 def plot_roc(
-    scores, # Scores, shape (n,), (n, 2) or (n, K); or a dict of scores by name, for several models on the same rows
-    targets, # Labels, shape (n,), or (n, K) for multilabel
+    scores:'ArrayLike|dict', # Scores, shape (n,), (n, 2) or (n, K); or a dict of scores by name, for several models on the same rows
+    targets:'ArrayLike', # Labels, shape (n,), or (n, K) for multilabel
     *,
     activation:str|None=None, # Turns scores into probabilities: 'softmax', 'sigmoid', 'identity'; None: they are
     average:str|None='all', # For K columns: 'micro', 'macro', None (each), 'all'; for several models 'all' is 'macro'
-    names=None, # Names of the K classes; for a binary task of both
+    names:Sequence[str]|None=None, # Names of the K classes; for a binary task of both
     ci:bool=True, # Put DeLong's interval into the legend, if there is one
     level:float=.95, # Confidence level of the interval, between 0 and 1
     ignore_index:int|None=None, # Label of rows to leave out
-    pos_label=None, # The positive label of a binary task, of any kind, as 'yes'; None: the larger of two numbers
-    point=None, # An `OperatingPoint`, or a list of them, to mark on the curve
-    ax=None, # Axes of matplotlib to draw on; None makes a new figure
-    figsize=None, # Width and height of a new figure in inches; None: 5 by 5, wider for a legend beside the curves
+    pos_label:int|float|str|bool|None=None, # The positive label of a binary task, such as 'yes'; None: the larger of two numbers
+    point:OperatingPoint|list|None=None, # An `OperatingPoint`, or a list of them, to mark on the curve
+    ax:'Axes|None'=None, # Axes of matplotlib to draw on; None makes a new figure
+    figsize:tuple|None=None, # Width and height of a new figure in inches; None: 5 by 5, wider for a legend beside the curves
     **kwargs, # For matplotlib's `plot`; `label` is the name of a single model
-): # The axes
+) -> 'Axes': # The axes
     """Draw ROC curves with their AUROC in the legend, by scikit-learn's `RocCurveDisplay`
 
     An undefined curve, because a class is missing or a score is NaN, is left out, and the legend says so. Raises
@@ -366,15 +369,9 @@ def plot_roc(
     return draw_curves(ax, figsize, curves, draw_curve, frame, averages_first)
 
 # %% ../nbs/22_plots.ipynb #d5c1a0f2
-def to_array(
-    p:torch.Tensor, # Numbers on the CPU
-): # An array, float32 for half precision
-    "Numbers as an array"
-    return to_numpy(p)
-
 def _rescale(scores):
     "Scores as float64 that matplotlib can draw, the offset subtracted from them, and the power of ten of their unit"
-    x = to_array(scores)
+    x = to_numpy(scores)
     low = x.min().item()
     high = x.max().item()
     largest = max(abs(low), abs(high))
@@ -419,13 +416,13 @@ def _overlap_to_draw(ranked):
 
 # %% ../nbs/22_plots.ipynb #2c922e43
 def plot_aum(
-    scores, # Scores of a binary task, shape (n,) or two columns (n, 2)
-    targets, # Labels, shape (n,): the larger of two is positive
+    scores:'ArrayLike', # Scores of a binary task, shape (n,) or two columns (n, 2)
+    targets:'ArrayLike', # Labels, shape (n,): the larger of two is positive
     *,
     activation:str|None=None, # Turns scores into probabilities: 'softmax', 'sigmoid', 'identity'; None: they are
-    ax=None, # Axes of matplotlib to draw on; None makes a new figure
-    figsize=(6,3.5), # Width and height of a new figure in inches
-): # The axes
+    ax:'Axes|None'=None, # Axes of matplotlib to draw on; None makes a new figure
+    figsize:tuple=(6,3.5), # Width and height of a new figure in inches
+) -> 'Axes': # The axes
     """Draw the false positive and the false negative rate by threshold, and the area under the smaller one
 
     Scores that are huge, tiny or too close together for matplotlib are drawn in other units or from an offset, which

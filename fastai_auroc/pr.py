@@ -11,6 +11,7 @@ __all__ = ['average_precision_and_note', 'average_precision', 'PRCurve', 'pr_cur
 import math, numpy as np, torch, warnings
 from typing import NamedTuple
 from torch import Tensor
+from numpy.typing import ArrayLike  # chkstyle: ignore
 from .docstrings import document
 from .scores import undefined_category
 from .keys import block_size, count_half, map_columns, pack_keys
@@ -197,14 +198,14 @@ def average_precision_and_note(
 
 # %% ../nbs/05_pr.ipynb #f9522531
 def average_precision(
-    scores, # Scores, shape (n,), (n, 1) or (n, 2): binary; (n, K): multiclass or multilabel
-    targets, # Labels, shape (n,): the larger of two is positive, or class numbers 0 to K-1; shape (n, K): multilabel
+    scores:'ArrayLike', # Scores, shape (n,), (n, 1) or (n, 2): binary; (n, K): multiclass or multilabel
+    targets:'ArrayLike', # Labels, shape (n,): the larger of two is positive, or class numbers 0 to K-1; shape (n, K): multilabel
     *,
     activation:str|None=None, # None: probabilities or one score; 'softmax', 'sigmoid': of logits; 'identity': unchanged
     average:str|None='macro', # 'macro', 'weighted', 'micro', None (one number a column), for multilabel also 'samples'
-    sample_weight=None, # Weight of each row, shape (n,)
+    sample_weight:'ArrayLike|None'=None, # Weight of each row, shape (n,)
     ignore_index:int|None=None, # Label of rows, or of entries of multilabel targets, to leave out
-    pos_label=None, # The positive label of a binary task, of any kind, as 'yes'; None: the larger of two numbers
+    pos_label:int|float|str|bool|None=None, # The positive label of a binary task, such as 'yes'; None: the larger of two numbers
 ) -> Tensor: # 0-d float64 on the CPU; shape (K,) with `average=None` for K columns
     """Average precision of a whole data set: the mean precision over the positives, each at the threshold of its score
 
@@ -246,16 +247,16 @@ def _points_of_task(task, micro):
 
 # %% ../nbs/05_pr.ipynb #262c1617
 def pr_curve(
-    scores, # Scores, shape (n,), (n, 1) or (n, 2): binary; (n, K): multiclass or multilabel
-    targets, # Labels, shape (n,): the larger of two is positive, or class numbers 0 to K-1; shape (n, K): multilabel
+    scores:'ArrayLike', # Scores, shape (n,), (n, 1) or (n, 2): binary; (n, K): multiclass or multilabel
+    targets:'ArrayLike', # Labels, shape (n,): the larger of two is positive, or class numbers 0 to K-1; shape (n, K): multilabel
     *,
     activation:str|None=None, # None: probabilities or one score; 'softmax', 'sigmoid': of logits; 'identity': unchanged
-    sample_weight=None, # Weight of each row, shape (n,)
+    sample_weight:'ArrayLike|None'=None, # Weight of each row, shape (n,)
     drop_intermediate:bool=False, # Keep only the first and the last of the points with the same recall
     average:str|None=None, # For K columns: 'micro' pools them, None gives K curves
     ignore_index:int|None=None, # Label of rows, or of entries of multilabel targets, to leave out
-    pos_label=None, # The positive label of a binary task, of any kind, as 'yes'; None: the larger of two numbers
-): # `PRCurve`, float64 on the CPU; a list of K of them with `average=None` for K columns
+    pos_label:int|float|str|bool|None=None, # The positive label of a binary task, such as 'yes'; None: the larger of two numbers
+) -> PRCurve|list[PRCurve]: # Float64 on the CPU; a list of K of them with `average=None` for K columns
     """Precision and recall of a whole data set, equal to scikit-learn's `precision_recall_curve` on the ranking scores
 
     Without positives the recall is NaN (scikit-learn returns 1), with one `UndefinedMetricWarning` (a `UserWarning`).

@@ -9,12 +9,16 @@ __all__ = ['decimate_steps', 'mean_pr_curve', 'RankedPrecision', 'draw_pr_curve'
 
 # %% ../nbs/22b_pr_plots.ipynb #e2c1208a
 import numpy as np, torch, warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+from numpy.typing import ArrayLike  # chkstyle: ignore
 from .docstrings import document
 from .scores import explain_absence, undefined_category
 from .confidence import ap_ci_and_note, check_interval
 from .pr import average_precision_and_note, pr_curve
-from .thresholds import mark_points, points_to_mark
+from .thresholds import mark_points, OperatingPoint, points_to_mark
 from .plots import curves_of_models, draw_curves, draw_display, RankedScores, square_axes
+if TYPE_CHECKING: from matplotlib.axes import Axes  # chkstyle: ignore
 
 # %% ../nbs/22b_pr_plots.ipynb #4f01949b
 def decimate_steps(
@@ -132,22 +136,22 @@ def label_pr_axes(
 
 # %% ../nbs/22b_pr_plots.ipynb #bea11f75
 def plot_pr(
-    scores, # Scores, shape (n,), (n, 2) or (n, K); or a dict of scores by name, for several models on the same rows
-    targets, # Labels, shape (n,), or (n, K) for multilabel
+    scores:'ArrayLike|dict', # Scores, shape (n,), (n, 2) or (n, K); or a dict of scores by name, for several models on the same rows
+    targets:'ArrayLike', # Labels, shape (n,), or (n, K) for multilabel
     *,
     activation:str|None=None, # Turns scores into probabilities: 'softmax', 'sigmoid', 'identity'; None: they are
     average:str|None='all', # For K columns: 'micro', 'macro', None (each), 'all'; for several models 'all' is 'macro'
-    names=None, # Names of the K classes; for a binary task of both
+    names:Sequence[str]|None=None, # Names of the K classes; for a binary task of both
     ci:bool=False, # Put the interval of `ap_ci` into the legend, which takes 2,000 samples a curve
     level:float=.95, # Confidence level of the interval, between 0 and 1
     ignore_index:int|None=None, # Label of rows to leave out
-    pos_label=None, # The positive label of a binary task, of any kind, as 'yes'; None: the larger of two numbers
-    point=None, # An `OperatingPoint`, or a list of them, to mark on the curve
+    pos_label:int|float|str|bool|None=None, # The positive label of a binary task, such as 'yes'; None: the larger of two numbers
+    point:OperatingPoint|list|None=None, # An `OperatingPoint`, or a list of them, to mark on the curve
     iso_f1:bool=False, # Draw lines of equal F1
-    ax=None, # Axes of matplotlib to draw on; None makes a new figure
-    figsize=None, # Width and height of a new figure in inches; None: 5 by 5, wider for a legend beside the curves
+    ax:'Axes|None'=None, # Axes of matplotlib to draw on; None makes a new figure
+    figsize:tuple|None=None, # Width and height of a new figure in inches; None: 5 by 5, wider for a legend beside the curves
     **kwargs, # For matplotlib's `plot`; `label` is the name of a single model
-): # The axes
+) -> 'Axes': # The axes
     """Draw precision-recall curves with average precision in the legend, by scikit-learn's `PrecisionRecallDisplay`
 
     An undefined curve, because there are no positives or a score is NaN, is left out, and the legend says so. The

@@ -12,6 +12,7 @@ __all__ = ['auc_roc_score', 'auroc_and_note', 'auroc_score', 'ROCCurve', 'mean_c
 import math, numpy as np, torch, warnings
 from typing import NamedTuple
 from torch import Tensor
+from numpy.typing import ArrayLike  # chkstyle: ignore
 from .docstrings import document
 from .scores import to_tensor, undefined_category
 from .keys import map_blocks
@@ -66,16 +67,16 @@ def auroc_and_note(
 
 # %% ../nbs/04_roc.ipynb #d02253dd
 def auroc_score(
-    scores, # Scores, shape (n,), (n, 1) or (n, 2): binary; (n, K): multiclass or multilabel
-    targets, # Labels, shape (n,): the larger of two is positive, or class numbers 0 to K-1; shape (n, K): multilabel
+    scores:'ArrayLike', # Scores, shape (n,), (n, 1) or (n, 2): binary; (n, K): multiclass or multilabel
+    targets:'ArrayLike', # Labels, shape (n,): the larger of two is positive, or class numbers 0 to K-1; shape (n, K): multilabel
     *,
     activation:str|None=None, # None: probabilities or one score; 'softmax', 'sigmoid': of logits; 'identity': unchanged
     average:str|None='macro', # 'macro', 'weighted', 'micro', None (one number a column), for multilabel also 'samples'
     multi_class:str='ovr', # One-vs-rest ('ovr') or one-vs-one ('ovo')
     max_fpr:float|None=None, # Standardised partial area up to this false positive rate, in (0, 1]
-    sample_weight=None, # Weight of each row, shape (n,)
+    sample_weight:'ArrayLike|None'=None, # Weight of each row, shape (n,)
     ignore_index:int|None=None, # Label of rows, or of entries of multilabel targets, to leave out
-    pos_label=None, # The positive label of a binary task, of any kind, as 'yes'; None: the larger of two numbers
+    pos_label:int|float|str|bool|None=None, # The positive label of a binary task, such as 'yes'; None: the larger of two numbers
     min_tpr:float|None=None, # Standardised partial area above this true positive rate, in [0, 1), instead of `max_fpr`
     standardize:bool=True, # False: the plain partial area, from 0 to `max_fpr` or to 1 - `min_tpr`
 ) -> Tensor: # 0-d float64 on the CPU; shape (K,) with `average=None` for K columns
@@ -173,16 +174,16 @@ def _explain_nan_rates(task, p, q, macro):
 
 # %% ../nbs/04_roc.ipynb #4f0ccec4
 def roc_curve(
-    scores, # Scores, shape (n,), (n, 1) or (n, 2): binary; (n, K): multiclass or multilabel
-    targets, # Labels, shape (n,): the larger of two is positive, or class numbers 0 to K-1; shape (n, K): multilabel
+    scores:'ArrayLike', # Scores, shape (n,), (n, 1) or (n, 2): binary; (n, K): multiclass or multilabel
+    targets:'ArrayLike', # Labels, shape (n,): the larger of two is positive, or class numbers 0 to K-1; shape (n, K): multilabel
     *,
     activation:str|None=None, # None: probabilities or one score; 'softmax', 'sigmoid': of logits; 'identity': unchanged
-    sample_weight=None, # Weight of each row, shape (n,)
+    sample_weight:'ArrayLike|None'=None, # Weight of each row, shape (n,)
     drop_intermediate:bool=True, # Drop points on a straight line between two others
     average:str|None=None, # For K columns: 'micro' pools them, 'macro' averages their curves, None gives K curves
     ignore_index:int|None=None, # Label of rows, or of entries of multilabel targets, to leave out
-    pos_label=None, # The positive label of a binary task, of any kind, as 'yes'; None: the larger of two numbers
-): # `ROCCurve` of rates and thresholds, float64 on the CPU; a list of K of them with `average=None` for K columns
+    pos_label:int|float|str|bool|None=None, # The positive label of a binary task, such as 'yes'; None: the larger of two numbers
+) -> ROCCurve|list[ROCCurve]: # Rates and thresholds, float64 on the CPU; a list of K of them with `average=None` for K columns
     """The ROC curve of a whole data set, equal to scikit-learn's `roc_curve` on the ranking scores
 
     A rate is NaN if its class has no rows, with one `UndefinedMetricWarning` (a `UserWarning`). Raises `ValueError` for
@@ -217,8 +218,8 @@ def _trapezoids(x, y):
     return (x[-1]*y[-1] - x[0]*y[0])*(under/(under+above)) if under+above > 0 else under
 
 def auc(
-    x, # Ascending or descending coordinates, shape (n,), such as false positive rates
-    y, # Heights, shape (n,), such as true positive rates
+    x:'ArrayLike', # Ascending or descending coordinates, shape (n,), such as false positive rates
+    y:'ArrayLike', # Heights, shape (n,), such as true positive rates
 ) -> Tensor: # Area, 0-d float64 on the CPU
     """Area under a curve by the trapezoidal rule, as in scikit-learn; raises `ValueError` if `x` is not monotonic
 

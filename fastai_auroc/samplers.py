@@ -10,12 +10,14 @@ __all__ = ['StratifiedBatchSampler', 'balance_batches']
 # %% ../nbs/20_samplers.ipynb #5a3f0c13
 import itertools, numpy as np, sys, torch, torch.distributed as dist
 from numbers import Integral, Real
-from typing import NamedTuple
+from typing import NamedTuple, TYPE_CHECKING
 from torch.utils.data import ConcatDataset, Sampler, Subset, TensorDataset
+from numpy.typing import ArrayLike  # chkstyle: ignore
 from .docstrings import document
 from .scores import to_tensor
 from .distributed import process_count
 from .strata import epoch_rows
+if TYPE_CHECKING: from fastai.data.core import DataLoaders  # chkstyle: ignore
 
 # %% ../nbs/20_samplers.ipynb #2aa1b785
 def _one_label(targets):
@@ -96,7 +98,7 @@ class StratifiedBatchSampler(Sampler):  # chkstyle: ignore
     `batch_sampler`, and its `rows` are a `sampler`.
     Raises `ValueError` unless targets are one label for each row, and for batches too small for all classes."""
     def __init__(self,
-        targets, # Labels of the training rows (of all processes), shape (n,), numbers
+        targets:'ArrayLike', # Labels of the training rows (of all processes), shape (n,), numbers
         batch_size:int=64, # Rows of a batch, in each process
         balanced:bool=True, # Equally many rows of each class; False: in proportion to the classes, but at least one
         seed:int|None=None, # Seed of the random order; None uses NumPy's, or 0 with several processes
@@ -187,10 +189,10 @@ class StratifiedBatchSampler(Sampler):  # chkstyle: ignore
 
     @classmethod
     def from_dls(cls,
-        dls, # DataLoaders of fastai 2 or a DataBunch of fastai 1
+        dls:'DataLoaders', # DataLoaders of fastai 2 or a DataBunch of fastai 1
         balanced:bool=True, # Equally many rows of each class; False: in proportion to the classes, but at least one
         seed:int|None=None, # Seed of the random order; None uses NumPy's, which fastai's `set_seed` sets
-    ): # The sampler
+    ) -> 'StratifiedBatchSampler': # The sampler
         """A sampler with the labels and the batch size of the training set of `dls`, which trains with it from now on
 
         Raises `ValueError` if labels cannot be read, a row does not have exactly one class, or the numbers of labels
@@ -199,8 +201,8 @@ class StratifiedBatchSampler(Sampler):  # chkstyle: ignore
         return cls(targets, batch_size, balanced, seed).install(dls)
 
     def install(self,
-        dls, # DataLoaders of fastai 2 or a DataBunch of fastai 1
-    ): # This sampler
+        dls:'DataLoaders', # DataLoaders of fastai 2 or a DataBunch of fastai 1
+    ) -> 'StratifiedBatchSampler': # This sampler
         """Make the training set of `dls` use this sampler, also in `dls.train.new()` unless `shuffle=False`
 
         Raises `ValueError` if the training set has more or fewer rows than there are labels."""
@@ -413,10 +415,10 @@ def _install(sampler, n, dls):
 
 # %% ../nbs/20_samplers.ipynb #c0f6e3a5
 def balance_batches(
-    dls, # DataLoaders of fastai 2 or a DataBunch of fastai 1
+    dls:'DataLoaders', # DataLoaders of fastai 2 or a DataBunch of fastai 1
     balanced:bool=True, # Equally many rows of each class; False: in proportion to the classes, but at least one
     seed:int|None=None, # Seed of the random order; None uses NumPy's, which fastai's `set_seed` sets
-): # The `StratifiedBatchSampler`
+) -> StratifiedBatchSampler: # The sampler
     """Train on batches that have every class: a `StratifiedBatchSampler` orders the training set of `dls`
 
     Probabilities of a model trained on balanced batches are those for data with equally many rows of each class.

@@ -9,13 +9,16 @@ __all__ = ['counts_above_thresholds', 'safe_divide', 'curve_points', 'riemann_ar
 
 # %% ../nbs/09_streaming.ipynb #02a8b257
 import inspect, math, reprlib, warnings, torch
-from typing import NamedTuple
+from typing import NamedTuple, TYPE_CHECKING
 from torch import Tensor
+from collections.abc import Iterable
+from numpy.typing import ArrayLike  # chkstyle: ignore
 from .docstrings import document
 from .scores import has_float64, to_tensor, upcast, widest_float
 from .pairs import send
 from .distributed import all_reduce_sum
 from .buckets import bit_edges, BitBuckets, bits_for, Buckets, check_num_thresholds, occupied, spaced_thresholds
+if TYPE_CHECKING: from torch.distributed import ProcessGroup  # chkstyle: ignore
 
 # %% ../nbs/09_streaming.ipynb #bae631f6
 def counts_above_thresholds(
@@ -222,10 +225,10 @@ class StreamingAUC: # chkstyle: ignore
         curve:str='ROC', # 'ROC', 'PR' or 'PRGAIN'
         summation_method:str='interpolation', # Height: mean of both ends, higher ('majoring') or lower ('minoring')
         name:str='auc', # Name of the metric
-        thresholds=None, # Between the outer two: even (None), even in log-odds ('logit'), 'bits' or numbers from 0 to 1
+        thresholds:'ArrayLike|str|None'=None, # Between the outer two: even (None), even in log-odds ('logit'), 'bits' or numbers from 0 to 1
         multi_label:bool=False, # Mean of the areas of each column, instead of one area of all entries
         num_labels:int|None=None, # Number of columns, to check it
-        label_weights=None, # Weight of each column, shape (L,): in the mean, or without `multi_label` of its entries
+        label_weights:'ArrayLike|None'=None, # Weight of each column, shape (L,): in the mean, or without `multi_label` of its entries
         from_logits:bool=False, # Scores are logits: a sigmoid makes probabilities of them; 'bits' ranks the logits
     ):
         _check_settings(curve, summation_method, multi_label, num_labels)
@@ -251,8 +254,8 @@ class StreamingAUC: # chkstyle: ignore
         "How many thresholds there are; with 'bits' and many columns only known after the first update"
         return len(self.thresholds)
 
-    def get_config(self):
-        "The arguments for another metric like this one, a dict"
+    def get_config(self) -> dict:
+        "The arguments for another metric like this one"
         number,thresholds = self._given
         weights = None if self.label_weights is None else self.label_weights.tolist()
         res = dict(num_thresholds=number if self._by_bits else self.num_thresholds, curve=self.curve,
@@ -264,7 +267,7 @@ class StreamingAUC: # chkstyle: ignore
     @classmethod
     def from_config(cls,
         config:dict, # From `get_config`
-    ):
+    ) -> 'StreamingAUC':
         "A new metric from the result of `get_config`"
         return cls(**config)
 
@@ -284,9 +287,9 @@ class StreamingAUC: # chkstyle: ignore
         self.reset_state()
 
     def update_state(self,
-        y_true, # Targets, in the shape of `y_pred`; all except zero are positive, and NaN makes the result NaN
-        y_pred, # Probabilities, any shape; with `multi_label` (n, L); with `from_logits` logits
-        sample_weight=None, # Weights: a number, one for each row, or in the shape of `y_pred`; none below 0
+        y_true:'ArrayLike', # Targets, in the shape of `y_pred`; all except zero are positive, and NaN makes the result NaN
+        y_pred:'ArrayLike', # Probabilities, any shape; with `multi_label` (n, L); with `from_logits` logits
+        sample_weight:'ArrayLike|None'=None, # Weights: a number, one for each row, or in the shape of `y_pred`; none below 0
     ):
         "Count a batch; raises `ValueError` if shapes do not fit"
         self._update(y_true, y_pred, sample_weight)
@@ -329,16 +332,16 @@ class StreamingAUC: # chkstyle: ignore
         return _weighted_mean(areas, self.label_weights) if self.multi_label else areas
 
     def __call__(self,
-        y_true, # Targets, as in `update_state`
-        y_pred, # Probabilities or logits, as there
-        sample_weight=None, # Weights, as there
+        y_true:'ArrayLike', # Targets, as in `update_state`
+        y_pred:'ArrayLike', # Probabilities or logits, as there
+        sample_weight:'ArrayLike|None'=None, # Weights, as there
     ) -> Tensor: # As from `result`
         "Count a batch, and return the result of all batches so far"
         self._update(y_true, y_pred, sample_weight)
         return self._area(self.summation_method)
 
     def merge_state(self,
-        metrics, # Other `StreamingAUC`s with the same thresholds
+        metrics:Iterable, # Other `StreamingAUC`s with the same thresholds
     ):
         "Add the counts of others; raises `ValueError` if they cannot be added"
         metrics = [metrics] if isinstance(metrics, StreamingAUC) else list(metrics)
@@ -347,8 +350,8 @@ class StreamingAUC: # chkstyle: ignore
         for o in parts: self._buckets.merge(o.counts, o.improper)
 
     def across_processes(self,
-        group=None, # Process group, None for all processes
-    ): # A new metric; this one stays unchanged
+        group:'ProcessGroup|None'=None, # Process group, None for all processes
+    ) -> 'StreamingAUC': # A new metric; this one stays unchanged
         "A metric with the counts of all processes; all of them must call it"
         res = self.from_config(self.get_config())
         counts,improper = all_reduce_sum(self._buckets.counts, self._buckets.improper, group=group)

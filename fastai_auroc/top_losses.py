@@ -8,6 +8,7 @@ Docs: https://fastai-auroc.github.io/fastai_auroc/top_losses.html.md"""
 __all__ = ['PartialAUCLoss', 'AveragePrecisionLoss']
 
 # %% ../nbs/17g_top_losses.ipynb #2428723b
+from numpy.typing import ArrayLike  # chkstyle: ignore
 from .docstrings import document
 from .scores import is_number
 from .top_pairs import partial_hinge_surrogate, partial_soft_surrogate
@@ -46,7 +47,7 @@ class PartialAUCLoss(BatchLoss):
         multilabel:bool=False, # Whether targets have the shape of the outputs, with a sigmoid for each of K labels
         reduction:str='mean', # 'mean', or 'none': one number a row, whose mean is the loss
         ignore_index:int|None=None, # Label of rows, pixels, or entries of multilabel targets, to leave out
-        weight=None, # Weight of each class or label in their mean, shape (K,); for K > 2 classes or several labels
+        weight:'ArrayLike|None'=None, # Weight of each class or label in their mean, shape (K,); for K > 2 classes or several labels
     ):
         super().__init__(axis, multilabel, reduction, ignore_index, weight)
         _check_one_rate(max_fpr, min_tpr)
@@ -80,7 +81,7 @@ class AveragePrecisionLoss(BatchLoss):
         multilabel:bool=False, # Whether targets have the shape of the outputs, with a sigmoid for each of K labels
         reduction:str='mean', # 'mean', or 'none': one number a row, whose mean is the loss
         ignore_index:int|None=None, # Label of rows, pixels, or entries of multilabel targets, to leave out
-        weight=None, # Weight of each class or label in their mean, shape (K,); for K > 2 classes or several labels
+        weight:'ArrayLike|None'=None, # Weight of each class or label in their mean, shape (K,); for K > 2 classes or several labels
     ):
         super().__init__(axis, multilabel, reduction, ignore_index, weight)
         self.temperature = temperature

@@ -1,5 +1,5 @@
 "help() tells what a name does, each of its options, what it returns and raises, what to see also and an example that runs."
-import ast, doctest, importlib, importlib.util, inspect, json, pickle, pydoc, subprocess, sys
+import ast, doctest, importlib, importlib.util, inspect, json, pickle, pydoc, re, subprocess, sys
 from functools import partial
 from pathlib import Path
 import pytest
@@ -96,6 +96,32 @@ def test_signatures_show_options():
     stars = {(name, o.name) for name,obj in of_all.items() for o in inspect.signature(obj).parameters.values() if o.kind in (o.VAR_POSITIONAL, o.VAR_KEYWORD)}
     assert stars == {('gather_rows', 'tensors'), ('MixedLoss', 'losses'), ('plot_roc', 'kwargs'), ('plot_pr', 'kwargs')}
 
+def methods_of_all():
+    "Of classes, without the hooks that fastai calls"
+    for name,obj in of_all.items():
+        if not inspect.isclass(obj): continue
+        methods = [(m, f) for m,f in vars(obj).items() if not m.startswith(('_', 'before_', 'after_'))]
+        yield from ((f'{name}.{m}', getattr(f, '__func__', f)) for m,f in methods if inspect.isfunction(getattr(f, '__func__', f)))
+
+@pytest.mark.parametrize('name,obj', [*of_all.items(), *methods_of_all()])
+def test_signatures_show_types(name, obj):
+    "Of all parameters but those passed on, and of what functions return; types in quotes are names of the room"
+    signature = inspect.signature(obj)
+    given = [o for o in signature.parameters.values() if o.name not in ('self', 'cls') and o.kind != o.VAR_KEYWORD]
+    untyped = [o.name for o in given if o.annotation is o.empty]
+    assert not untyped
+    assert 'numpy._typing' not in str(signature) and len(str(signature)) < 1000
+    room = Path(inspect.getfile(obj.__init__ if inspect.isclass(obj) and not hasattr(obj, '_fields') else obj)).read_text(encoding='utf-8')
+    quoted = [o.annotation for o in given if isinstance(o.annotation, str)]
+    quoted += [signature.return_annotation]*isinstance(signature.return_annotation, str)
+    for word in {word for o in quoted for word in re.findall(r'[A-Z]\w+', o)} - {'None'}: assert re.search(rf'(import .*|class )\b{word}\b', room), word
+
+def test_functions_say_what_they_return():
+    "All but two, which return nothing"
+    silent = [name for name,obj in of_all.items() if inspect.isfunction(obj) and inspect.signature(obj).return_annotation is inspect.Signature.empty]
+    assert silent == ['enable_callback_fns', 'disable_callback_fns']
+
+
 # Examples
 
 @pytest.fixture(scope='module')
@@ -127,8 +153,13 @@ def test_example_runs(name, of_auroc, monkeypatch):
     assert res.attempted and not res.failed, ''.join(printed)
 
 def test_every_example_has_its_name():
-    "And no other one"
-    assert {*made.examples} - {'fastai1.AUROC', 'fastai1.AveragePrecision'} == {obj.__qualname__ for obj in of_all.values()}
+    "And no other one, but methods of these classes"
+    of_methods = {o for o in made.examples if not o.startswith('fastai1.') and '.' in o}
+    assert {*made.examples} - of_methods - {'fastai1.AUROC', 'fastai1.AveragePrecision'} == {obj.__qualname__ for obj in of_all.values()}
+    for o in of_methods:
+        name,_,method = o.partition('.')
+        doc = inspect.getdoc(getattr(of_all[name], method))
+        assert made.examples[o][1] in doc and '\nSee Also\n' in doc
 
 # How they get there
 
