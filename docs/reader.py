@@ -139,20 +139,26 @@ class Notebook:
     def _sort_parts(self):
         "Give each text, card and example to users or to how it works"
         self.entries,self.internals = [],[]
-        path,segment = (),[]
+        segments = self._segments()
+        inner = [self._is_inner(path, segment) for path,segment in segments]
+        for i,(path,segment) in enumerate(segments):
+            below = [o for o,(other,rest) in zip(inner, segments) if path and other[:len(path)] == path and _has_cells(rest)]
+            self._sort_segment(path, segment, inner[i] if _has_cells(segment) else bool(below) and all(below))
+        if self.users: self._shorten_introduction()
+
+    def _segments(self):
+        "The notebook as (headings, segment) pairs; a segment is text and the cells that follow it"
+        res,path = [((), [])],()
         for cell in self.cells:
             if cell.kind == 'hidden': continue
             if cell.kind != 'text':
-                segment.append(cell)
+                res[-1][1].append(cell)
                 continue
             for level,heading,text in _split_headings(cell.source):
-                if level or any(isinstance(o, Cell) for o in segment):
-                    self._sort_segment(path, segment)
-                    segment = []
                 if level: path = *(o for o in path if o[0] < level),(level, heading)
-                if text: segment.append(text)
-        self._sort_segment(path, segment)
-        if self.users: self._shorten_introduction()
+                if level or _has_cells(res[-1][1]): res.append((path, []))
+                if text: res[-1][1].append(text)
+        return res
 
     def _shorten_introduction(self, most=700):
         "Of a long introduction all but the first paragraph comes after the public names"
@@ -178,14 +184,17 @@ class Notebook:
         internal = {o for room in rooms.values() for o in room.public} - for_users
         return bool(names & internal) and not names & for_users
 
-    def _sort_segment(self, path, segment):
-        "A segment is text and the cells that follow it"
+    def _is_inner(self, path, segment):
+        "Whether a segment is on how it works"
         cells = [o for o in segment if isinstance(o, Cell)]
         exports = [o for o in cells if o.kind == 'export' and not _defines_nothing(o.source)]
         defined = [name for o in cells for name in self._defined(o)]
-        if not self.users or not path: inner = False
-        elif exports: inner = not set(defined) & set(self.users)
-        else: inner = any(map(self._is_internal, cells)) and not any(self._names_in(o) & {*self.users} for o in cells)
+        if not self.users or not path: return False
+        if exports: return not set(defined) & set(self.users)
+        return any(map(self._is_internal, cells)) and not any(self._names_in(o) & {*self.users} for o in cells)
+
+    def _sort_segment(self, path, segment, inner):
+        "Give the text, the cards and the examples of a segment their place"
         for o in segment:
             if isinstance(o, str): self._add(path, 'text', o, inner)
             elif o.kind == 'export':
@@ -206,6 +215,8 @@ class Notebook:
         if self.module in starts: shown = [o for o in shown if starts[self.module] in o.source] or shown
         own = [o for o in shown if self._names_in(o) & {*self.users}]
         return (own or [None])[0] if self.users else None
+
+def _has_cells(segment): return any(isinstance(o, Cell) for o in segment)
 
 def _is_picture(cell): return any('image/png' in o.get('data', {}) for o in cell.outputs)
 

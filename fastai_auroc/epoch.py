@@ -272,7 +272,7 @@ class EpochAUROC(EpochColumn):  # chkstyle: ignore
         activation:str='auto', # Turns outputs into probabilities: 'softmax', 'sigmoid', 'identity'; 'auto': the loss's
         axis:int|None=None, # Axis of the outputs that holds the classes; None compares shapes and asks the loss
         ignore_index:int|None=None, # Label of rows to leave out, such as padding or void pixels
-        thresholds:'ArrayLike|str|None'=None, # Count in constant memory: 'bits' (alias 'logit'), number of thresholds or a list; None: exact
+        thresholds:'int|str|ArrayLike|None'=None, # Count in constant memory: 'bits' (alias 'logit'), number of thresholds or a list; None: exact
         ci:bool=False, # Add a column `name`_ci: half the width of the 95% interval; as a callback only
         name:str='auroc', # Name of the column, and of the Learner's attribute when used as a callback
         min_tpr:float|None=None, # Standardised partial area above this true positive rate, in [0, 1)

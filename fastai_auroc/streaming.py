@@ -225,7 +225,7 @@ class StreamingAUC: # chkstyle: ignore
         curve:str='ROC', # 'ROC', 'PR' or 'PRGAIN'
         summation_method:str='interpolation', # Height: mean of both ends, higher ('majoring') or lower ('minoring')
         name:str='auc', # Name of the metric
-        thresholds:'ArrayLike|str|None'=None, # Between the outer two: even (None), even in log-odds ('logit'), 'bits' or numbers from 0 to 1
+        thresholds:'str|ArrayLike|None'=None, # Between the outer two: even (None), even in log-odds ('logit'), 'bits' or numbers from 0 to 1
         multi_label:bool=False, # Mean of the areas of each column, instead of one area of all entries
         num_labels:int|None=None, # Number of columns, to check it
         label_weights:'ArrayLike|None'=None, # Weight of each column, shape (L,): in the mean, or without `multi_label` of its entries
