@@ -24,6 +24,32 @@ def _globals_of(table):
     for child in table.get_children(): found |= {o.get_name() for o in child.get_symbols() if o.is_global()} | _globals_of(child)
     return found
 
+def _table(node): return symtable.symtable(ast.unparse(node), '', 'exec')
+
+def bound_names(code):
+    "Names that a module of code assigns or imports"
+    return {o.get_name() for o in _table(code).get_symbols() if o.is_assigned() or o.is_imported()}
+
+def _loaded(node):
+    "Names that a statement or an expression looks up, also in inner scopes"
+    table = _table(node)
+    return {o.get_name() for o in table.get_symbols() if o.is_referenced()} | _globals_of(table)
+
+def _used_names(nodes, bound):
+    "Names that statements look up and that neither they nor `bound` have assigned before"
+    bound,used = {*bound},set()
+    for node in nodes:
+        heads = [node.iter] if isinstance(node, ast.For) else [o.context_expr for o in node.items] if isinstance(node, ast.With) else None
+        if heads is None:
+            used |= _loaded(node) - bound
+            bound |= bound_names(node)
+            continue
+        targets = [node.target] if isinstance(node, ast.For) else [o.optional_vars for o in node.items if o.optional_vars]
+        inside = bound | {o.id for target in targets for o in ast.walk(target) if isinstance(o, ast.Name) and isinstance(o.ctx, ast.Store)}
+        used |= set().union(*map(_loaded, heads)) - bound
+        used |= _used_names(node.body, inside) | _used_names(getattr(node, 'orelse', []), bound)
+    return used
+
 def _root(node):
     while isinstance(node, (ast.Attribute, ast.Subscript, ast.Call)): node = node.func if isinstance(node, ast.Call) else node.value
     return node.id if isinstance(node, ast.Name) else None
@@ -46,9 +72,8 @@ class Statement:
         try: code = ast.parse(self.text or '\n'.join(call for call,_ in self.raises))
         except SyntaxError: code = ast.parse(text)
         if mentions_private(code): self.left_out = True
-        table = symtable.symtable(ast.unparse(code), '', 'exec')
-        self.binds = {o.get_name() for o in table.get_symbols() if o.is_assigned() or o.is_imported()}
-        self.uses = {o.get_name() for o in table.get_symbols() if o.is_referenced()} | _globals_of(table)
+        self.binds = bound_names(code)
+        self.uses = _used_names(code.body, set())
         self.changes = set().union(*map(_changed, code.body))
         self.is_import = all(isinstance(o, (ast.Import, ast.ImportFrom)) for o in nodes)
         self.is_definition = all(isinstance(o, (ast.FunctionDef, ast.ClassDef)) for o in nodes)

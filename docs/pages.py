@@ -94,13 +94,22 @@ def _with_pictures(text, folder):
 def _with_formulas(text):
     "`text` with LaTeX as MathML, which needs no script"
     text = re.sub(r'\$\$(.+?)\$\$', lambda m: '\n' + convert(m[1].strip(), display='block') + '\n', text, flags=re.S)
-    return re.sub(r'(?<![\\$`\w])\$([^$\n`]+)\$(?![\w`])', lambda m: convert(m[1]), text)
+    return re.sub(r'(?<![\\$`\w])\$([^$\n`]+)\$(?![\w`])', lambda m: f'<span>{convert(m[1])}</span>', text)  # Markdown takes a line that begins with <math> for a block
 
 # Parts of a page
 
 def _is_table(text):
     "Whether columns of a printed text stand below one another"
     return sum(bool(re.search(r'\S {2,}\S', line)) for line in text.splitlines()) > 1
+
+def _joined(outputs):
+    "Outputs in which texts printed one after another are one"
+    res = []
+    for o in outputs:
+        goes_on = res and all(x['output_type'] == 'stream' for x in (o, res[-1])) and o['name'] == res[-1]['name']
+        if goes_on: res[-1] = res[-1] | dict(text=res[-1]['text'] + o['text'])
+        else: res.append(o)
+    return res
 
 def _output(o, name, folder, alt):
     "An output of a cell as Markdown"
@@ -142,7 +151,7 @@ def _card(name, module, page):
     if card.result and (card.result.type or card.result.meaning):
         parts.append(f'**Returns** {": ".join(filter(None, [_code(card.result.type), _inline(card.result.meaning)]))}')
     if raised: parts.append('**Raises** ' + '; '.join(f'`{error}` {when}' for error,when in raised))
-    if card.methods: parts.append(_table('parameters', ['Method', 'What it does'], [_method_row(name, module, o) for o in card.methods]))
+    if card.methods: parts.append(_table('parameters', ['Method or attribute', 'What it does'], [_method_row(name, module, o) for o in card.methods]))
     return '\n\n'.join(parts)
 
 def _docstring_parts(text):
@@ -158,17 +167,31 @@ def _errors(pairs):
     "What raises, and the words of the error"
     return _table('errors', ['Call', 'The error says'], [(_code(call), html.escape(words, quote=False)) for call,words in pairs]) if pairs else ''
 
+def _signs(parts):
+    "What the signs mean that stand where a notebook checks a value"
+    signs = [o for o in '=≈' if any(f'# {o} ' in part for part in parts)]
+    return '' if not signs else '. After ' + ' and '.join(f'<code># {o}</code>' for o in signs) + ' stands what the expression is equal to, which the notebook checks.'
+
 class Writer:
     "Writes the parts of a notebook, in the order in which they are given"
     def __init__(self, notebook, page, folder, title):
         self.notebook,self.page,self.folder = notebook,page,folder
         self.title = title if notebook.users else notebook.title
         self.name,self.up = Path(page).name,'../' if '/' in page else ''
-        self.program,self.parts,self.alt,self.named = Program(notebook),[],self.name,set()
+        self.program,self.parts,self.alt,self.named,self.announced = Program(notebook),[],self.name,set(),None
 
-    def text(self, source): self.parts.append(_with_names(_with_formulas(_linked(_with_pictures(source, self.folder), self.up)), self.page))
+    def text(self, source):
+        self._end_sentence()
+        self.parts.append(_with_names(_with_formulas(_linked(_with_pictures(source, self.folder), self.up)), self.page))
+        if source.endswith(':'): self.announced = len(self.parts)-1
+
+    def _end_sentence(self):
+        "A text that announces what is not on the page, such as an example with private names, ends in a full stop"
+        i,self.announced = self.announced,None
+        if i is not None and not any(self.parts[i+1:]): self.parts[i] = self.parts[i].removesuffix(':') + '.'
 
     def heading(self, level, text, name=None):
+        if not name: self._end_sentence()
         self.alt = re.sub(r'\[`?([^`\]]*)`?\]\([^)]*\)', r'\1', text).replace('`', '')
         self.parts.append(f"{'#'*level} {_with_formulas(_linked(text, self.up))}" + (f' {{ #{anchor(name)} }}' if name else ''))
 
@@ -176,20 +199,26 @@ class Writer:
         beside = ' in fastai 1' if self.page == 'fastai1' and name in for_users else ''  # another class has this name
         if not has_heading: self.heading(level, f"`{name.rpartition('.')[2]}`{beside}", name)
         self.parts.append(_card(name, self.notebook.module, self.page))
-        if name != self.notebook.first_name(): self.short_example(name)
-        also = ', '.join(f'`{o}`' for o in see_also(name, self.notebook.module))
+        also = ', '.join(self._link(o) for o in see_also(name, self.notebook.module))
         if also: self.parts.append(_with_names(f'**See also** {also}', self.page))
+        if name != self.notebook.first_name(): self.short_example(name)
         self.named.add(name)
+
+    def _link(self, name):
+        "A name in code marks, which leads to its place if that is on this page"
+        here = any(o.kind == 'card' and o.content == name for o in [*self.notebook.entries, *self.notebook.internals])
+        return f'[`{name}`](#{anchor(name)})' if here else f'`{name}`'
 
     def example(self, cell, brief=False):
         code,errors,complete = self.program.example(cell, brief)
         if code and cell.show_source: self.parts.append(f'```python\n{code}\n```')
-        if code and complete or not cell.show_source: self.parts += [_linked(_output(o, self.name, self.folder, f'Picture: {self.alt}'), self.up) for o in cell.outputs]
+        if code and complete or not cell.show_source: self.parts += [_linked(_output(o, self.name, self.folder, f'Picture: {self.alt}'), self.up) for o in _joined(cell.outputs)]
         self.parts.append(_errors(errors))
 
     def short_example(self, name):
         for code,output in short_example(name, self.notebook.module):
             self.parts.append(f'```python\n{code}\n```')
+            self.program.note(code)
             if output: self.parts.append(f'<pre class="output">{html.escape(output)}</pre>')
 
     def _of_name(self, heading):
@@ -228,7 +257,8 @@ class Writer:
         if notebook.internals:
             self.heading(2, 'How it works')
             self.entries(notebook.internals, 1, True)
-        self.parts.append(f'<p class="source">Source of this page: <a href="{repository}{source}">{source}</a></p>')
+        self.parts.append(f'<p class="source">Source of this page: <a href="{repository}{source}">{source}</a>{_signs(self.parts)}</p>')
+        self._end_sentence()
         return '\n\n'.join(filter(None, self.parts)) + '\n'
 
 def _cards_first(entries):

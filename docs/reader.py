@@ -1,7 +1,7 @@
 "A notebook of the reference in the order of a reader: an example, each name with its parameters, examples, and at last how it works"
 import ast, builtins, re
 from typing import NamedTuple
-from cells import import_block, import_lines, is_private, statements
+from cells import bound_names, import_block, import_lines, is_private, statements
 from docstrings import examples as docstring_examples, find_room, is_property, methods, read_parameters, read_result, rooms, split_raises, star_names
 
 # Names for users that the star import does not bring
@@ -69,7 +69,7 @@ def _read_cells(nb):
     for i,cell in enumerate(nb.cells):
         lines = cell.source.splitlines()
         directives = [o.split()[1] if len(o.split()) > 1 else '' for o in lines if o.startswith('#|')]
-        source = '\n'.join(o for o in lines if not o.startswith('#|')).strip()
+        source = '\n'.join(o for o in lines if not o.startswith(('#|', '%%'))).strip()
         kind = 'text' if cell.cell_type != 'code' else 'export' if 'export' in directives else 'hidden' if 'hide' in directives or 'default_exp' in directives else 'code'
         if kind == 'code' and source.startswith('show_doc('): kind = 'method'
         show_output = kind == 'code' and 'hide_output' not in directives
@@ -247,6 +247,10 @@ class Program:
         res.append(statement)
         self.done.add(id(statement))
         for name in statement.binds: self.bound[name] = statement
+
+    def note(self, code):
+        "An example that is not of the notebook stands above: its names have its values"
+        self.bound |= dict.fromkeys(bound_names(ast.parse(code)))
 
     def _import(self, used):
         "Import statements of names that nothing above has bound"

@@ -129,7 +129,7 @@ def paragraphs(path):
         for block in re.split(r'</?(?:p|li|ul|ol|td|th|tr|table|thead|tbody|blockquote|pre|div)\b[^>]*>', text):
             block = html.unescape(re.sub(r'<[^>]*>', '', block))
             for piece in re.split(r'\$\$.*?\$\$|\$[^$\n]+\$', block, flags=re.S):
-                piece = re.sub(r'\s', '', piece)
+                piece = re.sub(r'\s', '', piece).removesuffix(':')  # a full stop where what follows is not on the site
                 if piece: yield piece
 
 @pytest.mark.parametrize('name', notebooks)
@@ -138,6 +138,13 @@ def test_paragraphs(name):
     text,wanted = re.sub(r'\s', '', read(name)['text']),[*paragraphs(notebooks[name])]
     assert len(wanted) > 1
     assert [o for o in wanted if o not in text] == []
+
+@pytest.mark.parametrize('name', [*notebooks])
+def test_what_is_announced(name):
+    "After a text that ends in a colon comes code, a table, a list, a picture, a formula or a name with its parameters"
+    found = re.findall(r':</p>\s*(<(\w+)[^>]*>.{0,300})', read(name)['html'], re.S)
+    wrong = [text for text,tag in found if tag == 'p' and not re.match(r'<p[^>]*>\s*<(img|math)', text) or re.match(r'h\d', tag) and '<code' not in text.partition('</h')[0]]
+    assert wrong == []
 
 def test_introductions():
     "The decision table stands below its page's title; `test_paragraphs` finds what the others say there"
