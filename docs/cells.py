@@ -120,6 +120,7 @@ def _as_example(text, nodes):
             found = _as_raised(node.value, source)
             return (None, [found]) if found else (None, [])
         if name not in ('test_eq', 'test_close', 'test_is') or len(args) < 2: return None,[]
+        if mentions_private(args[1]): return None,[]
         code,value = (part(o).strip() for o in args[:2])
         if isinstance(args[0], ast.Tuple) and code.startswith('('): code = code[1:-1]
         return _with_value(code, value, '≈' if name == 'test_close' else '='),[]
