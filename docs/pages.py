@@ -263,8 +263,8 @@ class Writer:
         if notebook.internals:
             self.heading(2, 'How it works')
             self.entries(notebook.internals, 1, True)
-        self.parts.append(f'<p class="source">Source of this page: <a href="{repository}{source}">{source}</a>{_signs(self.parts)}</p>')
         self._end_sentence()
+        self.parts.append(f'<p class="source">Source of this page: <a href="{repository}{source}">{source}</a>{_signs(self.parts)}</p>')
         return '\n\n'.join(_without_empty_sections(filter(None, self.parts))) + '\n'
 
 def _without_empty_sections(parts):
