@@ -277,9 +277,9 @@ class Writer:
 
 def _without_empty_sections(parts):
     "Parts of a page without headings that have nothing below them"
-    parts = [(o, len(found[0]) if (found := re.match('#+(?= )', o)) else 9) for o in parts]
+    parts = [(o, len(found[0]) if (found := re.match('#+(?= )', o)) else 0 if o.startswith('<p class="source"') else 9) for o in parts]
     below = [level for _,level in parts[1:]] + [0]
-    kept = [part for part,after in zip(parts, below) if part[1] == 9 or after > part[1]]
+    kept = [part for part,after in zip(parts, below) if part[1] in (0, 9) or after > part[1]]
     return [o for o,_ in kept] if len(kept) == len(parts) else _without_empty_sections(o for o,_ in kept)
 
 def _cards_first(entries, first=None):

@@ -188,7 +188,15 @@ class Notebook:
         internal = {o for room in rooms.values() for o in room.public} - for_users
         return bool(names & internal) and not names & for_users
 
-    def _shows_anything(self, segment): return any(o.kind in ('export', 'method') or self._names_in(o) for o in segment if isinstance(o, Cell))
+    def is_hidden(self, cell):
+        "Whether an example is not on the page, since what is left of it would puzzle or show nothing"
+        own = self.statements.get(cell.number) or []
+        shows = cell.outputs and own and not own[-1].left_out
+        left_out = [o for o in own if o.left_out]
+        return bool(left_out) and (not all(o.is_check for o in left_out) or not shows and not any(o.tells for o in own if not o.left_out))
+
+    def _shows_anything(self, segment):
+        return any(o.kind in ('export', 'method') or self._names_in(o) and not self.is_hidden(o) for o in segment if isinstance(o, Cell))
 
     def _is_inner(self, path, segment):
         "Whether a segment is on how it works"
@@ -277,9 +285,7 @@ class Program:
         "(code, errors, whether its last value is shown) of a cell; `brief`: without its checks"
         own = self.notebook.statements.get(cell.number)
         if own is None: return cell.source,[],True
-        shows = cell.outputs and own and not own[-1].left_out
-        if any(o.left_out for o in own) and not shows and not any(o.tells for o in own if not o.left_out): return '',[],False
-        if any(o.left_out and not o.is_check for o in own): return '',[],False  # what follows from it would puzzle
+        if self.notebook.is_hidden(cell): return '',[],False
         res = []
         for o in own:
             if not o.left_out and self._is_used(o) and not (brief and o.is_check): self._add(o, res)
