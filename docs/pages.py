@@ -258,7 +258,8 @@ class Writer:
         "The examples at the top; those that stand right below a card are not said again"
         if self.notebook.first_name(): return self.short_example(self.notebook.first_name())
         cells = self.notebook.start()
-        self.said = [o.content for before,o in zip(entries, entries[1:]) if o.kind == 'code' and o.content in cells and before.kind == 'card' and before.headings == o.headings]
+        below_card = [o for before,o in zip(entries, entries[1:]) if before.kind == 'card' and before.headings == o.headings]
+        self.said = [o.content for o in below_card if o.kind == 'code' and o.content in cells]
         for o in cells: self.example(o, o not in self.said)
 
     def write(self, source):
