@@ -289,7 +289,7 @@ class AUMLineSearch(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, # type: ignore[override]
-        closure:Callable[[], tuple[Tensor, Tensor]], # Function without arguments; returns the scores of all rows, shape (n,) or (n, K), and their targets
+        closure:Callable[[], tuple], # Function without arguments; returns the scores of all rows, shape (n,) or (n, K), and their targets
     ) -> float: # AUM after the step
         "Take one step; raises `ValueError` if the scores are not linear in the parameters, or all the same"
         if not all(p.requires_grad for p in self._params):

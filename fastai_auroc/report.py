@@ -74,16 +74,6 @@ def tabulate_report(
     return pd.concat([values, points], axis=1)
 
 # %% ../nbs/22c_report.ipynb #6eefb406
-def _texts_of_row(row, digits):
-    "The texts of a row"
-    if row.rows is None: return [row.name, '', '', f'{row.auroc:.{digits}f}']
-    texts = [row.name, f'{row.positive:,}', f'{row.rows:,}']
-    if row.why: return [*texts, 'undefined', row.why]
-    d = decimals_needed(row.low, row.high, digits)
-    interval = f'{row.low:.{d}f}–{row.high:.{d}f}' if row.low < row.high else '–'
-    rates = [f'{o:.{digits}f}' for o in row.point[1:]]
-    return [*texts, f'{row.auroc:.{d}f}', interval, threshold_text(row.point.threshold, row.numbers, digits), *rates]
-
 def _align_rows(rows):
     "Lines of a table, names to the left, numbers to the right"
     widths = [max(len(o[i]) for o in rows if i < len(o)) for i in range(len(rows[0]))]
@@ -96,6 +86,17 @@ def _pad_decimals(texts, least):
     is_plain = [bool(re.fullmatch(r'-?\d+\.\d+', o)) for o in texts]
     decimals = max([least, *(len(o.partition('.')[2]) for o,plain in zip(texts, is_plain) if plain)])
     return [o + '0'*(decimals - len(o.partition('.')[2])) if plain else o for o,plain in zip(texts, is_plain)]
+
+# %% ../nbs/22c_report.ipynb #d60b59e3
+def _texts_of_row(row, digits):
+    "The texts of a row"
+    if row.rows is None: return [row.name, '', '', f'{row.auroc:.{digits}f}']
+    texts = [row.name, f'{row.positive:,}', f'{row.rows:,}']
+    if row.why: return [*texts, 'undefined', row.why]
+    d = decimals_needed(row.low, row.high, digits)
+    interval = f'{row.low:.{d}f}–{row.high:.{d}f}' if row.low < row.high else '–'
+    rates = [f'{o:.{digits}f}' for o in row.point[1:]]
+    return [*texts, f'{row.auroc:.{d}f}', interval, threshold_text(row.point.threshold, row.numbers, digits), *rates]
 
 def report_lines(
     rows:list[ReportRow], # From `report_rows`
