@@ -18,6 +18,10 @@ def _called(node):
 
 def is_check(node): return isinstance(node, ast.Assert) or bool(re.match(r'test_[a-z]+', _called(node)))
 
+def _only_checks(node):
+    "A check, or a loop of checks alone"
+    return isinstance(node, ast.For) and all(map(_only_checks, node.body)) or is_check(node)
+
 def _globals_of(table):
     "Names that inner scopes look up outside"
     found = set()
@@ -78,7 +82,7 @@ class Statement:
         self.is_import = all(isinstance(o, (ast.Import, ast.ImportFrom)) for o in nodes)
         self.is_definition = all(isinstance(o, (ast.FunctionDef, ast.ClassDef)) for o in nodes)
         self.mentions = set(re.findall(r'[A-Za-z_]\w*', ' '.join(re.findall(r'# [=≈] (.*)', self.text or ''))))  # in the value of a check
-        self.is_check = all(map(is_check, nodes))
+        self.is_check = all(map(_only_checks, nodes))
         self.tells = bool(self.raises) or self.is_check and bool(self.text)
         self.shows = bool(self.text) and isinstance(nodes[-1], ast.Expr) and not is_check(nodes[-1])
 
@@ -116,6 +120,7 @@ def _as_example(text, nodes):
             found = _as_raised(node.value, source)
             return (None, [found]) if found else (None, [])
         if name not in ('test_eq', 'test_close', 'test_is') or len(args) < 2: return None,[]
+        if mentions_private(args[1]): return None,[]
         code,value = (part(o).strip() for o in args[:2])
         if isinstance(args[0], ast.Tuple) and code.startswith('('): code = code[1:-1]
         return _with_value(code, value, '≈' if name == 'test_close' else '='),[]

@@ -146,6 +146,23 @@ def test_what_is_announced(name):
     wrong = [text for text,tag in found if tag == 'p' and not re.match(r'<p[^>]*>\s*<(img|math)', text) or re.match(r'h\d', tag) and '<code' not in text.partition('</h')[0]]
     assert wrong == []
 
+@pytest.mark.parametrize('name', [*notebooks])
+def test_no_section_is_empty(name):
+    "Below each heading there is something before the next of its level or above"
+    parts = re.findall(r'<h([1-6])|<(p|pre|table|ul|ol|div|blockquote)\b', re.sub(r'<p class="?source.*', '', read(name)['html'], flags=re.S))
+    levels = [int(level or 9) for level,_ in parts] + [0]
+    assert not [i for i,(level,after) in enumerate(zip(levels, levels[1:])) if after <= level < 9]
+
+@pytest.mark.parametrize('name,shown', [('plots', '<img'), ('pr_plots', '<img'), ('history', '<table.*<img'), ('samplers', r'\[\[32, 32\]'), ('thresholds', r'OperatingPoint\(threshold=0\.35')])
+def test_first_screen(name, shown):
+    "The first example shows the picture, the frame, or what a batch holds"
+    assert re.search(shown, read(f'{name}.html')['html'].partition('<h2')[0], re.S)
+
+@pytest.mark.parametrize('name', reference)
+def test_prose_names_nothing_private(name):
+    prose = re.findall(r'<(?:p|li|td)[^>]*>(.*?)</(?:p|li|td)>', read(name)['html'], re.S)
+    assert not [o for text in prose for o in re.findall(r'<code>(_[a-z]\w*)', text)]
+
 def test_introductions():
     "The decision table stands below its page's title; `test_paragraphs` finds what the others say there"
     assert re.search('</blockquote>.*?<table', read('tutorials/which_loss.html')['html'], re.S)
