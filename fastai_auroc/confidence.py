@@ -114,7 +114,7 @@ def auroc_ci(
     level:float=.95, # How often intervals computed like this one hold the true AUROC, between 0 and 1
     method:str='delong', # 'delong': symmetric; 'logit': better near 0 and 1; 'bootstrap', 'bca': from drawn samples
     ignore_index:int|None=None, # Label of rows to leave out
-    pos_label:int|float|str|bool|None=None, # The positive label, such as 'yes'; None: the larger of two numbers
+    pos_label:int|float|str|bool|None=None, # The positive label, such as 'yes': of two columns its own is ranked; None: the larger of two numbers
     average:str|None='macro', # For K columns, as for `auroc_score`; None: one interval a column
     multi_class:str='ovr', # One-vs-rest ('ovr') or one-vs-one ('ovo')
     max_fpr:float|None=None, # Partial area up to this false positive rate
@@ -188,7 +188,7 @@ def ap_ci(
     method:str='bca', # 'bca' or 'bootstrap' (plain percentiles)
     average:str|None='macro', # For K columns, as for `average_precision`; None: one interval a column
     ignore_index:int|None=None, # Label of rows, or of entries of many labels, to leave out
-    pos_label:int|float|str|bool|None=None, # The positive label, such as 'yes'; None: the larger of two numbers
+    pos_label:int|float|str|bool|None=None, # The positive label, such as 'yes': of two columns its own is ranked; None: the larger of two numbers
     n_boot:int=2000, # How many samples to draw
     clusters:'ArrayLike|None'=None, # A label for each row, shape (n,), such as its patient: rows of one label are drawn together
     seed:int|None=None, # Seed of the draws: a whole number or `np.random.Generator`; None: new draws at each call
@@ -268,7 +268,7 @@ def compare_auroc(
     level:float=.95, # Confidence level of the interval of the difference, between 0 and 1
     method:str='delong', # 'delong', or from drawn samples 'bootstrap' or 'bca'
     ignore_index:int|None=None, # Label of rows to leave out
-    pos_label:int|float|str|bool|None=None, # The positive label, such as 'yes'; None: the larger of two numbers
+    pos_label:int|float|str|bool|None=None, # The positive label, such as 'yes': of two columns its own is ranked; None: the larger of two numbers
     average:str='macro', # For K columns, as for `auroc_score`
     multi_class:str='ovr', # One-vs-rest ('ovr') or one-vs-one ('ovo')
     max_fpr:float|None=None, # Partial area up to this false positive rate

@@ -344,7 +344,7 @@ def grouped_auroc(
     activation:str|None=None, # None: probabilities or one score; 'softmax', 'sigmoid': of logits; 'identity': unchanged
     average:str|None='macro', # 'macro', 'weighted' (by rows), 'pairs', 'min' (the worst group), None (all of them)
     ignore_index:int|None=None, # Label of rows to leave out
-    pos_label:int|float|str|bool|None=None, # The positive label, such as 'yes'; None: the larger of two numbers
+    pos_label:int|float|str|bool|None=None, # The positive label, such as 'yes': of two columns its own is ranked; None: the larger of two numbers
 ) -> Tensor|GroupedAUROC: # 0-d float64 on the CPU; with `average=None` a `GroupedAUROC`: groups, auroc, positives, negatives
     """AUROC within groups: only pairs of the same group are compared
 
@@ -418,7 +418,7 @@ def bias_auroc(
     *,
     activation:str|None=None, # None: probabilities or one score; 'softmax', 'sigmoid': of logits; 'identity': unchanged
     ignore_index:int|None=None, # Label of rows to leave out
-    pos_label:int|float|str|bool|None=None, # The positive label, such as 'yes'; None: the larger of two numbers
+    pos_label:int|float|str|bool|None=None, # The positive label, such as 'yes': of two columns its own is ranked; None: the larger of two numbers
 ) -> BiasAUROC: # Three floats: subgroup, bpsn, bnsp
     """AUROC within a subgroup, and of each class of the subgroup against the other class of the background
 
