@@ -9,7 +9,7 @@ __all__ = ['is_number', 'show_numbers', 'widen', 'signed', 'to_tensor', 'to_nump
            'list_labels', 'explain_absence', 'mark_positive', 'raise_third_label', 'put_positive_last']
 
 # %% ../nbs/00_inputs.ipynb #e062ea4b
-import functools, numpy as np, torch
+import functools, numpy as np, reprlib, torch
 from decimal import Decimal
 from fractions import Fraction
 from numbers import Real
@@ -82,27 +82,36 @@ def _raise_masked(name):
 
 def _is_missing(o): return o is None or type(o).__name__ in ('NAType', 'NaTType') or isinstance(o, float) and o != o
 
-def _text_hint(values, x, name):
+def _text_hint(values, x, name, pos_label=False):
     "What to do about labels that are text"
     last = values[-1]
     numbers = f'np.unique({name}, return_inverse=True)[1]'
     if len(values) > 2: return f'; as class numbers, in sorted order, they are {numbers}'
+    if pos_label: return f': pass pos_label={last!r}'
     code = f'[t == {last!r} for t in {name}]' if isinstance(x, (list, tuple)) else f'{name} == {last!r}'
-    return f': pass pos_label={last!r} where it is an argument, or else {code}'
+    return f': pass {code}'
 
 # %% ../nbs/00_inputs.ipynb #b2d0c281
-def _raise_no_numbers(a, x, name):
+def _describe_one(x):
+    "What was given in place of numbers, if it is no list and no array"
+    if isinstance(x, (str, bytes)): return f'the text {reprlib.repr(x)}'
+    if _is_missing(x) or isinstance(x, complex): return repr(x)
+    model = hasattr(x, 'get_preds')
+    return type(x).__name__ + (': pass scores and targets, as in auroc_score(*learn.get_preds())' if model else '')
+
+def _raise_no_numbers(a, x, name, pos_label=False):
     "Raise `TypeError` for `x`; `a` is `x` as an array"
+    wanted = f'{name} must be a tensor, an array or a list of numbers'
+    if not a.ndim: raise TypeError(f'{wanted}, got {_describe_one(a.item() if isinstance(x, np.ndarray) else x)}')
     flat = a.ravel().tolist()
     text = sorted({bytes(o) if isinstance(o, bytes) else str(o) for o in flat if isinstance(o, (str, bytes))}, key=str)
     missing = sum(map(_is_missing, flat))
     hint = f', {missing} of {a.size} missing' if missing else ''
-    if text and name in ('targets', 'y_true') and a.ndim: hint += _text_hint(text, x, name)
+    if text and name in ('targets', 'y_true'): hint += _text_hint(text, x, name, pos_label)
     elif text and name == 'subgroup': hint += f': compare it with a label, as in np.asarray(subgroup) == {text[-1]!r}'
     elif a.dtype.kind == 'f': hint = f": round it yourself, as in np.asarray({name}, 'float64')"
     elif a.dtype == object and flat and all(isinstance(o, int) for o in flat): hint = ' with more than 64 bits'
-    got = f"{type(x).__name__} of {'strings' if text else a.dtype}"
-    raise TypeError(f'{name} must be a tensor, an array or a list of numbers, got {got}{hint}')
+    raise TypeError(f"{wanted}, got {type(x).__name__} of {'strings' if text else a.dtype}{hint}")
 
 # %% ../nbs/00_inputs.ipynb #dda5e07d
 def _unbox(a):
@@ -117,23 +126,32 @@ def _unbox(a):
     return a
 
 # %% ../nbs/00_inputs.ipynb #4e1351c8
+def _hint_of_both(x, name):
+    "What to do if `x` holds scores and targets, as from a Learner's `get_preds`; else empty"
+    shapes = [tuple(getattr(o, 'shape', ())) for o in x] if isinstance(x, (list, tuple)) else []
+    both = len(shapes) in (2, 3) and all(shapes) and len({o[0] for o in shapes}) == 1
+    if isinstance(x, list) and len(set(map(len, shapes))) == 1: both = False  # batches, whose shapes are alike
+    if not both or not name.startswith(('scores', 'targets')): return ''
+    first_two = '' if len(shapes) == 2 else '[:2]'
+    return f'; if these are (scores, targets), pass each of them, as in auroc_score(*learn.get_preds(){first_two})'
+
 def _list_to_array(x, name):
     "As `np.asarray`, but objects stay as they are, and lists of unequal lengths raise an error that names the argument"
     unequal = f'{name} must be a tensor, an array or lists of equal lengths'
     try: a = np.asarray(x)
-    except ValueError as e: raise ValueError(f'{unequal}: {e}') from e
+    except ValueError as e: raise ValueError(f'{unequal}{_hint_of_both(x, name)}: {e}') from e
     large = a.dtype == float and a.size and np.abs(a).max() >= 2**63
     if isinstance(x, (list, tuple)) and (a.dtype.kind in 'US' or large): a = np.array(x, object)
     if a.dtype == object and any(isinstance(o, (list, tuple, np.ndarray)) and np.ndim(o) for o in a.flat):
         raise ValueError(unequal)  # NumPy itself raises from 1.24 on
     return a
 
-def _to_array(x, name):
+def _to_array(x, name, pos_label=False):
     "Numbers other than tensors, as an array that PyTorch can share"
     if isinstance(x, np.ma.MaskedArray): _raise_masked(name)
     a = _list_to_array(x, name)
     if a.dtype == object: a = _unbox(a)
-    if a.dtype.kind not in 'biuf' or a.itemsize > 8: _raise_no_numbers(a, x, name)
+    if a.dtype.kind not in 'biuf' or a.itemsize > 8: _raise_no_numbers(a, x, name, pos_label)
     if a.dtype.kind == 'u' and a.itemsize > 1:
         if a.itemsize < 8 or not a.size or a.max() < 2**63: a = a.astype(f'i{min(8, 2*a.itemsize)}')
         elif _uint64 is None: raise TypeError(f'{name} must be below 2**63 before PyTorch 2.3, got {a.max()}')
@@ -152,8 +170,10 @@ def _stack(x, name, grad):
     "Nested lists of numbers and of tensors without axes, as one tensor"
     axes = [tuple(o.shape) for o in x if isinstance(o, Tensor) and o.ndim]
     if axes:
-        raise ValueError(f'{name} must be one tensor, got a {type(x).__name__} of {len(x)} with shapes as {axes[0]}: '
-            f'join batches by torch.cat({name}), rows by torch.stack({name})')
+        both = _hint_of_both(x, name)
+        got = f'{name} must be one tensor, got a {type(x).__name__} of {len(x)} with shapes as {axes[0]}'
+        if both and len(set(axes)) > 1: raise ValueError(f'{got}{both}')
+        raise ValueError(f'{got}: join batches by torch.cat({name}), rows by torch.stack({name}){both}')
     parts = [to_tensor(o, name, grad) for o in x]
     shapes = sorted({tuple(o.shape) for o in parts})
     if len(shapes) > 1: raise ValueError(f'{name} must be lists of equal lengths, got parts of {shapes}')
@@ -165,6 +185,7 @@ def to_tensor(
     x, # A tensor, an array or nested lists of numbers
     name='input', # What to call `x` in an error message
     grad=False, # Keep the gradient's graph, for losses
+    pos_label=False, # Whether the caller has the option `pos_label`, for the message about text
 ) -> Tensor: # A plain tensor on the device of `x`, without gradient unless `grad`
     """`x` as a plain tensor
 
@@ -174,7 +195,7 @@ def to_tensor(
         kinds = _element_types(x)
         if any(issubclass(k, np.ma.MaskedArray) for k in kinds): _raise_masked(name)
         if any(issubclass(k, Tensor) for k in kinds): x = _stack(x, name, grad)
-    if not isinstance(x, Tensor): return torch.from_numpy(_to_array(x, name))
+    if not isinstance(x, Tensor): return torch.from_numpy(_to_array(x, name, pos_label))
     _check_tensor(x, name)
     x = x.detach() if x.requires_grad and not grad else x
     return x if type(x) is Tensor else x.as_subclass(Tensor)

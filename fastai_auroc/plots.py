@@ -64,9 +64,10 @@ class RankedScores:  # chkstyle: ignore
         ignore_index:int|None=None, # Label of rows, or of entries of multilabel targets, to leave out
         axis:int|None=None, # Which axis of the scores holds the classes; None finds it from the shapes
         pos_label=None, # The positive label of a binary task, of any kind; None: the larger of two numbers
+        options:tuple=('axis',), # Options of the caller, as for `class_rows`
     ):
         marked = targets if pos_label is None else binary_labels(targets, pos_label, ignore_index)
-        outputs,labels = (o.cpu() for o in class_rows(scores, marked, axis))
+        outputs,labels = (o.cpu() for o in class_rows(scores, marked, axis, options=options))
         if pos_label is not None: outputs,labels = put_positive_last(outputs, labels, targets, pos_label, ignore_index)
         if not labels.dtype.is_floating_point: labels = signed(widen(labels)).long()
         if labels.ndim == 1: labels,outputs = drop_ignored(ignore_index, labels, outputs)
@@ -358,7 +359,7 @@ def plot_roc(
     `ValueError` where `auroc_score` does."""
     check_interval(level)
     points = points_to_mark(point)
-    def rank(s): return RankedScores(s, targets, activation, ignore_index, pos_label=pos_label)
+    def rank(s): return RankedScores(s, targets, activation, ignore_index, pos_label=pos_label, options=('pos_label',))
     def frame(ax):
         draw_chance(ax)
         label_roc_axes(ax)
@@ -430,7 +431,7 @@ def plot_aum(
     Scores that are huge, tiny or too close together for matplotlib are drawn in other units or from an offset, which
     the label of the axis shows.
     Raises `ValueError` if a class is missing or a score is not finite."""
-    scores,positive = _overlap_to_draw(RankedScores(scores, targets, activation))
+    scores,positive = _overlap_to_draw(RankedScores(scores, targets, activation, options=()))
     s,offset,exponent = _rescale(scores)
     area = aum(torch.from_numpy(s), positive).item()
     t,fpr,fnr = _error_rates(s, positive.numpy())

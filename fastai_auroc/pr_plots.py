@@ -158,7 +158,7 @@ def plot_pr(
     dotted line is chance, the prevalence, if all curves share it. Raises `ValueError` where `auroc_score` does."""
     check_interval(level)
     points = points_to_mark(point)
-    def rank(s): return RankedPrecision(s, targets, activation, ignore_index, pos_label=pos_label)
+    def rank(s): return RankedPrecision(s, targets, activation, ignore_index, pos_label=pos_label, options=('pos_label',))
     averages_first = average == 'all' and not isinstance(scores, dict)
     curves,ranked = curves_of_models(scores, rank, average, names, level if ci else None, kwargs)
     shares = ranked.prevalences('macro' if average == 'all' and not averages_first else average)

@@ -25,16 +25,20 @@ def _lengths(shape, without=None):
     "The lengths of the axes of a shape, except axis `without` and those of length 1"
     return [d for i,d in enumerate(shape) if i != without and d != 1]
 
-def _class_axis(o, t, axis, prefer):
+def _raise_ambiguous(got, options):
+    "Raise `ValueError` for outputs and targets of one shape with three axes"
+    labels = 'pass axis=1 or axis=2' if 'axis' in options else 'move it to the end and flatten the others, to shape (rows, labels)'
+    raise ValueError('outputs and targets have one shape with three axes: for one score a pixel pass scores.flatten() and '
+        f'targets.flatten(), or scores of shape (n, 1, H, W); for labels along an axis {labels}: {got}')
+
+def _class_axis(o, t, axis, prefer, options=('axis',)):
     "The axis of outputs of shape `o` that holds the classes, given targets of shape `t`"
     got = f'got outputs of shape {tuple(o)} and targets of shape {tuple(t)}'
     outside = axis is not None and not -len(o) <= axis < len(o)
     if outside: raise ValueError(f'axis={axis} is not an axis of the outputs: {got}')
     if o == t:
         if axis is not None: return axis % len(o)
-        if len(o) == 3 and o[1] != 1:
-            raise ValueError('outputs and targets of one shape with three axes may hold classes in axis 1 or 2, '
-                f'pass `axis` to class_rows or AUROC: {got}')
+        if len(o) == 3 and o[1] != 1: _raise_ambiguous(got, options)
         return 1
     choices = [axis] if axis is not None else [a for a in (prefer, 1, -1) if a is not None and -len(o) <= a < len(o)]
     fits = [a % len(o) for a in choices if _lengths(o, a % len(o)) == _lengths(t)]
@@ -49,10 +53,11 @@ def class_rows(
     axis:int|None=None, # Which axis of `outputs` holds the classes; None finds it by comparing the shapes
     prefer:int|None=None, # Which axis to try first if `axis` is None
     grad:bool=False, # Keep the gradient's graph of the outputs, for losses
+    options:tuple=('axis',), # Which of 'axis' and 'pos_label' are options of the caller, for messages
 ): # Outputs of shape (n,) or (n, K), targets of shape (n,) or (n, K)
     "One row for each item, pixel or token, classes in columns; raises `ValueError` if the shapes do not match"
     outputs = to_tensor(outputs, 'scores', grad)
-    targets = to_tensor(targets, 'targets')
+    targets = to_tensor(targets, 'targets', pos_label='pos_label' in options)
     o = outputs.shape
     t = targets.shape
     if not o: raise ValueError(f'scores must have at least one axis, got the single number {outputs}')
@@ -64,7 +69,7 @@ def class_rows(
     if len(o) == 2 and len(t) == 1 and o[0] == t[0] and o[1] > 1 and axis in (None, 1, -1): return outputs,targets
     in_column = len(o) == len(t) == 2 and o[0] == t[0] and o[1] > 0 and t[1] == 1 and {axis, prefer} <= {None, 1, -1}
     if in_column: return outputs if o[1] > 1 else outputs[:,0],targets.reshape(-1)
-    axis = _class_axis(o, t, axis, prefer)
+    axis = _class_axis(o, t, axis, prefer, options)
     k = o[axis]
     if not k: raise ValueError(f'scores must have at least one column, got shape {tuple(o)}')
     outputs = outputs.movedim(axis, -1).reshape(-1, k)

@@ -236,7 +236,7 @@ def prepare_task(
     "The task of a scorer's arguments; raises for wrong options and shapes, and counts wrong values"
     check_ignore_index(ignore_index)
     marked = targets if pos_label is None else binary_labels(targets, pos_label, ignore_index)
-    outputs,given = map(widen, class_rows(scores, marked))
+    outputs,given = map(widen, class_rows(scores, marked, options=('pos_label',)))
     if pos_label is not None:
         _check_one_column(outputs, given)
         outputs,given = put_positive_last(outputs, given, targets, pos_label, ignore_index)

@@ -157,7 +157,7 @@ odd = dict(longdouble=(lambda: s.astype('longdouble'), "np.asarray({}, 'float64'
     missing=(lambda: pd.Series([.1, .2, .3, .4, .5, pd.NA]), 'of object, 1 of 6 missing'),
     large=(lambda: [1, 2, 3, 4, 5, 2**70], 'with more than 64 bits'),
     both_ends=(lambda: [-1, 2, 3, 4, 5, 2**63], 'with more than 64 bits'), records=(lambda: np.zeros(6, [('a', 'f8')]), 'got ndarray of'),
-    mapping=(lambda: {'a':1}, 'got dict of object'), thing=(lambda: [object()]*6, 'got list of object'),
+    mapping=(lambda: {'a':1}, 'list of numbers, got dict'), thing=(lambda: [object()]*6, 'got list of object'),
     **{o:(lambda o=o: torch.tensor(s).to(getattr(torch, o)), 'call .float()') for o in ('float8_e4m3fn', 'float8_e5m2', 'float8_e4m3fnuz') if hasattr(torch, o)})
 
 @pytest.mark.parametrize('make,way', odd.values(), ids=odd)
