@@ -6,7 +6,8 @@ Docs: https://fastai-auroc.github.io/fastai_auroc/inputs.html.md"""
 
 # %% auto #0
 __all__ = ['is_number', 'show_numbers', 'widen', 'signed', 'to_tensor', 'to_numpy', 'equals', 'binary_labels', 'distinct_labels',
-           'list_labels', 'explain_absence', 'mark_positive', 'raise_third_label', 'put_positive_last']
+           'list_labels', 'explain_absence', 'mark_positive', 'make_comparable', 'raise_third_label',
+           'put_positive_last']
 
 # %% ../nbs/00_inputs.ipynb #e062ea4b
 import functools, numpy as np, reprlib, torch
@@ -319,6 +320,30 @@ def mark_positive(
     positive = labels > low.masked_fill(low >= high, zero)
     other = (labels != low) & (labels != high)
     return (positive, other) if kept is None else (kept & positive, kept & other)
+
+# %% ../nbs/00_inputs.ipynb #aaa43cac
+def _mark_unsigned(labels, ignore_index):
+    "Binary labels of uint64 as floats in the same order, with `ignore_index` where it is"
+    kept = ~equals(labels, ignore_index)
+    positive,other = mark_positive(signed(labels), kept, zero=torch.iinfo(torch.int64).min)
+    dtype = torch.float32 if abs(ignore_index or 0) < 2**24 else torch.float64
+    marked = torch.full_like(labels, -1 if ignore_index == 0 else 0, dtype=dtype)
+    marked = marked.masked_fill(positive, 2 if ignore_index == 1 else 1).masked_fill(other, .5)
+    return marked if ignore_index is None else marked.masked_fill(~kept, float(ignore_index))
+
+def make_comparable(
+    labels:Tensor, # Labels of any dtype
+    ignore_index:int|None, # Label to leave out
+    by_class:bool, # Whether they are class numbers; otherwise the larger of two is positive
+): # Labels, and `ignore_index` among them
+    "Labels in a dtype that PyTorch can compare, and `ignore_index` in that dtype"
+    if labels.dtype == torch.bool: return labels.view(torch.uint8),ignore_index
+    if labels.dtype == torch.bfloat16: return labels.float(),ignore_index
+    if labels.dtype != _uint64: return labels,ignore_index
+    if not labels.numel(): return labels.long(),ignore_index
+    if not by_class: return _mark_unsigned(labels, ignore_index),ignore_index
+    if ignore_index is not None: ignore_index = (int(ignore_index)+2**63) % 2**64 - 2**63
+    return labels.view(torch.int64),ignore_index
 
 # %% ../nbs/00_inputs.ipynb #cbca777a
 def _ordered_labels(targets, pos_label):

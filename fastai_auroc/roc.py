@@ -87,7 +87,7 @@ def auroc_score(
     class is missing or how many scores are NaN. Raises `ValueError` for shapes, labels or options that do not fit, and
     for columns that should be probabilities but do not sum to one; `TypeError` for input that is not numbers.
     The values equal those of scikit-learn's `roc_auc_score`; partial areas follow McClish (1989), one-vs-one follows
-    Hand & Till (2001)."""
+    Hand & Till (2001). The value has no gradient: `AUROCLoss` trains."""
     options = average,multi_class,max_fpr,sample_weight,ignore_index,pos_label,min_tpr,standardize
     value,note = auroc_and_note(scores, targets, activation, *options)
     if note: warnings.warn(note, undefined_category(), stacklevel=2)

@@ -10,11 +10,11 @@ __all__ = ['in_transform', 'check_average', 'check_options', 'check_ignore_index
            'missing_classes', 'raise_invalid', 'can_look', 'BatchRows', 'checked_rows']
 
 # %% ../nbs/03_tasks.ipynb #1ea831db
-import math, numpy as np, reprlib, torch
+import math, numpy as np, reprlib, sys, torch
 from typing import NamedTuple
 from torch import Tensor
 from .docstrings import document
-from .inputs import binary_labels, distinct_labels, equals, is_number, list_labels, mark_positive
+from .inputs import binary_labels, distinct_labels, equals, is_number, list_labels, make_comparable, mark_positive
 from .inputs import put_positive_last, raise_third_label, signed, to_numpy, to_tensor, widen
 from .scores import class_rows, count_non_probabilities, has_float64, one_hot, ranking_scores, upcast
 from .keys import aminmax
@@ -182,29 +182,9 @@ def _prepare_weights(weight, outputs, kept=None):
     weight = weight.where(~invalid, 0)
     return weight.where(weight.max() < most, weight*2.**-(bits+2)),invalid.sum()
 
-# %% ../nbs/03_tasks.ipynb #aaa43cac
+# %% ../nbs/03_tasks.ipynb #77e96180
 _uint64 = getattr(torch, 'uint64', None)  # from PyTorch 2.3 on
 
-def _mark_unsigned(labels, ignore_index):
-    "Binary labels of uint64 as floats in the same order, with `ignore_index` where it is"
-    kept = ~equals(labels, ignore_index)
-    positive,other = mark_positive(signed(labels), kept, zero=torch.iinfo(torch.int64).min)
-    dtype = torch.float32 if abs(ignore_index or 0) < 2**24 else torch.float64
-    marked = torch.full_like(labels, -1 if ignore_index == 0 else 0, dtype=dtype)
-    marked = marked.masked_fill(positive, 2 if ignore_index == 1 else 1).masked_fill(other, .5)
-    return marked if ignore_index is None else marked.masked_fill(~kept, float(ignore_index))
-
-def _make_comparable(labels, ignore_index, by_class):
-    "Labels in a dtype that PyTorch can compare, and `ignore_index` in that dtype"
-    if labels.dtype == torch.bool: return labels.view(torch.uint8),ignore_index
-    if labels.dtype == torch.bfloat16: return labels.float(),ignore_index
-    if labels.dtype != _uint64: return labels,ignore_index
-    if not labels.numel(): return labels.long(),ignore_index
-    if not by_class: return _mark_unsigned(labels, ignore_index),ignore_index
-    if ignore_index is not None: ignore_index = (int(ignore_index)+2**63) % 2**64 - 2**63
-    return labels.view(torch.int64),ignore_index
-
-# %% ../nbs/03_tasks.ipynb #77e96180
 class Task(NamedTuple):
     "Scores to rank and labels to compare, on one device"
     scores:Tensor # Ranking scores, shape (n,) or (n, K)
@@ -217,6 +197,8 @@ class Task(NamedTuple):
     targets:object # The targets as they were given, for messages
     pos_label:object # The positive label as it was given, or None
     offset:float # What was subtracted from the scores: 2**63 for uint64, else 0
+    outputs:Tensor # The scores as they were given, shape (n,) or (n, K), for messages
+    needs_gradient:bool # Whether the scores require a gradient, as those of a loss do
 
 def _check_one_column(outputs, labels):
     "Raise `ValueError` if `pos_label` is given for a task that is not binary"
@@ -243,7 +225,7 @@ def prepare_task(
     if not has_float64(outputs): outputs = outputs.cpu()
     if given.device != outputs.device: given = given.to(outputs.device)
     single_label = outputs.ndim == 2 and given.ndim == 1
-    labels,ignore_index = _make_comparable(given, ignore_index, single_label and outputs.shape[1] > 2)
+    labels,ignore_index = make_comparable(given, ignore_index, single_label and outputs.shape[1] > 2)
     kept = None if ignore_index is None else ~equals(labels, ignore_index)
     ranked = ranking_scores(outputs, labels, activation)
     improper = wrong_weights = torch.zeros((), dtype=torch.long, device='cpu')
@@ -252,7 +234,8 @@ def prepare_task(
         sample_weight,invalid = _prepare_weights(sample_weight, outputs, kept)
         if invalid is not None: wrong_weights = invalid
     return Task(signed(ranked), labels, sample_weight, task_kind(ranked, labels), ignore_index, improper, wrong_weights,
-        given if pos_label is None else targets, pos_label, 2.**63 if ranked.dtype == _uint64 else 0.)
+        given if pos_label is None else targets, pos_label, 2.**63 if ranked.dtype == _uint64 else 0.,
+        outputs, getattr(scores, 'requires_grad', False))
 
 # %% ../nbs/03_tasks.ipynb #b967cafe
 _places = dict(binary='in the targets', multiclass='for class {}', multilabel='for label {}', samples='in row {}')
@@ -320,6 +303,29 @@ def _raise_invalid_labels(task):
     got = f'got {list_labels(values)}; {_advice(task, values, odd)}'.rstrip('; ')
     raise ValueError(f'targets must be {want}, but {rows} of {len(labels)} rows have others: {got}')
 
+# %% ../nbs/03_tasks.ipynb #0e3bc12d
+def _is_called_by_fastai():
+    "Whether a function of fastai waits for the caller"
+    frame = sys._getframe(1)
+    while frame and not frame.f_globals.get('__name__', '').startswith('fastai.'): frame = frame.f_back
+    return frame is not None
+
+def _are_rounded(p):
+    "Whether rows look like rounded probabilities"
+    p = p.cpu().double()
+    return not (p < 0).any() and not ((p.sum(-1) - 1).abs() > .1).any()
+
+def _advice_on_activation(task):
+    "What to do about scores that should be probabilities and do not sum to one"
+    in_learner = _is_called_by_fastai()
+    loss = 'as a loss use AUROCLoss(), since a score of ranks has no gradient'
+    if task.needs_gradient and in_learner: return loss
+    advice = "pass activation='softmax' for logits, or 'identity' to rank each column as it is"
+    if _are_rounded(task.outputs): advice = "for rounded probabilities pass activation='identity', which ranks each column as it is"
+    if task.needs_gradient: return f'{advice}; {loss}'
+    metric = 'as a metric of a Learner use AUROC(), since fastai averages a function over batches'
+    return f'{advice}; {metric}' if in_learner else advice
+
 # %% ../nbs/03_tasks.ipynb #3a9bc104
 def raise_invalid(
     task:Task, # What was counted
@@ -335,8 +341,7 @@ def raise_invalid(
             f'but {wrong_weights:.0f} of {n} are not')
     if improper:
         raise ValueError(f'scores must be probabilities where activation=None, but {improper:.0f} of {n} rows do not '
-            "sum to one: pass activation='softmax' for logits, or 'identity' to rank each column as it is; "
-            'as a metric of a Learner use AUROC(), since fastai averages a function over batches')
+            f'sum to one: {_advice_on_activation(task)}')
 
 # %% ../nbs/03_tasks.ipynb #67932eab
 in_transform = getattr(torch._C, '_are_functorch_transforms_active', lambda: False)  # whether `torch.func` is active
