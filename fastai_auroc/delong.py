@@ -78,9 +78,10 @@ def _prepare_binary(models, targets, activation, ignore_index, pos_label):
     tasks = [prepare_task(s, targets, activation, None, ignore_index, pos_label) for s in models.values()]
     for (name,s),task in zip(models.items(), tasks):
         if task.kind == 'binary': continue
-        raise ValueError(f'AUROC intervals are for binary tasks: got {name} of shape {tuple(to_tensor(s).shape)} and '
-            f'targets of shape {tuple(to_tensor(targets).shape)}; pass one class at a time, with its column of '
-            f"{name} and its column of targets, or targets == its number; method='bootstrap' has averages")
+        is_test = len(models) > 1
+        methods = "method='delong' is" if is_test else "method='delong' and 'logit' are"
+        raise ValueError(f'{methods} for binary tasks, got {name} of shape {tuple(to_tensor(s).shape)}: '
+            f"pass method='bootstrap'{'' if is_test else ', for each class with average=None'}")
     return tasks
 
 class Components(NamedTuple):

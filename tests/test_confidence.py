@@ -1,4 +1,5 @@
 "DeLong's intervals and test: the definition over all pairs, what they promise over many samples, and clear words where they have nothing to say."
+from functools import partial
 import inspect, math, warnings
 from fractions import Fraction
 from statistics import NormalDist
@@ -262,12 +263,23 @@ def test_same_scores():
     assert numbers(compare_auroc(s, s, y))[2:] == (0, 0, 0, 0, 0, 1)
     assert numbers(compare_auroc([1,2,3,4], [1,2,3,4], [0,0,1,1])) == (1, 1, 0, 0, 0, 0, 0, 1)
 
-@pytest.mark.parametrize('scores,targets,shapes', [
-    (torch.rand(6,3), [0,1,2,0,1,2], r'\(6, 3\) and targets of shape \(6,\)'), (torch.rand(4,2), torch.ones(4,2), r'\(4, 2\) and targets of shape \(4, 2\)'),
-    (torch.rand(2,3,4), torch.zeros(2,4), r'\(2, 3, 4\) and targets of shape \(2, 4\)')])
-def test_binary_tasks_only(scores, targets, shapes):
-    with pytest.raises(ValueError, match='binary tasks: got scores of shape ' + shapes): auroc_ci(scores, targets)
-    with pytest.raises(ValueError, match='binary tasks: got scores_a of shape ' + shapes): compare_auroc(scores, scores, targets)
+@pytest.mark.parametrize('scores,targets,shape', [(torch.rand(6,3), [0,1,2,0,1,2], r'\(6, 3\)'), (torch.rand(4,2), torch.ones(4,2), r'\(4, 2\)'), (torch.rand(2,3,4), torch.zeros(2,4), r'\(2, 3, 4\)')])
+def test_binary_tasks_only(scores, targets, shape):
+    says = f"for binary tasks, got scores{{}} of shape {shape}: pass method='bootstrap'"
+    with pytest.raises(ValueError, match=says.format('') + ', for each class with average=None$'): auroc_ci(scores, targets)
+    with pytest.raises(ValueError, match=says.format('') + ', for each class with average=None$'): auroc_ci(scores, targets, method='logit')
+    with pytest.raises(ValueError, match=says.format('_a') + '$'): compare_auroc(scores, scores, targets)
+
+@pytest.mark.parametrize('given,words', [(dict(n_boot=200), 'n_boot'), (dict(seed=3), 'seed'), (dict(n_boot=2000, seed=0), 'n_boot and seed')])
+def test_options_of_drawn_samples(given, words):
+    "They raise where no samples are drawn; without them there are 2,000 samples, as before"
+    s,y = draw('tied')
+    calls = [partial(auroc_ci, s, y, method=o) for o in ('delong', 'logit')] + [partial(auroc_ci, s, y), partial(compare_auroc, s, -s, y)]
+    for f in calls:
+        with pytest.raises(ValueError, match=f"draws no samples, got {words}: pass method='bootstrap' or 'bca'$"): f(**given)
+    for method in ('bootstrap', 'bca'):
+        assert auroc_ci(s, y, method=method, seed=0) == auroc_ci(s, y, method=method, seed=0, n_boot=2000)
+        assert compare_auroc(s, -s, y, method=method, seed=0) == compare_auroc(s, -s, y, method=method, seed=0, n_boot=2000)
 
 def test_errors():
     for level in (0, 1, 95, -.5, nan):
