@@ -462,7 +462,7 @@ def test_errors():
         for method in ('delong', 'logit', 'wald'):
             with pytest.raises(ValueError, match=f"got {given}: pass method='bootstrap'"): auroc_ci(s, y, method=method, **kwargs)
         with pytest.raises(ValueError, match=f"got {given}: pass method='bootstrap'"): compare_auroc(s, s, y, **kwargs)
-    with pytest.raises(ValueError, match="method='bootstrap' has averages"): auroc_ci(p, t)
+    with pytest.raises(ValueError, match="pass method='bootstrap', for each class with average=None"): auroc_ci(p, t)
     with pytest.raises(TypeError, match='clusters must be a list, an array'): auroc_ci(s, y, method='bootstrap', clusters='abc')
     with pytest.raises(ValueError, match='clusters must hold one label for each of 80 rows, got 3'): auroc_ci(s, y, method='bootstrap', clusters=[1,2,3])
     with pytest.raises(ValueError, match='1 of 80 rows have none'): auroc_ci(s, y, method='bootstrap', clusters=[None]+list(y[1:]))
