@@ -6,11 +6,12 @@ Docs: https://fastai-auroc.github.io/fastai_auroc/inputs.html.md"""
 
 # %% auto #0
 __all__ = ['is_number', 'show_numbers', 'widen', 'signed', 'to_tensor', 'to_numpy', 'equals', 'binary_labels', 'distinct_labels',
-           'list_labels', 'explain_absence', 'mark_positive', 'make_comparable', 'raise_third_label',
+           'list_labels', 'explain_absence', 'argument_order', 'mark_positive', 'make_comparable', 'raise_third_label',
            'put_positive_last']
 
 # %% ../nbs/00_inputs.ipynb #e062ea4b
 import functools, numpy as np, reprlib, torch
+from contextlib import contextmanager
 from decimal import Decimal
 from fractions import Fraction
 from numbers import Real
@@ -305,6 +306,19 @@ def explain_absence(
     found = [o for o in distinct_labels(targets) if o != ignore_index]
     if not found or pos_label in found: return ''
     return f', since pos_label={list_labels([pos_label])} is none of the labels {list_labels(found)}'
+
+# %% ../nbs/00_inputs.ipynb #4f665aa5
+@contextmanager
+def argument_order(
+    names:str, # The arguments in their order, as '(scores, targets, groups)'
+):
+    "Add the order of the arguments to errors about targets, in place of what to do about many classes"
+    try: yield
+    except (TypeError, ValueError) as e:
+        text = str(e)
+        if not text.startswith('targets must'): raise
+        for advice in ('; K classes need', '; as class numbers'): text = text.partition(advice)[0]
+        raise type(e)(f'{text}; the arguments are {names} in this order') from None
 
 # %% ../nbs/00_inputs.ipynb #248dbba3
 def mark_positive(

@@ -16,7 +16,7 @@ from fastai_auroc.pr import average_precision
 from fastai_auroc.pr_plots import plot_pr
 from fastai_auroc.scores import class_rows
 from fastai_auroc.distributed import all_reduce_sum, gather_rows
-from fastai_auroc.roc import auroc_score, roc_curve
+from fastai_auroc.roc import auroc_score, bias_auroc, grouped_auroc, roc_curve
 from fastai_auroc.streaming import StreamingAUC
 
 matplotlib.use('Agg')
@@ -55,6 +55,14 @@ def test_scores_with_their_targets(f, pair):
     with pytest.raises(ValueError, match='if these are'): f(outputs, pair)
     with pytest.raises(ValueError, match='join batches by torch.cat') as e: f([s[:10], s[10:]], y)
     assert 'get_preds' not in str(e.value)
+
+@pytest.mark.parametrize('groups', [c, c.tolist(), c.float(), np.array([*'abc', 'd'])[c], [*'ab']*10], ids=['tensor', 'list', 'floats', 'text', 'two texts'])
+@pytest.mark.parametrize('f,name', [(grouped_auroc, 'groups'), (bias_auroc, 'subgroup')])
+def test_groups_in_the_place_of_targets(f, name, groups):
+    "The order of the arguments, and nothing about many classes, which these functions do not take"
+    with pytest.raises((TypeError, ValueError), match=rf'^targets must .*; the arguments are \(scores, targets, {name}\) in this order$') as e: f(s, groups, y)
+    assert 'CategoryBlock' not in str(e.value) and 'as class numbers' not in str(e.value)
+    with pytest.raises(ValueError, match=f'{name} must hold one label for each of 20 rows, got 3$'): f(s, y, [0, 1, 1])
 
 def test_a_learner_is_no_scores():
     learn = Learner(as_dls(*blobs(64)), nn.Linear(1, 2), loss_func=CrossEntropyLossFlat())
