@@ -11,7 +11,7 @@ __all__ = ['Components', 'delong_components', 'explain_components']
 import math, numpy as np, torch
 from typing import NamedTuple
 from .docstrings import document
-from .scores import explain_absence, to_tensor
+from .inputs import explain_absence, explain_single_label, to_tensor
 from .keys import points_cpu
 from .pairs import doubled_area, ordered_placements, placements, placements_cpu, read_once
 from .tasks import drop_ignored, lower_ignored, missing_classes, one_vs_rest, positive_label
@@ -155,7 +155,8 @@ def explain_components(
     n = found.rows
     if not n: return 'AUROC is NaN: there are no rows'
     missing = missing_classes([p], [q], 'binary')
-    if not p: missing += explain_absence(targets, pos_label, ignore_index)
+    absence = '' if p else explain_absence(targets, pos_label, ignore_index)
+    if missing: missing += absence or explain_single_label(targets, ignore_index)
     why = [f'{k} of {n} rows have NaN {name}' for name,k in zip(names, found.nan) if k]
     if missing: why.append(missing)
     if why: return f"AUROC is NaN: {'; '.join(why)}"

@@ -6,8 +6,8 @@ Docs: https://fastai-auroc.github.io/fastai_auroc/inputs.html.md"""
 
 # %% auto #0
 __all__ = ['is_number', 'show_numbers', 'widen', 'signed', 'to_tensor', 'to_numpy', 'equals', 'binary_labels', 'distinct_labels',
-           'list_labels', 'explain_absence', 'argument_order', 'mark_positive', 'make_comparable', 'raise_third_label',
-           'put_positive_last']
+           'list_labels', 'explain_absence', 'explain_single_label', 'argument_order', 'mark_positive',
+           'make_comparable', 'raise_third_label', 'put_positive_last']
 
 # %% ../nbs/00_inputs.ipynb #e062ea4b
 import functools, numpy as np, reprlib, torch
@@ -306,6 +306,19 @@ def explain_absence(
     found = [o for o in distinct_labels(targets) if o != ignore_index]
     if not found or pos_label in found: return ''
     return f', since pos_label={list_labels([pos_label])} is none of the labels {list_labels(found)}'
+
+# %% ../nbs/00_inputs.ipynb #70a35c84
+def explain_single_label(
+    targets, # Labels as for `binary_labels`, or None
+    ignore_index=None, # Label of rows to leave out
+) -> str: # Empty unless there is exactly one label
+    "The end of a warning that there is only one class"
+    if targets is None: return ''
+    found = [o for o in distinct_labels(targets) if not _same(o, ignore_index)]
+    if len(found) != 1: return ''
+    labels = _to_labels(targets)
+    number = int((equals if isinstance(labels, Tensor) else _objects_equal)(labels, found[0]).sum())
+    return f', {f"all {number} labels are" if number > 1 else "the only label is"} {list_labels(found)}'
 
 # %% ../nbs/00_inputs.ipynb #4f665aa5
 @contextmanager

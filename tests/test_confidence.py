@@ -213,9 +213,9 @@ def test_ignored_rows():
 
 def why(s, y, words): return s,y,'AUROC is NaN: ' + words
 
-undefined = dict(no_rows=why([], [], 'there are no rows'), no_positive=why([.1,.2], [0,0], 'no positive in the targets'),
-    no_negative=why([.1,.2,.3], [1,1,1], 'no negative in the targets'), nan=why([.1,nan,.3,.4], [0,1,0,1], '1 of 4 rows have NaN scores'),
-    nan_and_one_class=why([nan,nan], [0,0], '2 of 2 rows have NaN scores; no positive in the targets'))
+undefined = dict(no_rows=why([], [], 'there are no rows'), no_positive=why([.1,.2], [0,0], 'no positive in the targets, all 2 labels are 0'),
+    no_negative=why([.1,.2,.3], [1,1,1], 'no negative in the targets, all 3 labels are 1'), nan=why([.1,nan,.3,.4], [0,1,0,1], '1 of 4 rows have NaN scores'),
+    nan_and_one_class=why([nan,nan], [0,0], '2 of 2 rows have NaN scores; no positive in the targets, all 2 labels are 0'))
 
 @pytest.mark.parametrize('s,y,words', undefined.values(), ids=undefined)
 @pytest.mark.parametrize('method', ['wald', 'logit'])
@@ -296,7 +296,7 @@ def test_for_the_metric():
     "The value and its warning, without warning"
     s,y = draw('random')
     assert auroc_ci_and_note(s, y) == (auroc_ci(s, y), None)
-    assert auroc_ci_and_note([.1,.2], [0,0])[1] == 'AUROC is NaN: no positive in the targets'
+    assert auroc_ci_and_note([.1,.2], [0,0])[1] == 'AUROC is NaN: no positive in the targets, all 2 labels are 0'
 
 # What is promised: true values in 95 of 100 samples, false alarms in 5
 

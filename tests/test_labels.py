@@ -149,7 +149,8 @@ def test_positive_label_that_does_not_occur(targets, positive, says):
 
 def test_fold_of_one_label():
     "Told by the label, not by its size"
-    with pytest.warns(UndefinedMetricWarning, match='no negative in the targets$'): auroc_score([.1, .2], [0, 0], pos_label=0)
+    with pytest.warns(UndefinedMetricWarning, match='no negative in the targets, all 2 labels are 0$'): auroc_score([.1, .2], [0, 0], pos_label=0)
+    with pytest.warns(UndefinedMetricWarning, match="no negative in the targets, all 2 labels are 'a'$"): auroc_score([.1, .2, .3], ['a', 'a', 7], pos_label='a', ignore_index=7)
     with pytest.warns(UndefinedMetricWarning, match='no positive in the targets, since pos_label=1 is none of the labels 0'):
         auroc_score([.1, .2], [0, 0], pos_label=1)
     with pytest.warns(UndefinedMetricWarning, match='no positive in the targets, since pos_label=1 is none of the labels 5'):
