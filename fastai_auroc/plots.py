@@ -11,7 +11,7 @@ __all__ = ['decimate', 'RankedScores', 'draw_display', 'draw_curve', 'draw_chanc
 
 # %% ../nbs/22_plots.ipynb #82733e70
 import numpy as np, textwrap, torch, warnings
-from typing import NamedTuple, TYPE_CHECKING
+from typing import Any, NamedTuple, TYPE_CHECKING
 from collections.abc import Sequence
 from numpy.typing import ArrayLike  # chkstyle: ignore
 from .docstrings import document
@@ -24,6 +24,7 @@ from .confidence import auroc_ci_and_note, check_interval
 from .losses import aum
 from .thresholds import mark_points, OperatingPoint, points_to_mark
 if TYPE_CHECKING: from matplotlib.axes import Axes  # chkstyle: ignore
+else: Axes = Any
 
 # %% ../nbs/22_plots.ipynb #bce96353
 def decimate(
