@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from numpy.typing import ArrayLike  # chkstyle: ignore
 from torch import Tensor
 from .docstrings import document
-from .scores import apply_activation, is_number, loss_activation
+from .scores import apply_activation, class_rows, is_number, loss_activation
 from .roc import auroc_score
 from .loss_options import infer_ignore_index
 from .thresholds import find_operating_point, OperatingPoint, tabulate_thresholds, threshold_rule
@@ -47,7 +47,6 @@ def _reversed(scores):
 # %% ../nbs/23_interpret.ipynb #2f832cdd
 def _predicted_activation(loss_func, outputs, targets):
     "'softmax', 'sigmoid' or, if `get_preds` returns outputs unchanged, 'identity'"
-    outputs,targets = (o[:,0] if o.ndim == 2 and o.shape[1] == 1 else o for o in (outputs, targets))
     kind = loss_activation(loss_func) or ('softmax' if targets.ndim < outputs.ndim else 'identity')
     if kind == 'softmax': return kind
     while isinstance(loss_func, partial): loss_func = loss_func.func
@@ -138,14 +137,15 @@ class ROCInterpretation:  # chkstyle: ignore
         dl:'DataLoader|None'=None, # A DataLoader with labels to use instead
         activation:str|None=None, # Turns outputs into probabilities, as above; None asks the loss function
         ignore_index:int|None=None, # Label of rows to leave out; None asks the loss function
+        axis:int|None=None, # Which axis of the outputs holds the classes; None compares shapes and asks the loss function
     ) -> 'ROCInterpretation': # With the names of the classes
         "Create it from the predictions of a Learner; raises `ValueError` for a set without rows or labels"
         outputs,targets = _raw_predictions(learn, ds_idx, dl)
         loss_func = learn.loss_func
-        axis = getattr(loss_func, 'axis', None) if outputs.ndim > 2 else None
+        outputs,targets = class_rows(outputs, targets, axis, getattr(loss_func, 'axis', None))  # as the columns do
         if ignore_index is None: ignore_index = infer_ignore_index(loss_func)
         activation = activation or _predicted_activation(loss_func, outputs, targets)
-        res = cls(outputs, targets, activation, None, axis, ignore_index)
+        res = cls(outputs, targets, activation, ignore_index=ignore_index)
         res.names = _class_names(_vocab_of(learn.dls), res._ranked.num_classes)
         return res
 
