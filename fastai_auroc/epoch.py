@@ -21,7 +21,7 @@ from .accumulators import CountedRows, KeptRows, LossHints
 from .batches import one_tensor, select_batch
 from .row_groups import codes_of_rows, RowOrder, SetGroups
 from .column_options import check_ci, check_group_options, check_not_called, check_number_options
-from .column_options import check_one_number, check_row_options, column_cuts
+from .column_options import check_one_number, check_row_options, column_cuts, loss_instead
 
 # %% ../nbs/11_epoch.ipynb #c3a5e7f1
 def loss_hints(
@@ -161,6 +161,11 @@ class EpochColumn:  # chkstyle: ignore
     def __new__(cls, *args, **options):
         check_not_called(cls, args, options)
         return super().__new__(cls)
+
+    def __call__(self, *args, **options):
+        "Raise `TypeError`: a column is not a function of a batch"
+        raise TypeError(f'{self!r} is a column of the training table, not a function of outputs and targets: '
+            f'write metrics={self!r}{loss_instead(type(self))}')
 
     def __init_subclass__(cls, **kwargs):
         "Show the options in `help`, which would otherwise show those of `__new__`"

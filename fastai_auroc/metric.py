@@ -199,6 +199,13 @@ class MetricColumn(EpochColumn, Metric, Callback):  # chkstyle: ignore
         if self._learn is None and isinstance(recorder, Recorder): _CheckMetric.add_to(recorder.learn, self)
         return f'{self._name}_again' if self._second else self._name
 
+    def __call__(self,
+        event_name, # Name of an event; outputs of a model, if it is called as a loss
+        *targets, # None; targets, if it is called as a loss
+    ):
+        "Call the method of an event, as fastai does; raises `TypeError` for outputs and targets"
+        return Callback.__call__(self, event_name) if isinstance(event_name, str) else super().__call__(event_name, *targets)
+
     def score(self,
         partial:bool=False, # Of the rows of this process alone, without a warning
     ) -> EpochScore: # Floats: value, half width of the interval, bound of the error; and a note

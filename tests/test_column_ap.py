@@ -1,5 +1,5 @@
 "`AveragePrecision` as a column of a fastai 2 Learner, alone and beside `AUROC`, with which it keeps the outputs once"
-import copy, math, pickle, numpy as np, pytest, torch
+import copy, math, pickle, re, numpy as np, pytest, torch
 from functools import partial
 from fastai.callback.core import Callback, CancelBatchException
 from fastai.callback.tracker import EarlyStoppingCallback, ReduceLROnPlateau, SaveModelCallback
@@ -103,6 +103,12 @@ def test_errors_name_the_column(adult_learner):
     with pytest.raises(ValueError, match="average must be one of .*, got 'mean'"): AveragePrecision('mean')
     with pytest.raises(TypeError, match=r"AveragePrecision is not a function of one batch.*metrics=AveragePrecision\(name='x'\)"):
         AveragePrecision(torch.zeros(2, 2), torch.zeros(2), name='x')
+    for column in (AUROC(max_fpr=.1), AveragePrecision(name='x')):
+        told = f'{re.escape(repr(column))} is a column of the training table.*as a loss use {type(column).__name__}Loss\\(\\)$'
+        with pytest.raises(TypeError, match=told): column(torch.zeros(2, 2), torch.zeros(2))
+        with pytest.raises(TypeError, match=told): column(torch.zeros(2, 2))
+        with pytest.raises(TypeError, match=told): adult_learner(loss_func=column).fit(1)
+    with pytest.raises(TypeError, match=r'as a loss use AUROCLoss\(\)$'): adult_learner(loss_func=AUROC).fit(1)
     with pytest.raises(TypeError, match=r"AveragePrecision\(\) got an unexpected keyword argument 'max_fpr'"): AveragePrecision(max_fpr=.1)
     learn = adult_learner(metrics=AveragePrecision())
     class Spoil(Callback):
