@@ -8,11 +8,11 @@ Docs: https://fastai-auroc.github.io/fastai_auroc/metric.html.md"""
 __all__ = ['MetricColumn', 'AUROC', 'AveragePrecision']
 
 # %% ../nbs/12_metric.ipynb #c368359f
-import torch
+import reprlib, torch
 from weakref import ref
 from fastai.callback.core import Callback
 from fastai.data.load import DataLoader
-from fastai.learner import Metric, Recorder
+from fastai.learner import Learner, Metric, Recorder
 from fastai.torch_core import find_bs
 from .docstrings import document
 from .scorers import EpochScore
@@ -186,6 +186,12 @@ class MetricColumn(EpochColumn, Metric, Callback):  # chkstyle: ignore
     _learn = _twin = None  # Its Learner; the column with the same options that is in the table instead
     _second = False  # Whether another column with the same options has its name
     _joined:tuple|list = ()  # Which metrics it added to its Learner
+
+    def __new__(cls, *args, **options):
+        if args and isinstance(args[0], Learner):
+            told = ', '.join(f'{k}={reprlib.repr(v)}' for k,v in options.items())
+            raise TypeError(f'in fastai 2 {cls.kind} takes no Learner: pass cbs={cls.__name__}({told}) to it')
+        return super().__new__(cls, *args, **options)
 
     def _init_state(self):
         super()._init_state()
