@@ -17,7 +17,8 @@ from .scores import explain_absence, undefined_category
 from .confidence import ap_ci_and_note, check_interval
 from .pr import average_precision_and_note, pr_curve
 from .thresholds import mark_points, OperatingPoint, points_to_mark
-from .plots import curves_of_models, draw_curves, draw_display, RankedScores, square_axes
+from .axes import draw_display, square_axes
+from .plots import curves_of_models, draw_curves, RankedScores
 if TYPE_CHECKING: from matplotlib.axes import Axes  # chkstyle: ignore
 
 # %% ../nbs/22b_pr_plots.ipynb #4f01949b
@@ -160,7 +161,7 @@ def plot_pr(
     points = points_to_mark(point)
     def rank(s): return RankedPrecision(s, targets, activation, ignore_index, pos_label=pos_label)
     averages_first = average == 'all' and not isinstance(scores, dict)
-    curves,ranked = curves_of_models(scores, rank, average, names, level if ci else None, kwargs)
+    curves,ranked = curves_of_models(scores, rank, average, names, level if ci else None, kwargs, 'plot_pr')
     shares = ranked.prevalences('macro' if average == 'all' and not averages_first else average)
     def frame(ax):
         label_pr_axes(ax)
