@@ -243,6 +243,13 @@ def _check_models(models, average, several, kwargs):
     if several and not models: raise ValueError(f'{by_name}, but it is empty')
     if several and 'label' in kwargs: raise ValueError(f'{by_name}, so there is no label=')
 
+def _listed_models(scores):
+    "What to say about a list of few parts with many scores each; empty for anything else"
+    if not isinstance(scores, (list, tuple)) or not len(scores): return ''
+    rows = min(len(o) if np.ndim(o) else 0 for o in scores)
+    text = f'several models are a dict of scores by name, got a {type(scores).__name__} of {len(scores)}'
+    return f'{text}; as one model: ' if rows > len(scores) else ''
+
 def curves_of_models(
     scores, # Scores of one model, or a dict of them by name
     rank, # Function from a model's scores to `RankedScores`
@@ -263,7 +270,8 @@ def curves_of_models(
             ranked = rank(s)
             curves += curves_to_draw(ranked, name, 'macro' if several and average == 'all' else average, names, level)
         except (TypeError, ValueError) as e:
-            if several: raise type(e)(f'{name}: {e}') from e
+            told = f'{name}: ' if several else _listed_models(s)
+            if told: raise type(e)(f'{told}{e}') from e
             raise
     return [o._replace(style=o.style | kwargs) for o in curves],ranked
 
