@@ -105,9 +105,7 @@ def _class_number(which, names, k):
     try: number = None if isinstance(which, bool) else operator.index(which)
     except TypeError: number = None
     if number is not None and 0 <= number < max(2, k): return number
-    if k == 1: raise ValueError(f'of a binary task which is 0 or 1{or_name}, got {which!r}')
-    raise ValueError(f'which must be a class number below {k} or a name, '
-        f'got {which!r}')
+    raise ValueError(f'which must be a number below {max(2, k)}{or_name}, got {which!r}')
 
 # %% ../nbs/23_interpret.ipynb #e9a48015
 class ROCInterpretation:  # chkstyle: ignore

@@ -478,7 +478,11 @@ def test_which_class(trained):
     assert binary.operating_point() == binary.operating_point(which=1) == binary.operating_point(which='>50K')
     assert binary.operating_point(which=0) == binary.operating_point(which='<=50K') != binary.operating_point()
     for bad in (2, -1, 'nonsense', True, 0.):
-        with pytest.raises(ValueError, match="which is 0 or 1 or one of .*'>50K'.*got"): binary.operating_point(which=bad)
+        with pytest.raises(ValueError, match="^which must be a number below 2 or one of .*'>50K'.*got"): binary.operating_point(which=bad)
+    for bad in (3, -1, 'dgo', True, 1.):
+        with pytest.raises(ValueError, match=r"^which must be a number below 3 or one of \['cat', 'dog', 'owl'\], got"): many.plot_roc(bad)
+        with pytest.raises(ValueError, match='^which must be a number below 3, got'): ROCInterpretation(p, y).plot_pr(bad)
+        with pytest.raises(ValueError, match='^which must be a number below 2, got'): ROCInterpretation(p[:,0], y == 0).threshold_table(bad)
     for name in ('max_fpr', 'cost_ratio'):
         with pytest.raises(ValueError, match=f"{name} must be a number.*'a'"): binary.operating_point(**{name:'a'})
     for bad in ('x', 0, 2.5):
