@@ -23,7 +23,7 @@ from .loss_options import infer_ignore_index
 from .thresholds import find_operating_point, OperatingPoint, tabulate_thresholds, threshold_rule
 from .plots import plot_roc, RankedScores
 from .pr_plots import plot_pr
-from .report import report_lines, report_rows, tabulate_report
+from .report import report_lines, report_notes, report_rows, tabulate_report
 if TYPE_CHECKING:
     from fastai.data.load import DataLoader  # chkstyle: ignore
     from fastai.learner import Learner  # chkstyle: ignore
@@ -242,7 +242,8 @@ class ROCInterpretation:  # chkstyle: ignore
         "Print for each class: positives, AUROC with its 95% interval, and Youden's threshold with its rates"
         fits = is_number(digits) and isinstance(digits, Integral) and digits > 0
         if not fits: raise ValueError(f'digits must be a whole number above 0, got {digits!r}')
-        print(*report_lines(self._report(), digits), sep='\n')
+        rows = self._report()
+        print(*report_lines(rows, digits), *report_notes(rows), sep='\n')
 
 # %% ../nbs/23_interpret.ipynb #864f16eb
 document(globals())

@@ -259,6 +259,18 @@ def test_report_of_one_class(capsys):
     ROCInterpretation([.1, .2, .3], [0, 0, 0], 'identity').print_report()
     assert capsys.readouterr().out.splitlines()[-1].split()[:6] == ['1', '0', '3', 'undefined', 'one', 'class']
 
+def test_report_of_a_model_worse_than_chance(capsys):
+    "The threshold inf is explained, and has no precision; one that is inf since the positives are is not"
+    ROCInterpretation([.9, .8, .3, .2], [0, 0, 1, 1], names=['no', 'yes']).print_report()
+    *_,row,note = capsys.readouterr().out.splitlines()
+    assert row.split()[-5:] == ['–', 'inf', '0.000', '0.000', '–'] and note.startswith('threshold inf: no threshold is above the diagonal') and note.endswith('for yes')
+    p,y = classes()
+    ROCInterpretation(np.full_like(p, .25), y, 'softmax').print_report()
+    assert capsys.readouterr().out.splitlines()[-1].endswith('for 0, 1, 2')
+    for s in ([.1, .2, .8, .9], [.1, .2, .8, np.inf], [0, 1, np.inf, np.inf]):
+        ROCInterpretation(s, [0, 0, 1, 1], 'identity').print_report()
+        assert 'diagonal' not in capsys.readouterr().out
+
 def test_repr(trained):
     got = repr(ROCInterpretation.from_learner(trained('adult')[0]))
     assert got == "ROCInterpretation(scores of shape (400,), targets of shape (400,), activation='softmax')"
@@ -404,7 +416,7 @@ def test_threshold_gives_the_rates(kind, capsys, recwarn):
                 np.testing.assert_array_equal(p.numpy() >= point.threshold, [o >= point.threshold for o in numbers])
             check_best_of(point, fpr, tpr, (y == 1).sum(), (y == 0).sum(), **kwargs)
         interp.print_report()
-        *_,shown,a,b,_ = capsys.readouterr().out.splitlines()[-1].split()
+        *_,shown,a,b,_ = capsys.readouterr().out.splitlines()[1].split()
         shown = float(shown) if shown == 'inf' or type(numbers[0]) is float else int(shown)
         got = applied(numbers, y, shown)
         assert got[:2] == interp.operating_point()[1:3] and (a, b) == tuple(f'{o:.3f}' for o in got[:2])
