@@ -19,7 +19,7 @@ from .loss_options import infer_ignore_index
 from .scorers import AUROCScorer, AveragePrecisionScorer, EpochScore, error_text
 from .accumulators import CountedRows, KeptRows, LossHints
 from .batches import one_tensor, select_batch
-from .row_groups import codes_of_rows, RowOrder, SetGroups
+from .row_groups import codes_of_rows, match_index, RowOrder, SetGroups
 from .column_options import check_ci, check_group_options, check_not_called, check_number_options
 from .column_options import check_one_number, check_row_options, column_cuts, loss_instead
 
@@ -127,6 +127,11 @@ class Epoch:  # chkstyle: ignore
         if alone and not failure: failure = 'another process could not keep its part of the validation set'
         return res,failure
 
+    def _add_index_note(self, score, scorer):
+        "A score, with a note if groups and items have different indices"
+        note = None if scorer.groups is None or self.order is None else match_index(scorer.groups, self.order)[1]
+        return score._replace(note='; '.join(filter(None, (score.note, note))) or None) if note else score
+
     def score(self,
         scorer, # An `AUROCScorer` or an `AveragePrecisionScorer`
         partial:bool=False, # Of the rows of this process alone
@@ -136,7 +141,7 @@ class Epoch:  # chkstyle: ignore
         if known is None or (is_partial and not partial):
             rows,failure = self.rows(partial, scorer.groups)
             if failure: known = EpochScore(note=f'{scorer.kind} is NaN: {failure}')
-            else: known = EpochScore() if rows[0] is None else self.accumulator.score(scorer, *rows)
+            else: known = EpochScore() if rows[0] is None else self._add_index_note(self.accumulator.score(scorer, *rows), scorer)
             self.results[scorer] = known,partial
         return known
 

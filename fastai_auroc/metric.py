@@ -17,7 +17,7 @@ from fastai.torch_core import find_bs
 from .docstrings import document
 from .scorers import EpochScore
 from .batches import first_tensor
-from .row_groups import RowOrder, why_other_items
+from .row_groups import index_of, RowOrder, why_other_items
 from .epoch import are_twins, caller_locals, check_attribute, check_not_language_model, column_names
 from .epoch import EpochAUROC, EpochAveragePrecision, EpochColumn, loss_hints, warn_of_namesakes
 
@@ -73,7 +73,7 @@ def _row_order(learn, per_item, shared):
     if why is not None: return RowOrder(unknown=why)
     if shared: items = items[:max(0, dl.n - dl.rank*(dl.n_padded//dl.world_size))]
     if dl.drop_last: items = items[:len(items)//dl.bs*dl.bs]
-    return RowOrder(items, len(dl.dataset), per_item)
+    return RowOrder(items, len(dl.dataset), per_item, index=index_of(getattr(dl.dataset, 'items', None)))
 
 # %% ../nbs/12_metric.ipynb #5abc7e34
 def _begin(column, learn):
