@@ -73,7 +73,7 @@ def _row_order(learn, per_item, shared):
     if why is not None: return RowOrder(unknown=why)
     if shared: items = items[:max(0, dl.n - dl.rank*(dl.n_padded//dl.world_size))]
     if dl.drop_last: items = items[:len(items)//dl.bs*dl.bs]
-    return RowOrder(items, len(dl.dataset), per_item, index=index_of(getattr(dl.dataset, 'items', None)))
+    return RowOrder(items, len(dl.dataset), per_item, item_index=index_of(getattr(dl.dataset, 'items', None)))
 
 # %% ../nbs/12_metric.ipynb #5abc7e34
 def _begin(column, learn):

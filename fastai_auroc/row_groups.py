@@ -63,7 +63,7 @@ class RowOrder(NamedTuple):
     total:int=0 # How many items the set has
     per_item:float=1 # How many rows each item has
     unknown:str|None=None # A sentence on why the order is not known
-    index:object=None # The index of the set's items, if they are a pandas frame
+    item_index:object=None # The index of the set's items, if they are a pandas frame
 
 # %% ../nbs/10b_row_groups.ipynb #c4e2a8f2
 def why_other_items(
@@ -87,7 +87,7 @@ def match_index(
 ): # The number of each item's group, int64, and a sentence for a warning, or None
     "Groups in the order of the set, by the index of both if they have one"
     own = groups.index
-    items = order.index
+    items = order.item_index
     if own is None or items is None or len(own) != len(items) or own.equals(items): return groups.codes,None
     found = items[:0] if _is_counted(own) or not own.is_unique else own.get_indexer(items)
     if len(found) and (found >= 0).all(): return groups.codes[torch.from_numpy(found)],None
