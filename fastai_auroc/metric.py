@@ -312,6 +312,7 @@ class AveragePrecision(EpochAveragePrecision, MetricColumn):  # chkstyle: ignore
     """Average precision of the whole validation set as a column of the training table, exact and computed once an epoch
 
     Pass it like `AUROC`; in one Learner both keep the outputs once.
+    Of a binary task it is that of the second class of `dls.vocab`, which fastai sorts by name.
     Without positives it is NaN, with one warning a fit: scikit-learn's `UndefinedMetricWarning`, a `UserWarning`.
     Raises `ValueError` for options that do not go together, and for language models."""
 
