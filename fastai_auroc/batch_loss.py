@@ -123,8 +123,8 @@ def rows_of_batch(
     "Checked rows of raw outputs and targets, from the shapes of fastai and PyTorch"
     given = outputs
     outputs,targets = class_rows(outputs, targets, axis, grad=True)
-    if targets.ndim == 2 and not multilabel:
-        raise ValueError(_explain_multilabel(np.shape(given), tuple(targets.shape), loss))
+    multiple = targets.ndim == 2 and not multilabel
+    if multiple: raise ValueError(_explain_multilabel(np.shape(given), tuple(targets.shape), loss))
     several = outputs.ndim > targets.ndim and outputs.shape[1] > 2
     return checked_rows(outputs, targets, ignore_index, outputs.shape[1] if several else None)
 
@@ -242,8 +242,8 @@ class BatchLoss(CheckedModule):
     def _array_value(self, s, y): return value_in_arrays(self._surrogate(), s, y, self._is_pooled(), self.weight)
 
     def _by_tensors(self, outputs, targets):
-        name = type(self).__name__
-        return self._loss(*rows_of_batch(outputs, targets, self.axis, self.multilabel, self.ignore_index, name))
+        rows = rows_of_batch(outputs, targets, self.axis, self.multilabel, self.ignore_index, type(self).__name__)
+        return self._loss(*rows)
 
     def _loss(self, outputs, targets, kept):
         scores = (_margins if self._takes_margins() else class_probabilities)(outputs, targets)

@@ -1,5 +1,5 @@
 "A Learner in place of scores and targets: the error says what to write, and signatures show that targets are required."
-import inspect, pytest, torch
+import inspect, pytest
 from fastai.losses import CrossEntropyLossFlat
 from fastai.learner import Learner
 from sklearn.metrics import roc_auc_score
