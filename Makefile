@@ -62,8 +62,9 @@ test: setup setup-fastai1
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 	$(MAKE) test-fastai1
 
-test-slow: setup
+test-slow: docs
 	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow tests/site/test_pages_run.py
 
 test-wheel: setup
 	$(BIN)/python -m pytest -m slow tests/test_release.py

@@ -13,18 +13,19 @@ version = re.search("__version__ = ['\"](.+)['\"]", (root/'fastai_auroc/__init__
 # What a user wants to do, and the pages for that: rooms by the names of their modules, tutorials by those of their files
 tasks = {}
 tasks['Add the column'] = dict(metric='AUROC and AveragePrecision', callback_fns='callback_fns', tabular='Tabular data', text='Text', vision='Images',
-    averaging='Why not average over batches?', datasets='Data sets', kaggle='Kaggle')
-tasks['Scores and curves'] = dict(roc='auroc_score and roc_curve', streaming='StreamingAUC', buckets='Thresholds to count between')
+    averaging='Why not average over batches?', kaggle='Kaggle')
+tasks['Scores and curves'] = dict(roc='auroc_score and roc_curve', streaming='StreamingAUC', buckets='Count in constant memory')
 tasks['Intervals and tests'] = dict(confidence='Confidence intervals and tests', intervals='Many classes and patients')
 tasks['Precision-recall'] = dict(pr='average_precision and pr_curve', pr_plots='plot_pr', rare_events='Rare events')
 tasks['Groups'] = dict(groups='Scores within groups', tutorial_groups='Groups and fairness')
 tasks['Thresholds and plots'] = dict(plots='plot_roc and plot_aum', interpret='ROCInterpretation', callbacks='ShowROCCallback',
     history='history and plot_history', thresholds='Rules for thresholds', threshold='Choose a threshold')
-tasks['Losses and samplers'] = dict(losses='Losses', top_losses='Losses of the top', mixed='MixedLoss', dice='SoftDiceLoss', samplers='StratifiedBatchSampler',
+tasks['Losses and samplers'] = dict(losses='Losses', top_losses='Losses of partial areas and average precision', mixed='MixedLoss', dice='SoftDiceLoss', samplers='balance_batches and StratifiedBatchSampler',
     linesearch='AUMLineSearch', aum_mnist='AUM on MNIST')
 tasks['Which loss?'] = dict(which_loss='Which loss?')
 tasks['fastai 1'] = dict(fastai1='The columns in fastai 1', fastai1_to_fastai2='From fastai 1 to fastai 2')
 tasks['Many processes'] = dict(distributed='Rows of all processes')
+tasks['Data sets'] = dict(datasets='Data sets')
 tasks['Comparison with other libraries'] = dict(peers='Comparison with other libraries')
 
 def _page(path):
@@ -86,9 +87,16 @@ def _with_names(text, page):
     blocks = re.split(r'(^```.*?^```$)', text, flags=re.M | re.S)
     return ''.join(o if o.startswith('```') else '\n'.join(map(in_line, o.split('\n'))) for o in blocks)
 
+def _width(file):
+    "The mark of a picture that a narrow screen scrolls, since its text would be too small"
+    width = int.from_bytes(file.read_bytes()[16:20], 'big')  # in pixels, of a PNG
+    return '{ .wide }' if width > 700 else ''
+
 def _with_pictures(text, folder):
     "`text` with pictures of the repository copied into `folder`, since a page asks no other host"
-    def copied(m): return f"](images/{Path(shutil.copy(root/m[1], folder/'images')).name})"
+    def copied(m):
+        file = Path(shutil.copy(root/m[1], folder/'images'))
+        return f'](images/{file.name}){_width(file)}'
     return re.sub(r'\]\(https://github\.com/fastai-auroc/fastai_auroc/raw/main/([\w/]+\.png)\)', copied, text)
 
 def _with_formulas(text):
@@ -117,7 +125,7 @@ def _output(o, name, folder, alt):
     if 'image/png' in data:
         file = folder/'images'/f'{name}-{len(list((folder/"images").glob(f"{name}-*")))}.png'
         file.write_bytes(base64.b64decode(data['image/png']))
-        return f'![{alt}](images/{file.name})'
+        return f'![{alt}](images/{file.name}){_width(file)}'
     page = data.get('text/html') or data.get('text/markdown', '')
     if '<table' in page: return '\n'.join(line.strip() for line in re.sub(r'<table[^>]*>', '<table>', re.search('<table.*</table>', page, re.S)[0]).splitlines())
     if '<style' in page: return ''
@@ -325,12 +333,19 @@ def _nav_lines(nav):
         else: lines += [f'  {{ "{task}" = [', *(f'    {{ "{title}" = "{page}.md" }},' for page,title in pages.items()), '  ] },']
     return '\n'.join([*lines, '  { "All names" = "names.md" },', '  { "Changelog" = "changelog.md" },'])
 
-def _find_first(file, page):
-    "Let search rank a page before others whose titles match as well: it looks at where a word stands in the path"
-    found = json.loads(file.read_text(encoding='utf-8'))
-    for o in found['items']:
-        if o['location'].partition('#')[0] == page: o['path'] = o['path'][-1:]
-    file.write_text(json.dumps(found, ensure_ascii=False), encoding='utf-8')
+def _for_search(items, first):
+    """What search looks at, and ranks: it prefers words that stand early in the path
+
+    What is inside of "How it works" is left to the pages, so names for users come before others. `first` comes before
+    pages whose titles match as well."""
+    inside = {}
+    for o in items:
+        page = o['location'].partition('#')[0]
+        of_internals = o['path'][:1] == ['How it works']
+        if of_internals: o['path'] = o['path'][:1]
+        if page == first: o['path'] = o['path'][-1:]
+        if not inside.get(page): yield o
+        inside[page] = inside.get(page) or of_internals or (o['level'] == 2 and o['title'] == 'How it works')
 
 def build(work):
     "Build everything in the folder `work`, then put the site into site/"
@@ -348,7 +363,10 @@ def build(work):
     (pages/'changelog.md').write_text(_linked((root/'CHANGELOG.md').read_text(encoding='utf-8')), encoding='utf-8')
     (work/'zensical.toml').write_text(config.format(base=base, version=version, nav=_nav_lines(nav)), encoding='utf-8')
     subprocess.run([Path(sys.executable).with_name('zensical'), 'build', '--clean'], cwd=work, check=True)
-    _find_first(work/'site/search.json', 'metric.html')
+    index = work/'site/search.json'
+    found = json.loads(index.read_text(encoding='utf-8'))
+    found['items'] = [*_for_search(found['items'], 'metric.html')]
+    index.write_text(json.dumps(found, ensure_ascii=False), encoding='utf-8')
     lost = work/'site/404.html'
     text,place = lost.read_text(encoding='utf-8'),'/' + base.split('/', 3)[3]
     said = f'<h1>Page not found</h1>\n<p>It may have moved: see <a href="{place}index.html">the home page</a>, <a href="{place}names.html">all names</a>, or search.</p>'

@@ -10,9 +10,10 @@ __all__ = ['process_count', 'gather_rows', 'all_reduce_sum']
 # %% ../nbs/07_distributed.ipynb #17cb15ef
 import functools, json, math, threading, torch, torch.distributed as dist
 from weakref import WeakKeyDictionary
-from typing import TYPE_CHECKING
+from typing import Any, TYPE_CHECKING
 from .docstrings import document
 if TYPE_CHECKING: from torch.distributed import ProcessGroup  # chkstyle: ignore
+else: ProcessGroup = Any
 
 # %% ../nbs/07_distributed.ipynb #a00c2716
 def process_count(

@@ -10,13 +10,14 @@ __all__ = ['history', 'plot_history']
 # %% ../nbs/24a_history.ipynb #e2dfdc25
 import itertools, math, numpy as np
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Any, TYPE_CHECKING
 from .docstrings import document
 from .axes import axes_or_new
 if TYPE_CHECKING:
     from fastai.learner import Learner  # chkstyle: ignore
     from matplotlib.axes import Axes  # chkstyle: ignore
     from pandas import DataFrame  # chkstyle: ignore
+else: Learner = Axes = DataFrame = Any
 
 # %% ../nbs/24a_history.ipynb #1de0d8ed
 def _plain_number(x):

@@ -12,7 +12,7 @@ import numpy as np, operator, torch
 from contextlib import contextmanager
 from functools import partial
 from numbers import Integral
-from typing import TYPE_CHECKING
+from typing import Any, TYPE_CHECKING
 from collections.abc import Sequence
 from numpy.typing import ArrayLike  # chkstyle: ignore
 from torch import Tensor
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from fastai.learner import Learner  # chkstyle: ignore
     from matplotlib.axes import Axes  # chkstyle: ignore
     from pandas import DataFrame  # chkstyle: ignore
+else: DataLoader = Learner = Axes = DataFrame = Any
 
 # %% ../nbs/23_interpret.ipynb #e1c5a003
 def _predicted_probabilities(outputs, labels, activation, which=1):

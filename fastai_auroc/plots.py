@@ -11,7 +11,7 @@ __all__ = ['decimate', 'RankedScores', 'decimals_needed', 'LegendCurve', 'curves
 
 # %% ../nbs/22_plots.ipynb #82733e70
 import numpy as np, torch, warnings
-from typing import NamedTuple, TYPE_CHECKING
+from typing import Any, NamedTuple, TYPE_CHECKING
 from collections.abc import Sequence
 from numpy.typing import ArrayLike  # chkstyle: ignore
 from .docstrings import document
@@ -26,6 +26,7 @@ from .axes import axes_or_new, draw_chance, draw_curve, draw_display, draw_legen
 from .axes import line_options, square_axes
 from .thresholds import mark_points, OperatingPoint, points_to_mark
 if TYPE_CHECKING: from matplotlib.axes import Axes  # chkstyle: ignore
+else: Axes = Any
 
 # %% ../nbs/22_plots.ipynb #2d5c6193
 _all_ = [axes_or_new, draw_chance, draw_curve, draw_display, draw_legend, label_roc_axes, square_axes]

@@ -10,7 +10,7 @@ __all__ = ['decimate_steps', 'mean_pr_curve', 'RankedPrecision', 'draw_pr_curve'
 # %% ../nbs/22b_pr_plots.ipynb #e2c1208a
 import numpy as np, torch, warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Any, TYPE_CHECKING
 from numpy.typing import ArrayLike  # chkstyle: ignore
 from .docstrings import document
 from .missing_targets import check_targets, targets_required
@@ -21,6 +21,7 @@ from .thresholds import mark_points, OperatingPoint, points_to_mark
 from .axes import draw_display, square_axes
 from .plots import curves_of_models, draw_curves, RankedScores
 if TYPE_CHECKING: from matplotlib.axes import Axes  # chkstyle: ignore
+else: Axes = Any
 
 # %% ../nbs/22b_pr_plots.ipynb #4f01949b
 def decimate_steps(

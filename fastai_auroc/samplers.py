@@ -10,7 +10,7 @@ __all__ = ['StratifiedBatchSampler', 'balance_batches']
 # %% ../nbs/20_samplers.ipynb #5a3f0c13
 import itertools, numpy as np, sys, torch, torch.distributed as dist
 from numbers import Integral, Real
-from typing import NamedTuple, TYPE_CHECKING
+from typing import Any, NamedTuple, TYPE_CHECKING
 from torch.utils.data import ConcatDataset, Sampler, Subset, TensorDataset
 from numpy.typing import ArrayLike  # chkstyle: ignore
 from .docstrings import document
@@ -18,6 +18,7 @@ from .scores import to_tensor
 from .distributed import process_count
 from .strata import epoch_rows
 if TYPE_CHECKING: from fastai.data.core import DataLoaders  # chkstyle: ignore
+else: DataLoaders = Any
 
 # %% ../nbs/20_samplers.ipynb #2aa1b785
 def _one_label(targets):

@@ -9,7 +9,7 @@ __all__ = ['counts_above_thresholds', 'safe_divide', 'curve_points', 'riemann_ar
 
 # %% ../nbs/09_streaming.ipynb #02a8b257
 import inspect, math, reprlib, warnings, torch
-from typing import NamedTuple, TYPE_CHECKING
+from typing import Any, NamedTuple, TYPE_CHECKING
 from torch import Tensor
 from collections.abc import Iterable
 from numpy.typing import ArrayLike  # chkstyle: ignore
@@ -19,6 +19,7 @@ from .pairs import send
 from .distributed import all_reduce_sum
 from .buckets import bit_edges, BitBuckets, bits_for, Buckets, check_num_thresholds, occupied, spaced_thresholds
 if TYPE_CHECKING: from torch.distributed import ProcessGroup  # chkstyle: ignore
+else: ProcessGroup = Any
 
 # %% ../nbs/09_streaming.ipynb #bae631f6
 def counts_above_thresholds(

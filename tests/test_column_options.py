@@ -35,7 +35,7 @@ def test_fastai2_has_the_options_of_every_column(column):
 @pytest.mark.parametrize('column', columns)
 def test_fastai1_has_the_same_after_the_learner(column):
     learn,*options = options_of('fastai1', column)
-    assert learn == ('learn', None, 'None')
+    assert learn == ('learn', 'Learner | None', 'None')
     assert options == options_of('epoch', f'Epoch{column}') and len(options) >= columns[column]
 
 def test_the_first_options_stay_where_they_were():

@@ -298,6 +298,13 @@ def test_search(search, page, address):
     page.keyboard.press('Enter')
     page.wait_for_url('**/samplers.html*')
 
+def test_search_is_for_users():
+    "Of what is inside only the pages are found"
+    items = json.loads((site/'search.json').read_text(encoding='utf-8'))['items']
+    internals = [o for o in items if o['path'] == ['How it works']]
+    assert len(internals) > 15 and all('#' not in o['location'] for o in internals)
+    assert [o['location'] for o in items if o['location'].endswith('#auroc_and_note')] == []
+
 def test_dark_mode(browser, address):
     "The site follows the system's colours"
     colours = set()
