@@ -242,8 +242,7 @@ class BatchLoss(CheckedModule):
     def _array_value(self, s, y): return value_in_arrays(self._surrogate(), s, y, self._is_pooled(), self.weight)
 
     def _by_tensors(self, outputs, targets):
-        rows = rows_of_batch(outputs, targets, self.axis, self.multilabel, self.ignore_index, type(self).__name__)
-        return self._loss(*rows)
+        return self._loss(*rows_of_batch(outputs, targets, self.axis, self.multilabel, self.ignore_index, type(self).__name__))
 
     def _loss(self, outputs, targets, kept):
         scores = (_margins if self._takes_margins() else class_probabilities)(outputs, targets)
