@@ -68,14 +68,14 @@ def _changed(node):
     return found - {None}
 
 class Statement:
-    "A statement of a shown cell, as a reader sees it"
-    def __init__(self, text, nodes, lead=''):
+    "A statement of a shown cell, as a reader sees it; one with a private name is left out unless `private` is true"
+    def __init__(self, text, nodes, lead='', private=False):
         self.lead,self.nodes,self.table = lead,nodes,None
         self.text,self.raises = _as_example(text, nodes)
         self.left_out = self.text is None and not self.raises
         try: code = ast.parse(self.text or '\n'.join(call for call,_ in self.raises))
         except SyntaxError: code = ast.parse(text)
-        if mentions_private(code): self.left_out = True
+        if not private and mentions_private(code): self.left_out = True
         self.binds = bound_names(code)
         self.uses = _used_names(code.body, set())
         self.changes = set().union(*map(_changed, code.body))
@@ -143,7 +143,7 @@ def _without_checks(source, node):
     try: return left if left.strip() and ast.parse(left).body else None
     except SyntaxError: return None
 
-def statements(source):
+def statements(source, private=False):
     "The statements of a cell; those that share a line are one"
     lines,res,end = source.splitlines(),[],0
     groups = []
@@ -152,7 +152,7 @@ def statements(source):
         if groups and first <= groups[-1][1]: groups[-1] = groups[-1][0],node.end_lineno,[*groups[-1][2], node]
         else: groups.append((first, node.end_lineno, [node]))
     for first,last,nodes in groups:
-        res.append(Statement('\n'.join(lines[first-1:last]), nodes, ''.join(o + '\n' for o in lines[end:first-1])))
+        res.append(Statement('\n'.join(lines[first-1:last]), nodes, ''.join(o + '\n' for o in lines[end:first-1]), private))
         end = last
     return _joined(res)
 

@@ -109,7 +109,7 @@ class Notebook:
         self._sort_parts()
 
     def _read_code(self):
-        "Statements of shown cells, and what all imports bind"
+        "Statements of shown cells, and what all imports bind; a tutorial shows private names, which are of other libraries"
         self.statements,self.imports,self.stars,self.own = {},{},[],set()
         for cell in self.cells:
             if cell.kind not in ('code', 'export', 'hidden'): continue
@@ -117,7 +117,7 @@ class Notebook:
                 for name,found in import_lines(cell.source):
                     if name != '*': self.imports.setdefault(name, found)
                     elif cell.kind == 'code': self.stars.append(found)
-                if cell.kind == 'code': self.statements[cell.number] = [o for o in statements(cell.source) if not self._is_moved(o)]
+                if cell.kind == 'code': self.statements[cell.number] = [o for o in statements(cell.source, self.module is None) if not self._is_moved(o)]
                 if cell.kind == 'export': self.own |= {name for o in statements(cell.source) if not o.is_import for name in o.binds}
             except SyntaxError: self.statements[cell.number] = None  # a command of IPython: shown as it is
         self.ordered = [o for n in sorted(self.statements) for o in self.statements[n] or []]

@@ -157,7 +157,7 @@ class _LinearScores:
         self.closure = closure
         self.average = average
         with torch.enable_grad():
-            scores,targets = class_rows(*_call(closure), grad=True)
+            scores,targets = class_rows(*_call(closure), grad=True, options=())
             self.value = _aum_value(scores, targets, average)
             self.graph,self.positive = _informative_columns(scores, targets, average)
             used = torch.autograd.grad(self.graph.sum(), params, retain_graph=True, allow_unused=True)
@@ -175,7 +175,7 @@ class _LinearScores:
         kept = [p.data for p in self.params]
         try:
             for p,v in zip(self.params, self.parts(vector)): p.data = v
-            return class_rows(*self.closure())
+            return class_rows(*self.closure(), options=())
         finally:
             for p,old in zip(self.params, kept): p.data = old
 

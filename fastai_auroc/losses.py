@@ -45,7 +45,7 @@ def given_columns(
     "Columns of a user's scores and targets; raises `ValueError` if they do not fit"
     check_column_average(average)
     check_option('ignore_index', ignore_index, label_or_none)
-    scores,targets = class_rows(scores, targets, grad=True)
+    scores,targets = class_rows(scores, targets, grad=True, options=())
     if average == 'binary' and scores.ndim > 1:
         raise ValueError(f"average='binary' is for one column of scores, got shape {tuple(scores.shape)}: "
             "pass average='micro' or 'macro'")

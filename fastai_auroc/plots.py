@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, TYPE_CHECKING
 from collections.abc import Sequence
 from numpy.typing import ArrayLike  # chkstyle: ignore
 from .docstrings import document
+from .inputs import put_positive_last
 from .scores import binary_labels, class_rows, equals, explain_absence, one_hot, ranking_scores
 from .scores import signed, to_numpy, undefined_category, widen
 from .tasks import drop_ignored, one_vs_rest, positive_label
@@ -64,9 +65,11 @@ class RankedScores:  # chkstyle: ignore
         ignore_index:int|None=None, # Label of rows, or of entries of multilabel targets, to leave out
         axis:int|None=None, # Which axis of the scores holds the classes; None finds it from the shapes
         pos_label=None, # The positive label of a binary task, of any kind; None: the larger of two numbers
+        options:tuple=('axis',), # Options of the caller, as for `class_rows`
     ):
-        if pos_label is not None: targets = binary_labels(targets, pos_label, ignore_index)
-        outputs,labels = (o.cpu() for o in class_rows(scores, targets, axis))
+        marked = targets if pos_label is None else binary_labels(targets, pos_label, ignore_index)
+        outputs,labels = (o.cpu() for o in class_rows(scores, marked, axis, options=options))
+        if pos_label is not None: outputs,labels = put_positive_last(outputs, labels, targets, pos_label, ignore_index)
         if not labels.dtype.is_floating_point: labels = signed(widen(labels)).long()
         if labels.ndim == 1: labels,outputs = drop_ignored(ignore_index, labels, outputs)
         self.outputs = outputs
@@ -345,7 +348,7 @@ def plot_roc(
     ci:bool=True, # Put DeLong's interval into the legend, if there is one
     level:float=.95, # Confidence level of the interval, between 0 and 1
     ignore_index:int|None=None, # Label of rows to leave out
-    pos_label:int|float|str|bool|None=None, # The positive label of a binary task, such as 'yes'; None: the larger of two numbers
+    pos_label:int|float|str|bool|None=None, # The positive label of a binary task, such as 'yes': of two columns its own is ranked; None: the larger of two numbers
     point:OperatingPoint|list|None=None, # An `OperatingPoint`, or a list of them, to mark on the curve
     ax:'Axes|None'=None, # Axes of matplotlib to draw on; None makes a new figure
     figsize:tuple|None=None, # Width and height of a new figure in inches; None: 5 by 5, wider for a legend beside the curves
@@ -357,7 +360,7 @@ def plot_roc(
     `ValueError` where `auroc_score` does."""
     check_interval(level)
     points = points_to_mark(point)
-    def rank(s): return RankedScores(s, targets, activation, ignore_index, pos_label=pos_label)
+    def rank(s): return RankedScores(s, targets, activation, ignore_index, pos_label=pos_label, options=('pos_label',))
     def frame(ax):
         draw_chance(ax)
         label_roc_axes(ax)
@@ -429,7 +432,7 @@ def plot_aum(
     Scores that are huge, tiny or too close together for matplotlib are drawn in other units or from an offset, which
     the label of the axis shows.
     Raises `ValueError` if a class is missing or a score is not finite."""
-    scores,positive = _overlap_to_draw(RankedScores(scores, targets, activation))
+    scores,positive = _overlap_to_draw(RankedScores(scores, targets, activation, options=()))
     s,offset,exponent = _rescale(scores)
     area = aum(torch.from_numpy(s), positive).item()
     t,fpr,fnr = _error_rates(s, positive.numpy())
