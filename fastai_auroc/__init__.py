@@ -1,7 +1,8 @@
 """An exact AUROC column for any fastai Learner, with losses and plots
 
 `from fastai_auroc import AUROC` takes a single name, and `from fastai_auroc.all import *`, after fastai's own star imports, all of
-them. Nothing is loaded before it is asked for: the columns load fastai, `auroc_score` and the like PyTorch alone."""
+them. Nothing is loaded before it is asked for: the columns load fastai, whose Learners then take `callback_fns`; `auroc_score`
+and the like load PyTorch alone."""
 __version__ = "0.0.1"
 
 from typing import TYPE_CHECKING

@@ -104,18 +104,27 @@ def class_probabilities(
     return z.softmax(-1)
 
 # %% ../nbs/17d_batch_loss.ipynb #1cb507ef
+def _explain_multilabel(given, shape, loss):
+    "What to do about targets of shape (n, K), from outputs of the shape `given`"
+    way = 'multilabel=True' if loss is None else f'{type(loss).__name__}(multilabel=True)'
+    if len(given) != 3: return f'targets of shape {shape}, that of the outputs, are multilabel: pass {way}'
+    pixels = given[0],1,*given[1:]
+    return (f'targets have the shape of the outputs, {tuple(given)}: for one score a pixel give outputs of shape {pixels}, '
+        f'for labels pass {way}')
+
 def rows_of_batch(
     outputs, # Raw outputs, shape (n,), (n, K) or with further axes
     targets, # 0 or 1, or class numbers, shape (n,) or without the class axis; of the outputs' shape if `multilabel`
     axis:int, # Which axis of the outputs holds the classes
     multilabel:bool, # Whether the task is multilabel
     ignore_index:int|None, # Label to leave out
+    loss=None, # The loss, which an error names
 ): # `outputs`, shape (n,) or (n, K), `targets`, and which are `kept`, or None
     "Checked rows of raw outputs and targets, from the shapes of fastai and PyTorch"
+    given = outputs
     outputs,targets = class_rows(outputs, targets, axis, grad=True)
-    if targets.ndim == 2 and not multilabel:
-        shape = tuple(targets.shape)
-        raise ValueError(f'targets of shape {shape}, that of the outputs, are multilabel: pass multilabel=True')
+    multiple = targets.ndim == 2 and not multilabel
+    if multiple: raise ValueError(_explain_multilabel(np.shape(given), tuple(targets.shape), loss))
     several = outputs.ndim > targets.ndim and outputs.shape[1] > 2
     return checked_rows(outputs, targets, ignore_index, outputs.shape[1] if several else None)
 
@@ -233,7 +242,7 @@ class BatchLoss(CheckedModule):
     def _array_value(self, s, y): return value_in_arrays(self._surrogate(), s, y, self._is_pooled(), self.weight)
 
     def _by_tensors(self, outputs, targets):
-        return self._loss(*rows_of_batch(outputs, targets, self.axis, self.multilabel, self.ignore_index))
+        return self._loss(*rows_of_batch(outputs, targets, self.axis, self.multilabel, self.ignore_index, self))
 
     def _loss(self, outputs, targets, kept):
         scores = (_margins if self._takes_margins() else class_probabilities)(outputs, targets)

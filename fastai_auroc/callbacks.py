@@ -15,7 +15,8 @@ try:
 except ImportError: Callback = object  # without fastai 2 nobody calls a ShowROCCallback
 from .docstrings import document
 from .loss_options import infer_ignore_index
-from .plots import draw_chance, draw_curve, draw_legend, label_roc_axes, RankedScores
+from .axes import draw_chance, draw_curve, draw_legend, label_roc_axes
+from .plots import RankedScores
 
 # %% ../nbs/24_callbacks.ipynb #f2c5a003
 def _column_to_draw(learn):

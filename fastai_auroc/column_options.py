@@ -6,7 +6,7 @@ Docs: https://fastai-auroc.github.io/fastai_auroc/column_options.html.md"""
 
 # %% auto #0
 __all__ = ['column_cuts', 'check_ci', 'check_one_number', 'check_number_options', 'check_group_options', 'check_row_options',
-           'check_not_called']
+           'loss_instead', 'check_not_called']
 
 # %% ../nbs/10c_column_options.ipynb #ea939890
 import reprlib, torch
@@ -105,6 +105,12 @@ def check_row_options(
             f'got {name!r}')
 
 # %% ../nbs/10c_column_options.ipynb #9843465c
+def loss_instead(
+    cls, # The class of a column
+) -> str: # Empty for other columns than `AUROC` and `AveragePrecision`
+    "What to write for the loss of the same name, for the end of an error"
+    return f'; as a loss use {cls.kind}Loss()' if cls.kind in ('AUROC', 'AveragePrecision') else ''
+
 def check_not_called(
     cls, # The class of a column
     args, # Positional arguments it was called with
@@ -114,7 +120,8 @@ def check_not_called(
     if not any(isinstance(unwrap(o), torch.Tensor) for o in args[:4]): return  # `thresholds` come later
     told = [repr(o) for o in args if isinstance(o, str)] + [f'{k}={reprlib.repr(v)}' for k,v in options.items()]
     raise TypeError(f'{cls.kind} is not a function of one batch, but fastai calls a class or a partial among '
-        f"metrics as one: write metrics={cls.__name__}({', '.join(told)})")
+        f"metrics as one: write metrics={cls.__name__}({', '.join(told)})"
+        f'{loss_instead(cls)}')
 
 # %% ../nbs/10c_column_options.ipynb #1cab658a
 document(globals())

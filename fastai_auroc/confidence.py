@@ -9,7 +9,7 @@ __all__ = ['check_interval', 'half_width', 'AUROCInterval', 'auroc_ci_and_note',
            'ap_ci', 'AUROCComparison', 'compare_auroc']
 
 # %% ../nbs/06_confidence.ipynb #ef2e5d83
-import math, numpy as np, warnings
+import math, numpy as np, warnings  # chkstyle: ignore
 from statistics import NormalDist
 from typing import NamedTuple
 from numpy.typing import ArrayLike  # chkstyle: ignore

@@ -109,7 +109,7 @@ class SoftDiceLoss(BatchLoss):
 
     def _by_tensors(self, outputs, targets):
         items = _number_of_items(outputs) if self.per_sample else None
-        rows = rows_of_batch(outputs, targets, self.axis, self.multilabel, self.ignore_index)
+        rows = rows_of_batch(outputs, targets, self.axis, self.multilabel, self.ignore_index, self)
         return self._loss(*rows, items)
 
     def _loss(self, outputs, targets, kept, items=None):

@@ -19,9 +19,9 @@ from .loss_options import infer_ignore_index
 from .scorers import AUROCScorer, AveragePrecisionScorer, EpochScore, error_text
 from .accumulators import CountedRows, KeptRows, LossHints
 from .batches import one_tensor, select_batch
-from .row_groups import codes_of_rows, RowOrder, SetGroups
+from .row_groups import codes_of_rows, match_index, RowOrder, SetGroups
 from .column_options import check_ci, check_group_options, check_not_called, check_number_options
-from .column_options import check_one_number, check_row_options, column_cuts
+from .column_options import check_one_number, check_row_options, column_cuts, loss_instead
 
 # %% ../nbs/11_epoch.ipynb #c3a5e7f1
 def loss_hints(
@@ -127,6 +127,11 @@ class Epoch:  # chkstyle: ignore
         if alone and not failure: failure = 'another process could not keep its part of the validation set'
         return res,failure
 
+    def _add_index_note(self, score, scorer):
+        "A score, with a note if groups and items have different indices"
+        note = None if scorer.groups is None or self.order is None else match_index(scorer.groups, self.order)[1]
+        return score._replace(note='; '.join(filter(None, (score.note, note))) or None) if note else score
+
     def score(self,
         scorer, # An `AUROCScorer` or an `AveragePrecisionScorer`
         partial:bool=False, # Of the rows of this process alone
@@ -136,7 +141,7 @@ class Epoch:  # chkstyle: ignore
         if known is None or (is_partial and not partial):
             rows,failure = self.rows(partial, scorer.groups)
             if failure: known = EpochScore(note=f'{scorer.kind} is NaN: {failure}')
-            else: known = EpochScore() if rows[0] is None else self.accumulator.score(scorer, *rows)
+            else: known = EpochScore() if rows[0] is None else self._add_index_note(self.accumulator.score(scorer, *rows), scorer)
             self.results[scorer] = known,partial
         return known
 
@@ -161,6 +166,11 @@ class EpochColumn:  # chkstyle: ignore
     def __new__(cls, *args, **options):
         check_not_called(cls, args, options)
         return super().__new__(cls)
+
+    def __call__(self, *args, **options):
+        "Raise `TypeError`: a column is not a function of a batch"
+        raise TypeError(f'{self!r} is a column of the training table, not a function of outputs and targets: '
+            f'write metrics={self!r}{loss_instead(type(self))}')
 
     def __init_subclass__(cls, **kwargs):
         "Show the options in `help`, which would otherwise show those of `__new__`"
@@ -271,7 +281,7 @@ class EpochAUROC(EpochColumn):  # chkstyle: ignore
         max_fpr:float|None=None, # Standardised partial area up to this false positive rate, in (0, 1]
         activation:str='auto', # Turns outputs into probabilities: 'softmax', 'sigmoid', 'identity'; 'auto': the loss's
         axis:int|None=None, # Axis of the outputs that holds the classes; None compares shapes and asks the loss
-        ignore_index:int|None=None, # Label of rows to leave out, such as padding or void pixels
+        ignore_index:int|None=None, # Label of rows to leave out, such as padding or void pixels; None: none, since the label that a loss leaves out may be a class
         thresholds:'int|str|ArrayLike|None'=None, # Count in constant memory: 'bits' (alias 'logit'), number of thresholds or a list; None: exact
         ci:bool=False, # Add a column `name`_ci: half the width of the 95 % interval; as a callback only
         name:str='auroc', # Name of the column, and of the Learner's attribute when used as a callback
@@ -316,7 +326,7 @@ class EpochAveragePrecision(EpochColumn):  # chkstyle: ignore
         average:str='macro', # For K classes or labels: 'macro', 'weighted' or 'micro', for multilabel also 'samples'
         activation:str='auto', # Turns outputs into probabilities: 'softmax', 'sigmoid', 'identity'; 'auto': the loss's
         axis:int|None=None, # Axis of the outputs that holds the classes; None compares shapes and asks the loss
-        ignore_index:int|None=None, # Label of rows to leave out, such as padding or void pixels
+        ignore_index:int|None=None, # Label of rows to leave out, such as padding or void pixels; None: none, since the label that a loss leaves out may be a class
         ci:bool=False, # Add a column `name`_ci: half the width of the 95 % interval; as a callback only
         select:int|str|Callable|None=None, # Which of several outputs: index, key, attribute's name, or a function of (outputs, targets)
         name:str='ap', # Name of the column, and of the Learner's attribute when used as a callback

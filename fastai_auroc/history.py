@@ -12,7 +12,7 @@ import itertools, math, numpy as np
 from collections.abc import Sequence
 from typing import Any, TYPE_CHECKING
 from .docstrings import document
-from .plots import axes_or_new
+from .axes import axes_or_new
 if TYPE_CHECKING:
     from fastai.learner import Learner  # chkstyle: ignore
     from matplotlib.axes import Axes  # chkstyle: ignore

@@ -17,13 +17,14 @@ from collections.abc import Sequence
 from numpy.typing import ArrayLike  # chkstyle: ignore
 from torch import Tensor
 from .docstrings import document
-from .scores import apply_activation, is_number, loss_activation
+from .missing_targets import check_targets, targets_required
+from .scores import apply_activation, class_rows, is_number, loss_activation
 from .roc import auroc_score
 from .loss_options import infer_ignore_index
 from .thresholds import find_operating_point, OperatingPoint, tabulate_thresholds, threshold_rule
 from .plots import plot_roc, RankedScores
 from .pr_plots import plot_pr
-from .report import report_lines, report_rows, tabulate_report
+from .report import report_lines, report_notes, report_rows, tabulate_report
 if TYPE_CHECKING:
     from fastai.data.load import DataLoader  # chkstyle: ignore
     from fastai.learner import Learner  # chkstyle: ignore
@@ -48,7 +49,6 @@ def _reversed(scores):
 # %% ../nbs/23_interpret.ipynb #2f832cdd
 def _predicted_activation(loss_func, outputs, targets):
     "'softmax', 'sigmoid' or, if `get_preds` returns outputs unchanged, 'identity'"
-    outputs,targets = (o[:,0] if o.ndim == 2 and o.shape[1] == 1 else o for o in (outputs, targets))
     kind = loss_activation(loss_func) or ('softmax' if targets.ndim < outputs.ndim else 'identity')
     if kind == 'softmax': return kind
     while isinstance(loss_func, partial): loss_func = loss_func.func
@@ -107,13 +107,12 @@ def _class_number(which, names, k):
     try: number = None if isinstance(which, bool) else operator.index(which)
     except TypeError: number = None
     if number is not None and 0 <= number < max(2, k): return number
-    if k == 1: raise ValueError(f'of a binary task which is 0 or 1{or_name}, got {which!r}')
-    raise ValueError(f'which must be a class number below {k} or a name, '
-        f'got {which!r}')
+    raise ValueError(f'which must be a number below {max(2, k)}{or_name}, got {which!r}')
 
 # %% ../nbs/23_interpret.ipynb #e9a48015
 class ROCInterpretation:  # chkstyle: ignore
     "ROC curves, AUROC and thresholds of a validation set; raises `ValueError` where `auroc_score` does"
+    @targets_required
     def __init__(self,
         outputs:'ArrayLike', # Outputs of a model, shape (n,), (n, K) or with further axes, as (n, K, H, W)
         targets:'ArrayLike', # Labels, shape (n,): the larger of two is positive, or class numbers; multilabel: the outputs' shape
@@ -122,6 +121,7 @@ class ROCInterpretation:  # chkstyle: ignore
         axis:int|None=None, # Which axis of the outputs holds the classes; None finds it from the shapes
         ignore_index:int|None=None, # Label of rows to leave out
     ):
+        check_targets(outputs, targets, 'ROCInterpretation', 'ROCInterpretation.from_learner(learn)')
         self._ranked = RankedScores(outputs, targets, activation, ignore_index, axis)
         self.activation = activation
         self.ignore_index = ignore_index
@@ -139,14 +139,15 @@ class ROCInterpretation:  # chkstyle: ignore
         dl:'DataLoader|None'=None, # A DataLoader with labels to use instead
         activation:str|None=None, # Turns outputs into probabilities, as above; None asks the loss function
         ignore_index:int|None=None, # Label of rows to leave out; None asks the loss function
+        axis:int|None=None, # Which axis of the outputs holds the classes; None compares shapes and asks the loss function
     ) -> 'ROCInterpretation': # With the names of the classes
         "Create it from the predictions of a Learner; raises `ValueError` for a set without rows or labels"
         outputs,targets = _raw_predictions(learn, ds_idx, dl)
         loss_func = learn.loss_func
-        axis = getattr(loss_func, 'axis', None) if outputs.ndim > 2 else None
+        outputs,targets = class_rows(outputs, targets, axis, getattr(loss_func, 'axis', None))  # as the columns do
         if ignore_index is None: ignore_index = infer_ignore_index(loss_func)
         activation = activation or _predicted_activation(loss_func, outputs, targets)
-        res = cls(outputs, targets, activation, None, axis, ignore_index)
+        res = cls(outputs, targets, activation, ignore_index=ignore_index)
         res.names = _class_names(_vocab_of(learn.dls), res._ranked.num_classes)
         return res
 
@@ -245,7 +246,8 @@ class ROCInterpretation:  # chkstyle: ignore
         "Print for each class: positives, AUROC with its 95 % interval, and Youden's threshold with its rates"
         fits = is_number(digits) and isinstance(digits, Integral) and digits > 0
         if not fits: raise ValueError(f'digits must be a whole number above 0, got {digits!r}')
-        print(*report_lines(self._report(), digits), sep='\n')
+        rows = self._report()
+        print(*report_lines(rows, digits), *report_notes(rows), sep='\n')
 
 # %% ../nbs/23_interpret.ipynb #864f16eb
 document(globals())

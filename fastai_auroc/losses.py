@@ -87,6 +87,7 @@ def soft_auroc(
 ) -> Tensor: # 0-d, differentiable; mean over the columns with both classes, or 1 (nothing misordered) if there are none
     """AUROC with a sigmoid of the margin for each pair, after Yan, Dodier, Mozer & Wolniewicz (2003)
 
+    Greater is better, so it is not a loss: train with `AUROCLoss`, which is one minus it, of the margins.
     Raises `ValueError` for shapes that do not fit, a temperature not above 0, or (on the CPU) invalid labels."""
     check_option('temperature', temperature, positive_number)
     surrogate = soft_auroc_surrogate(temperature)

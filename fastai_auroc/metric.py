@@ -8,18 +8,18 @@ Docs: https://fastai-auroc.github.io/fastai_auroc/metric.html.md"""
 __all__ = ['MetricColumn', 'AUROC', 'AveragePrecision']
 
 # %% ../nbs/12_metric.ipynb #c368359f
-import torch
+import reprlib, torch, warnings
 from weakref import ref
 from fastai.callback.core import Callback
 from fastai.data.load import DataLoader
-from fastai.learner import Metric, Recorder
+from fastai.learner import Learner, Metric, Recorder
 from fastai.torch_core import find_bs
 from .docstrings import document
 from .scorers import EpochScore
 from .batches import first_tensor
-from .row_groups import RowOrder, why_other_items
-from .epoch import are_twins, caller_locals, check_attribute, check_not_language_model, EpochAUROC
-from .epoch import EpochAveragePrecision, EpochColumn, loss_hints, warn_of_namesakes
+from .row_groups import index_of, RowOrder, why_other_items
+from .epoch import are_twins, caller_locals, check_attribute, check_not_language_model, column_names
+from .epoch import EpochAUROC, EpochAveragePrecision, EpochColumn, loss_hints, warn_of_namesakes
 
 # %% ../nbs/12_metric.ipynb #a7afe6e8
 def _is_leftover(learn, seen):
@@ -73,7 +73,7 @@ def _row_order(learn, per_item, shared):
     if why is not None: return RowOrder(unknown=why)
     if shared: items = items[:max(0, dl.n - dl.rank*(dl.n_padded//dl.world_size))]
     if dl.drop_last: items = items[:len(items)//dl.bs*dl.bs]
-    return RowOrder(items, len(dl.dataset), per_item)
+    return RowOrder(items, len(dl.dataset), per_item, item_index=index_of(getattr(dl.dataset, 'items', None)))
 
 # %% ../nbs/12_metric.ipynb #5abc7e34
 def _begin(column, learn):
@@ -129,6 +129,23 @@ class _CheckMetric(Callback):
         learn = self.learn
         learn.remove_cb(self)
         if any(m is self.metric for m in learn.metrics): _check_learner(self.metric, learn)
+
+# %% ../nbs/12_metric.ipynb #15cf98fc
+def _warn_of_monitors(column, learn):
+    "Warn once if a tracker monitors no column; only the first column of a Learner warns"
+    own = [o for o in (*learn.metrics, *learn.cbs) if isinstance(o, EpochColumn)]
+    if own[0] is not column: return
+    others = [getattr(m, 'name', None) for m in learn.metrics if not isinstance(m, EpochColumn)]
+    known = {'train_loss', 'valid_loss', 'time', *(name for o in own for name in column_names(o))}
+    known |= {f'{when}{o}' for when in ('', 'train_', 'valid_') for o in others}
+    instead = ' or '.join(dict.fromkeys(repr(o.options()['name']) for o in own))
+    for cb in learn.cbs:
+        monitor = getattr(cb, 'monitor', None)
+        if monitor in {None, *known} or 'TrackerCallback' not in [c.__name__ for c in type(cb).__mro__]: continue
+        if vars(cb).get('_told_monitor') == monitor: continue
+        cb._told_monitor = monitor  # since fastai reads the name of a metric twice
+        warnings.warn_explicit(f'{type(cb).__name__} monitors {monitor!r}, which is the name of no column, so that fastai will fail: '
+            f'pass monitor={instead}', UserWarning, 'fastai_auroc', 1)
 
 # %% ../nbs/12_metric.ipynb #a7d1fc9f
 class _HalfWidth(Metric):
@@ -187,6 +204,12 @@ class MetricColumn(EpochColumn, Metric, Callback):  # chkstyle: ignore
     _second = False  # Whether another column with the same options has its name
     _joined:tuple|list = ()  # Which metrics it added to its Learner
 
+    def __new__(cls, *args, **options):
+        if args and isinstance(args[0], Learner):
+            told = ', '.join(f'{k}={reprlib.repr(v)}' for k,v in options.items())
+            raise TypeError(f'in fastai 2 {cls.kind} takes no Learner: pass cbs={cls.__name__}({told}) to it')
+        return super().__new__(cls, *args, **options)
+
     def _init_state(self):
         super()._init_state()
         self._fit = None  # The Recorder's list of values in this fit
@@ -196,8 +219,17 @@ class MetricColumn(EpochColumn, Metric, Callback):  # chkstyle: ignore
     def name(self):
         "Name of the column; when a Recorder reads it, a plain metric learns which Learner it belongs to"
         recorder = caller_locals('before_fit').get('self')
-        if self._learn is None and isinstance(recorder, Recorder): _CheckMetric.add_to(recorder.learn, self)
+        if self._learn is None and isinstance(recorder, Recorder):
+            _CheckMetric.add_to(recorder.learn, self)
+            _warn_of_monitors(self, recorder.learn)
         return f'{self._name}_again' if self._second else self._name
+
+    def __call__(self,
+        event_name, # Name of an event; outputs of a model, if it is called as a loss
+        *targets, # None; targets, if it is called as a loss
+    ):
+        "Call the method of an event, as fastai does; raises `TypeError` for outputs and targets"
+        return Callback.__call__(self, event_name) if isinstance(event_name, str) else super().__call__(event_name, *targets)
 
     def score(self,
         partial:bool=False, # Of the rows of this process alone, without a warning
@@ -242,6 +274,7 @@ class MetricColumn(EpochColumn, Metric, Callback):  # chkstyle: ignore
     def before_fit(self):
         "Join the metrics of the Learner before the Recorder stores their names, unless the same column is there"
         _check_learner(self, self.learn)
+        _warn_of_monitors(self, self.learn)
         _join(self, self.learn)
 
     def before_validate(self):
@@ -277,6 +310,7 @@ class AveragePrecision(EpochAveragePrecision, MetricColumn):  # chkstyle: ignore
     """Average precision of the whole validation set as a column of the training table, exact and computed once an epoch
 
     Pass it like `AUROC`; in one Learner both keep the outputs once.
+    Of a binary task it is that of the second class of `dls.vocab`, which fastai sorts by name.
     Without positives it is NaN, with one warning a fit: scikit-learn's `UndefinedMetricWarning`, a `UserWarning`.
     Raises `ValueError` for options that do not go together, and for language models."""
 

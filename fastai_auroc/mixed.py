@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike  # chkstyle: ignore
 from .docstrings import document
 from .scores import is_number
 from .loss_options import infer_ignore_index
+from .column_options import loss_instead
 from .options import CheckedModule, one_of, Option
 
 # %% ../nbs/17f_mixed.ipynb #e465b700
@@ -24,11 +25,21 @@ def _name_of(loss):
     "Name of a loss in `repr` and in errors"
     return loss.__qualname__ if inspect.isroutine(loss) else repr(loss)
 
+def _check_not_metric(loss):
+    "Raise `TypeError` for a callback or a metric of fastai, or the class of one"
+    cls = loss if isinstance(loss, type) else type(loss)
+    names = {c.__name__ for c in cls.__mro__ if c.__module__.split('.')[0] in ('fastai', 'fastai_auroc')}
+    if not names & {'Callback', 'Metric', 'EpochColumn'}: return
+    got = f'the class {cls.__name__}' if cls is loss else repr(loss)
+    instead = loss_instead(cls) if 'EpochColumn' in names else ''
+    raise TypeError(f'MixedLoss takes losses, not metrics or callbacks, got {got}{instead}')
+
 def _check_losses(losses):
     "Raise `TypeError` for parts that are not losses"
     if not losses: raise TypeError('MixedLoss needs losses to add: MixedLoss(CrossEntropyLossFlat(), AUROCLoss())')
     for o in losses:
         made = o.func if isinstance(o, partial) else o
+        _check_not_metric(made)
         if isinstance(made, type): raise TypeError(
             f'MixedLoss takes losses, not classes: write {made.__name__}(), got the class {made.__name__}')
         if isinstance(o, Tensor):

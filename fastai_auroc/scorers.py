@@ -49,6 +49,7 @@ def add_interval(
     try: half,why = half_width_and_note(*args)
     except Exception as e: half,why = math.nan,error_text(e)
     value,half = float(value),float(half)
+    if half == 0: half,why = math.nan,why or 'the interval is a single point, which does not mean certainty'
     without = math.isnan(half) and not math.isnan(value)
     both = '; '.join(filter(None, (note, why)))
     return EpochScore(value, half, note=both or None if without else note or why)

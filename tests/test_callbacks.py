@@ -14,17 +14,20 @@ from test_interpret import raw_rows, sk_score, tasks, void_learner
 from fastai_auroc.metric import AUROC
 from fastai_auroc.interpret import ROCInterpretation
 from fastai_auroc.callbacks import ShowROCCallback
+from fastai_auroc.history import history
 
 pytestmark = pytest.mark.usefixtures('one_thread', 'close_figures')
 
 def test_column_of_a_perfect_ranking(recwarn):
-    "The half width 0 comes with the sentence of `auroc_ci`, once a fit; the picture of the epoch has no interval"
+    "An interval of a single point is none, with the sentence of `auroc_ci`, once a fit; nor has the picture of the epoch one"
     x = torch.arange(-20., 20)[:,None]
     dls,show = as_dls(x, (x[:,0] > 0).long()),ShowROCCallback()
     learn = Learner(dls, nn.Linear(1, 2), loss_func=CrossEntropyLossFlat(), cbs=AUROC(ci=True))
     with torch.no_grad(): learn.model.weight.copy_(torch.tensor([[-1.], [1.]]))
     quietly(learn, 'fit', 2, lr=0., cbs=show)
-    assert learn.recorder.values[-1][-2:] == [1, 0] and legend(show.ax) == ['epoch 1: AUROC 1.000']
+    assert learn.recorder.values[-1][-2] == 1 and legend(show.ax) == ['epoch 1: AUROC 1.000']
+    frame = history(learn)
+    assert np.isnan([learn.recorder.values[-1][-1], *frame.auroc_low, *frame.auroc_high]).all()
     assert len([o for o in recwarn.list if 'does not mean certainty' in str(o.message)]) == 1
 
 def test_curve_of_each_epoch(adult_learner, column, sk_auroc):

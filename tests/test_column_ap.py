@@ -1,5 +1,5 @@
 "`AveragePrecision` as a column of a fastai 2 Learner, alone and beside `AUROC`, with which it keeps the outputs once"
-import copy, math, pickle, numpy as np, pytest, torch
+import copy, math, pickle, re, numpy as np, pytest, torch
 from functools import partial
 from fastai.callback.core import Callback, CancelBatchException
 from fastai.callback.tracker import EarlyStoppingCallback, ReduceLROnPlateau, SaveModelCallback
@@ -98,11 +98,43 @@ def test_without_positives(adult_learner, adult_dls, adult):
         assert said.category is UndefinedMetricWarning and str(said.message).startswith('ap: average precision is NaN: ')
         assert math.isnan(last(learn, 'ap')[0])
 
+unknown = "SaveModelCallback monitors 'auroc', which is the name of no column, so that fastai will fail: pass monitor="
+
+@pytest.mark.parametrize('given,instead', [(dict(metrics=AUROC(name='auc')), "'auc'"), (dict(cbs=AUROC(name='auc')), "'auc'"), (dict(callback_fns=partial(AUROC, name='auc')), "'auc'"),
+    (dict(metrics=[accuracy, AUROC(name='auc')], cbs=AveragePrecision()), "'auc' or 'ap'"), (dict(cbs=[AveragePrecision(), AUROC(name='auc')]), "'ap' or 'auc'")], ids=str)
+def test_a_monitor_without_a_column(given, instead, adult_learner, recwarn):
+    "One warning says which names there are, just before fastai fails"
+    learn = adult_learner(**given)
+    with pytest.raises(Exception): fit(learn, cbs=SaveModelCallback(monitor='auroc'))
+    with learn.no_bar(), learn.no_logging(), pytest.raises(Exception): learn.fit(2, cbs=[SaveModelCallback(monitor='auroc'), EarlyStoppingCallback()])
+    assert [str(o.message) for o in recwarn.list if 'monitors' in str(o.message)] == [unknown + instead]
+
+@pytest.mark.parametrize('given', [dict(metrics=[accuracy, AUROC(), AveragePrecision(ci=False)]), dict(cbs=[AUROC(ci=True), AveragePrecision()])], ids=str)
+@pytest.mark.parametrize('monitor', ['auroc', 'ap', 'accuracy', 'valid_loss', 'train_loss'])
+@pytest.mark.parametrize('tracker', [SaveModelCallback, EarlyStoppingCallback, ReduceLROnPlateau])
+def test_monitors_of_every_kind(given, monitor, tracker, adult_learner):
+    "A monitor that fastai finds brings no warning"
+    learn = adult_learner(**dict(metrics=accuracy) | given)
+    said = fit(learn, cbs=tracker(monitor=monitor))
+    assert not [o for o in said if 'monitors' in str(o.message)]
+
+def test_monitors_of_training_metrics(adult_learner):
+    learn = adult_learner(metrics=[accuracy, AUROC()])
+    learn.recorder.train_metrics = True
+    for monitor in ('train_auroc', 'valid_auroc', 'train_accuracy', 'valid_loss'):
+        assert not [o for o in fit(learn, cbs=EarlyStoppingCallback(monitor=monitor)) if 'monitors' in str(o.message)]
+
 def test_errors_name_the_column(adult_learner):
     with pytest.raises(ValueError, match='AveragePrecision shows one number.*average_precision'): AveragePrecision(None)
     with pytest.raises(ValueError, match="average must be one of .*, got 'mean'"): AveragePrecision('mean')
     with pytest.raises(TypeError, match=r"AveragePrecision is not a function of one batch.*metrics=AveragePrecision\(name='x'\)"):
         AveragePrecision(torch.zeros(2, 2), torch.zeros(2), name='x')
+    for column in (AUROC(max_fpr=.1), AveragePrecision(name='x')):
+        told = f'{re.escape(repr(column))} is a column of the training table.*as a loss use {type(column).__name__}Loss\\(\\)$'
+        with pytest.raises(TypeError, match=told): column(torch.zeros(2, 2), torch.zeros(2))
+        with pytest.raises(TypeError, match=told): column(torch.zeros(2, 2))
+        with pytest.raises(TypeError, match=told): adult_learner(loss_func=column).fit(1)
+    with pytest.raises(TypeError, match=r'as a loss use AUROCLoss\(\)$'): adult_learner(loss_func=AUROC).fit(1)
     with pytest.raises(TypeError, match=r"AveragePrecision\(\) got an unexpected keyword argument 'max_fpr'"): AveragePrecision(max_fpr=.1)
     learn = adult_learner(metrics=AveragePrecision())
     class Spoil(Callback):

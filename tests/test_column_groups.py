@@ -44,10 +44,38 @@ def test_labels_of_any_kind(kind, adult_learner):
     g = random_groups(300)
     learn = adult_learner(metrics=AUROC(groups=kinds[kind](g)))
     for _ in range(2):
-        assert not fit(learn)
+        said = fit(learn)
+        assert len(said) == (kind in ('series', 'categorical')) and all('groups has another index than dls.valid.items' in str(o.message) for o in said)
         got = last(learn, 'auroc')
         s,y = margin_of(learn)
         assert got == close([by_group(g, y, s)])
+
+rows_of_another = 'groups has another index than dls.valid.items'
+
+@pytest.mark.parametrize('order', ['the same', 'sorted', 'shuffled', 'first rows', 'counted', 'twice', 'values'])
+def test_index_of_a_series(order, adult_learner, adult_dls, adult):
+    "Labels of the validation set are found by its index; for others there is one warning a fit, and the order is theirs"
+    df = adult.sample(900, random_state=0)
+    valid_idx = np.random.default_rng(0).permutation(900)[:300]
+    df['site'] = random_groups(900)
+    learn = adult_learner(adult_dls(valid_idx=list(valid_idx)))
+    index = learn.dls.valid.items.index
+    g = df.loc[index, 'site']
+    assert g.tolist() == df.site.iloc[valid_idx].tolist() and not index.is_monotonic_increasing
+    given = {'the same': g, 'sorted': g.sort_index(), 'shuffled': g.sample(300, random_state=1), 'first rows': df.site[:300], 'counted': g.reset_index(drop=True),
+        'twice': pd.Series(g.to_numpy(), [3]*300), 'values': g.to_numpy()}[order]
+    odd = order in ('first rows', 'counted', 'twice')
+    want = df.site[:300] if order == 'first rows' else g
+    column = AUROC(groups=given)
+    for cbs in (column, AUROC(**column.options()), pickle.loads(pickle.dumps(column))):
+        said = fit(learn, 2, cbs=cbs)
+        assert len(said) == odd and all(rows_of_another in str(o.message) and o.category is UserWarning for o in said)
+        got = last(learn, 'auroc')
+        s,y = margin_of(learn)
+        assert got == close([by_group(want.to_numpy(), y, s)])
+    learn.metrics = AUROC(groups=df.site)
+    said, = fit(learn)
+    assert math.isnan(last(learn, 'auroc')[0]) and "such as df.loc[dls.valid.items.index, 'column']" in str(said.message)
 
 @pytest.mark.parametrize('average', ['macro', 'weighted', 'pairs', 'min'])
 @pytest.mark.parametrize('how', ['metrics', 'cbs'])

@@ -138,4 +138,7 @@ def test_both_notes():
     res = add_interval(.5, 'a class is left out', fails)
     assert (res.value, res.note) == (.5, 'a class is left out; there are too few rows') and np.isnan(res.half_width)
     assert add_interval(float('nan'), 'one class', fails).note == 'one class'
+    for why,note in ((None, 'the interval is a single point, which does not mean certainty'), ('all samples agree', 'all samples agree')):
+        res = add_interval(1., None, lambda: (0., why))
+        assert np.isnan(res.half_width) and (res.value, res.note) == (1, note)
     assert add_interval(.5, None, lambda: (.1, None)).note is None and add_interval(.5, 'left out', lambda: (.1, 'too')).note == 'left out'

@@ -13,7 +13,7 @@ from fastai.learner import Learner, Recorder, load_learner
 from fastai.tabular.all import accuracy, noop
 from sklearn.metrics import roc_auc_score
 from torch.nn.functional import cross_entropy
-from fastai_auroc.all import AUROC, enable_callback_fns
+from fastai_auroc.all import AUROC, AveragePrecision, enable_callback_fns
 
 @pytest.fixture(autouse=True)
 def _callback_fns(): enable_callback_fns()
@@ -505,6 +505,12 @@ def test_wrong_options_raise_at_once(kwargs):
     with pytest.raises(ValueError, match=next(iter(kwargs))): AUROC(**kwargs)
 
 def test_unknown_option(): pytest.raises(TypeError, AUROC, averag='macro')
+
+def test_the_form_of_fastai1(adult_learner):
+    "In fastai 2 no Learner comes first"
+    learn = adult_learner()
+    with pytest.raises(TypeError, match=r"in fastai 2 AUROC takes no Learner: pass cbs=AUROC\(max_fpr=0.1, name='x'\) to it"): AUROC(learn, max_fpr=.1, name='x')
+    with pytest.raises(TypeError, match=r'AveragePrecision takes no Learner: pass cbs=AveragePrecision\(\) to it'): learn.add_cb(AveragePrecision(learn))
 
 # Cancelled batches, epochs and fits
 

@@ -68,6 +68,60 @@ def test_auroc_of_a_learner(task, trained):
     if z.ndim == 1: assert legend(ax) == [with_ci(z, y)] and sk.auc(*points(*curves(ax))) == pytest.approx(want, abs=1e-3)
     else: assert f'macro: {number(want)}' in legend(ax) and len(curves(ax)) == 5
 
+def across(): return CrossEntropyLossFlat(axis=1)
+def as_one(y): return y[:,None].float()
+def two_of(y): return torch.stack([y, 1-y], 1).float()
+
+# Outputs and their axis of classes, loss, and targets made of class numbers without that axis
+shapes = {'mask of one logit': ((1, 8, 8), 0, BCEWithLogitsLossFlat, as_one), 'its targets without axis 1': ((1, 8, 8), 0, BCEWithLogitsLossFlat, torch.Tensor.float),
+    'a mask of two pixels a row': ((1, 2, 2), 0, BCEWithLogitsLossFlat, as_one), 'a line of pixels': ((1, 8), 0, BCEWithLogitsLossFlat, torch.Tensor.float),
+    'one logit, plain PyTorch': ((1, 8, 8), 0, nn.BCEWithLogitsLoss, as_one),
+    'two logits': ((2, 8, 8), 0, across, torch.Tensor.long), 'two logits, targets with axis 1': ((2, 8, 8), 0, across, lambda y: y[:,None]),
+    'three logits': ((3, 8, 8), 0, across, torch.Tensor.long), 'three logits, targets with axis 1': ((3, 8, 8), 0, across, lambda y: y[:,None]),
+    'three logits, plain PyTorch': ((3, 8, 8), 0, nn.CrossEntropyLoss, torch.Tensor.long),
+    'two labels': ((2, 8, 8), 0, BCEWithLogitsLossFlat, two_of), 'two labels of two pixels a row': ((2, 2, 2), 0, BCEWithLogitsLossFlat, two_of),
+    'tokens': ((5, 3), 1, CrossEntropyLossFlat, torch.Tensor.long), 'as many tokens as classes': ((3, 3), 1, CrossEntropyLossFlat, torch.Tensor.long),
+    'tokens along axis 2': ((3, 5), 0, across, torch.Tensor.long), 'one number': ((), 0, BCEWithLogitsLossFlat, torch.Tensor.float),
+    'one column': ((1,), 0, BCEWithLogitsLossFlat, torch.Tensor.float), 'one column twice': ((1,), 0, BCEWithLogitsLossFlat, as_one),
+    'two columns': ((2,), 0, CrossEntropyLossFlat, torch.Tensor.long)}
+
+def shaped(kind, n=30):
+    "A Learner whose model returns its inputs (a slope of 1), with outputs of some shape, and its scores and labels for scikit-learn"
+    shape,axis,loss,as_targets = shapes[kind]
+    rng = torch.Generator().manual_seed(0)
+    x = torch.randn(n, *shape, generator=rng)
+    k = shape[axis] if shape else 1
+    y = torch.randint(2 if as_targets is two_of else max(2, k), x.select(axis+1, 0).shape if shape else (n,), generator=rng)
+    t = as_targets(y)
+    z = x.movedim(axis+1, -1).reshape(-1, k) if shape else x
+    labels = t.movedim(1, -1).reshape(-1, 2) if as_targets is two_of else t.flatten()
+    z = (z[:,1]-z[:,0] if k == 2 and labels.ndim == 1 else z.flatten() if k == 1 else z).double().numpy()
+    return Learner(as_dls(x, t), nn.PReLU(init=1.), loss_func=loss(), metrics=AUROC(name='column')),z,labels.numpy()
+
+@pytest.mark.parametrize('kind', shapes)
+def test_outputs_of_every_shape(kind):
+    "As many classes as the outputs have, and the numbers of the column and of scikit-learn"
+    learn,z,y = shaped(kind)
+    want = sk_score(z, y)
+    interp = ROCInterpretation.from_learner(learn)
+    assert interp.scores.shape == z.shape and interp._ranked.num_classes == (1 if z.ndim == 1 else z.shape[1]) + (z.ndim == 1)
+    assert float(interp.auroc()) == pytest.approx(want, abs=1e-12) == quietly(learn, 'validate')[1]
+    s,positive = (z, y == 1) if z.ndim == 1 else (z[:,1], y[:,1] == 1) if y.ndim == 2 else (softmax(z, axis=1)[:,1], y == 1)
+    row = interp.report().iloc[0 if z.ndim == 1 else 1]
+    assert row.auroc == pytest.approx(sk.roc_auc_score(positive, s), abs=1e-12) and (row.positive, row.rows) == (positive.sum(), len(s))
+    check_best(interp.operating_point(which=1), s, positive.astype(int))
+
+def test_axis_of_a_learner():
+    "Outputs and targets of one shape with three axes: the axis has to be said, as to the column"
+    rng = torch.Generator().manual_seed(0)
+    x = torch.randn(30, 4, 3, generator=rng)
+    y = (torch.rand(30, 4, 3, generator=rng) < .5).float()
+    learn = Learner(as_dls(x, y), nn.PReLU(init=1.), loss_func=BCEWithLogitsLossFlat(), metrics=[AUROC(axis=1, name='one'), AUROC(axis=2, name='two')])
+    with pytest.raises(ValueError, match='axis 1 or 2'): ROCInterpretation.from_learner(learn)
+    for axis,of_column in zip((1, 2), quietly(learn, 'validate')[1:]):
+        want = sk.roc_auc_score(*(o.movedim(axis, -1).reshape(-1, x.shape[axis]) for o in (y, x)))
+        assert float(ROCInterpretation.from_learner(learn, axis=axis).auroc()) == pytest.approx(want, abs=1e-12) == of_column
+
 def test_other_sets_of_a_learner(trained, adult, sk_auroc):
     "The training set, and a DataLoader of other rows"
     learn,_ = trained('adult')
@@ -204,6 +258,18 @@ def test_report_of_a_learner(trained, capsys):
 def test_report_of_one_class(capsys):
     ROCInterpretation([.1, .2, .3], [0, 0, 0], 'identity').print_report()
     assert capsys.readouterr().out.splitlines()[-1].split()[:6] == ['1', '0', '3', 'undefined', 'one', 'class']
+
+def test_report_of_a_model_worse_than_chance(capsys):
+    "The threshold inf is explained, and has no precision; one that is inf since the positives are is not"
+    ROCInterpretation([.9, .8, .3, .2], [0, 0, 1, 1], names=['no', 'yes']).print_report()
+    *_,row,note = capsys.readouterr().out.splitlines()
+    assert row.split()[-5:] == ['–', 'inf', '0.000', '0.000', '–'] and note.startswith('threshold inf: no threshold is above the diagonal') and note.endswith('for yes')
+    p,y = classes()
+    ROCInterpretation(np.full_like(p, .25), y, 'softmax').print_report()
+    assert capsys.readouterr().out.splitlines()[-1].endswith('for 0, 1, 2')
+    for s in ([.1, .2, .8, .9], [.1, .2, .8, np.inf], [0, 1, np.inf, np.inf]):
+        ROCInterpretation(s, [0, 0, 1, 1], 'identity').print_report()
+        assert 'diagonal' not in capsys.readouterr().out
 
 def test_repr(trained):
     got = repr(ROCInterpretation.from_learner(trained('adult')[0]))
@@ -350,7 +416,7 @@ def test_threshold_gives_the_rates(kind, capsys, recwarn):
                 np.testing.assert_array_equal(p.numpy() >= point.threshold, [o >= point.threshold for o in numbers])
             check_best_of(point, fpr, tpr, (y == 1).sum(), (y == 0).sum(), **kwargs)
         interp.print_report()
-        *_,shown,a,b,_ = capsys.readouterr().out.splitlines()[-1].split()
+        *_,shown,a,b,_ = capsys.readouterr().out.splitlines()[1].split()
         shown = float(shown) if shown == 'inf' or type(numbers[0]) is float else int(shown)
         got = applied(numbers, y, shown)
         assert got[:2] == interp.operating_point()[1:3] and (a, b) == tuple(f'{o:.3f}' for o in got[:2])
@@ -424,7 +490,11 @@ def test_which_class(trained):
     assert binary.operating_point() == binary.operating_point(which=1) == binary.operating_point(which='>50K')
     assert binary.operating_point(which=0) == binary.operating_point(which='<=50K') != binary.operating_point()
     for bad in (2, -1, 'nonsense', True, 0.):
-        with pytest.raises(ValueError, match="which is 0 or 1 or one of .*'>50K'.*got"): binary.operating_point(which=bad)
+        with pytest.raises(ValueError, match="^which must be a number below 2 or one of .*'>50K'.*got"): binary.operating_point(which=bad)
+    for bad in (3, -1, 'dgo', True, 1.):
+        with pytest.raises(ValueError, match=r"^which must be a number below 3 or one of \['cat', 'dog', 'owl'\], got"): many.plot_roc(bad)
+        with pytest.raises(ValueError, match='^which must be a number below 3, got'): ROCInterpretation(p, y).plot_pr(bad)
+        with pytest.raises(ValueError, match='^which must be a number below 2, got'): ROCInterpretation(p[:,0], y == 0).threshold_table(bad)
     for name in ('max_fpr', 'cost_ratio'):
         with pytest.raises(ValueError, match=f"{name} must be a number.*'a'"): binary.operating_point(**{name:'a'})
     for bad in ('x', 0, 2.5):

@@ -13,7 +13,7 @@ from torch.autograd import gradcheck
 from torch.testing import assert_close
 from torch.utils._pytree import tree_flatten
 from fastai_auroc import scores, smooth
-from fastai_auroc.losses import AUMLoss, AUROCLoss, SoftDiceLoss, SquaredHingeAUCLoss, aum, soft_auroc
+from fastai_auroc.losses import AUMLoss, AUROCLoss, MixedLoss, SoftDiceLoss, SquaredHingeAUCLoss, aum, soft_auroc
 from fastai_auroc.derivatives import _LogOdds
 from fastai_auroc.smooth import _pairs_torch, _soft_by_pairs, _soft_on_grid
 from fastai_auroc.surrogates import _aum, _aum_torch
@@ -789,7 +789,14 @@ def test_wrong_shapes(name):
     "What was given is named, and what was wanted"
     for o,t in (((5,3), (4,)), ((5,3), (5,2)), ((5,), (4,)), ((2,3,4,5), (2,5,4)), ((5,), (5,2))):
         with pytest.raises(ValueError, match=f'targets must have the shape.*{re.escape(str(o))}.*{re.escape(str(t))}'): makers[name]()(outputs_of(*o), classes_of(*t))
-    with pytest.raises(ValueError, match=r'shape \(5, 3\).*multilabel=True'): makers[name]()(outputs_of(5, 3), classes_of(5, 3))
+    loss = makers[name]()
+    way = rf'{type(loss).__name__}\(multilabel=True\)$'
+    with pytest.raises(ValueError, match=r'targets of shape \(5, 3\).*are multilabel: pass ' + way): loss(outputs_of(5, 3), classes_of(5, 3))
+    told = r'targets have the shape of the outputs, \(2, 3, 4\): for one score a pixel give outputs of shape \(2, 1, 3, 4\), for labels pass ' + way
+    with pytest.raises(ValueError, match=told): loss(outputs_of(2, 3, 4), classes_of(2, 3, 4))
+    z,y = outputs_of(2, 3, 4),classes_of(2, 3, 4) > 0
+    if type(loss) is not SoftDiceLoss: torch.testing.assert_close(loss(z[:,None], y), loss(z.flatten(), y.flatten()))
+    with pytest.raises(ValueError, match=way): MixedLoss(nn.BCEWithLogitsLoss(), loss)(outputs_of(5, 3), torch.rand(5, 3).round())
 
 kept = [AUMLoss(), AUMLoss('macro', margins=True, axis=-1), SoftDiceLoss(smooth=0, square=False, weight=[1., 2., 3.]), AUROCLoss(.1, reduction='none'),
     SquaredHingeAUCLoss(2., axis=-1)]

@@ -8,15 +8,16 @@ from fastai.data.load import DataLoader
 from fastai.interpret import ClassificationInterpretation, Interpretation
 from fastai.learner import Learner, load_learner
 from fastai.losses import BCEWithLogitsLossFlat, CrossEntropyLossFlat, DiceLoss, FocalLossFlat, LabelSmoothingCrossEntropyFlat, MSELossFlat
+from fastai.metrics import RocAucBinary
 from fastai.tabular.all import accuracy, tabular_learner
 from fastai.torch_core import noop, set_seed
 from torch import nn
 from torch._subclasses import FakeTensorMode
 from torch.nn import functional as F
-from fastai_auroc.epoch import loss_hints
+from fastai_auroc.epoch import EpochAUROC, loss_hints
 from fastai_auroc.loss_options import infer_ignore_index
 from fastai_auroc.losses import AUMLoss, AUROCLoss, MixedLoss, SoftDiceLoss, SquaredHingeAUCLoss
-from fastai_auroc.metric import AUROC
+from fastai_auroc.metric import AUROC, AveragePrecision
 from test_device import NoWaiting
 
 pytestmark = pytest.mark.usefixtures('one_thread')
@@ -139,7 +140,10 @@ def test_rows_of_a_part_without_a_choice():
 
 wrong_losses = [((), 'MixedLoss needs losses'), ((nn.CrossEntropyLoss, AUROCLoss()), 'write CrossEntropyLoss(), got the class CrossEntropyLoss'),
     ((CrossEntropyLossFlat,), 'write CrossEntropyLossFlat()'), (([AUROCLoss()],), 'takes losses one by one'), ((AUROCLoss(), (1, 2)), 'numbers as weights='),
-    ((torch.ones(3, 2), torch.ones(3)), 'must be created before it is called'), ((AUROCLoss(), 'ce'), "got 'ce'")]
+    ((torch.ones(3, 2), torch.ones(3)), 'must be created before it is called'), ((AUROCLoss(), 'ce'), "got 'ce'"),
+    ((AUROCLoss(), AUROC(max_fpr=.1)), 'not metrics or callbacks, got AUROC(max_fpr=0.1); as a loss use AUROCLoss()'),
+    ((AveragePrecision,), 'got the class AveragePrecision; as a loss use AveragePrecisionLoss()'), ((partial(AUROC, max_fpr=.1),), 'got the class AUROC; as a loss use AUROCLoss()'),
+    ((EpochAUROC(),), 'as a loss use AUROCLoss()'), ((RocAucBinary(),), 'not metrics or callbacks, got <fastai.metrics.AccumMetric'), ((MixUp(),), 'metrics or callbacks, got MixUp')]
 
 @pytest.mark.parametrize('given, told', wrong_losses)
 def test_what_is_no_loss(given, told):

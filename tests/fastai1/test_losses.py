@@ -12,7 +12,7 @@ from fastai.train import ClassificationInterpretation
 from sklearn.metrics import confusion_matrix, roc_auc_score
 from torch import nn
 from torch.utils.data import TensorDataset
-from fastai_auroc.fastai1 import AUROC
+from fastai_auroc.fastai1 import AUROC, AveragePrecision
 from fastai_auroc.losses import AUMLoss, AUROCLoss, MixedLoss, SoftDiceLoss, SquaredHingeAUCLoss
 from fastai_auroc.samplers import StratifiedBatchSampler
 
@@ -70,6 +70,12 @@ def trained(rows):
             done[name] = learn,learn.recorder
         return done[name]
     return get
+
+@pytest.mark.parametrize('column,name', [(AUROC(max_fpr=.1), 'AUROC'), (AveragePrecision(), 'AveragePrecision'), (AUROC, 'AUROC')], ids=str)
+def test_a_column_as_a_loss(column, name, adult_learner):
+    "The error names the loss"
+    with pytest.raises(TypeError, match=f'{name}.*as a loss use {name}Loss'): adult_learner(loss_func=column).fit(1)
+    with pytest.raises(TypeError, match=f'not metrics or callbacks, got .*{name}.*as a loss use {name}Loss'): MixedLoss(CrossEntropyFlat(), column)
 
 @every_loss
 def test_adult(name, trained, column, sk_auroc):
