@@ -10,6 +10,7 @@ __all__ = ['AUMLineSearch']
 # %% ../nbs/21_linesearch.ipynb #6b4f0c13
 import math, numpy as np, torch
 from torch import Tensor
+from collections.abc import Callable
 from typing import NamedTuple
 from .docstrings import document
 from .scores import class_rows, widen
@@ -288,7 +289,7 @@ class AUMLineSearch(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, # type: ignore[override]
-        closure, # Function without arguments; returns the scores of all rows, shape (n,) or (n, K), and their targets
+        closure:Callable[[], tuple], # Function without arguments; returns the scores of all rows, shape (n,) or (n, K), and their targets
     ) -> float: # AUM after the step
         "Take one step; raises `ValueError` if the scores are not linear in the parameters, or all the same"
         if not all(p.requires_grad for p in self._params):

@@ -243,7 +243,7 @@ def _curve_of_average(ranked, model, average, among_classes):
 def curves_to_draw(
     ranked:RankedScores, # Scores and labels of a model
     model:str, # Its name, '' for none
-    average:str|None, # For K columns: 'micro', 'macro', None or 'all'
+    average:str|None, # For K classes or labels: 'micro', 'macro', None or 'all'
     names, # Names of the classes, or None
     level:float|None, # Confidence level of intervals; None for none
 ) -> list[LegendCurve]:
@@ -342,7 +342,7 @@ def plot_roc(
     targets:'ArrayLike', # Labels, shape (n,), or (n, K) for multilabel
     *,
     activation:str|None=None, # Turns scores into probabilities: 'softmax', 'sigmoid', 'identity'; None: they are
-    average:str|None='all', # For K columns: 'micro', 'macro', None (each), 'all'; for several models 'all' is 'macro'
+    average:str|None='all', # For K classes or labels: 'micro', 'macro', None (each), 'all'; for several models 'all' is 'macro'
     names:Sequence[str]|None=None, # Names of the K classes; for a binary task of both
     ci:bool=True, # Put DeLong's interval into the legend, if there is one
     level:float=.95, # Confidence level of the interval, between 0 and 1

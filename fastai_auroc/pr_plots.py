@@ -141,7 +141,7 @@ def plot_pr(
     targets:'ArrayLike', # Labels, shape (n,), or (n, K) for multilabel
     *,
     activation:str|None=None, # Turns scores into probabilities: 'softmax', 'sigmoid', 'identity'; None: they are
-    average:str|None='all', # For K columns: 'micro', 'macro', None (each), 'all'; for several models 'all' is 'macro'
+    average:str|None='all', # For K classes or labels: 'micro', 'macro', None (each), 'all'; for several models 'all' is 'macro'
     names:Sequence[str]|None=None, # Names of the K classes; for a binary task of both
     ci:bool=False, # Put the interval of `ap_ci` into the legend, which takes 2,000 samples a curve
     level:float=.95, # Confidence level of the interval, between 0 and 1
