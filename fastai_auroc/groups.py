@@ -405,7 +405,7 @@ def bias_auroc_and_note(
     if odd:
         raise ValueError(f'subgroup must be True or False (or 1 and 0) for each row, but {int(odd)} of {n} are neither: '
             'compare it with a threshold, as in subgroup >= .5')
-    value = BiasAUROC(*(auroc_from_counts(u, p, q, bad, None) for u,p,q,bad in zip(*(x.tolist() for x in counts))))
+    value = BiasAUROC(*(auroc_from_counts(u, p, q, nans, None) for u,p,q,nans in zip(*(x.tolist() for x in counts))))
     note = _explain_bias(value, counts.positives, counts.negatives, int(nan), n)
     absence = '' if counts.positives.any() else explain_absence(task.targets, pos_label, ignore_index)
     return value,note and note + absence

@@ -407,6 +407,15 @@ def _flip_where(outputs, first):
     bits = outputs.view(torch.int64) if outputs.dtype == _uint64 else outputs  # which no device flips
     return torch.where(first.to(bits.device), bits.flip(1), bits).view(outputs.dtype)
 
+def _order_of_columns(marked, targets, pos_label, ignore_index):
+    "Whether the first column is that of the positive label, 0-d, and which labels are neither of two"
+    labels,zero = _ordered_labels(targets, pos_label)
+    kept = ~equals(marked, ignore_index)
+    larger,other = mark_positive(labels.to(marked.device), kept, zero)
+    positive = kept & (marked > 0)
+    first = torch.where(positive.any(), ~(positive & larger).any(), larger.any())
+    return first,other & ~marked.isnan().any()  # NaN has an error of its own
+
 def put_positive_last(
     outputs:Tensor, # Outputs from `class_rows`, shape (n,) or (n, K)
     marked:Tensor, # Targets from `binary_labels`, as from `class_rows`, shape (n,) or (n, K)
@@ -419,12 +428,7 @@ def put_positive_last(
     Raises `ValueError` for a third label; on other devices than the CPU, where this would wait, it becomes NaN."""
     if outputs.ndim == 1 or outputs.shape[1] != 2 or marked.ndim > 1 or not len(marked): return outputs,marked
     if isinstance(pos_label, Tensor): pos_label = pos_label.item()
-    labels,zero = _ordered_labels(targets, pos_label)
-    kept = ~equals(marked, ignore_index)
-    larger,other = mark_positive(labels.to(marked.device), kept, zero)
-    positive = kept & (marked > 0)
-    first = torch.where(positive.any(), ~(positive & larger).any(), larger.any())
-    third = other & ~marked.isnan().any()  # NaN has an error of its own
+    first,third = _order_of_columns(marked, targets, pos_label, ignore_index)
     if marked.device.type != 'cpu': return _flip_where(outputs, first),marked.masked_fill(third, torch.nan)
     if third.any(): raise_third_label(targets, pos_label, ignore_index)
     return outputs.flip(1) if first else outputs,marked

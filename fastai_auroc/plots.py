@@ -15,10 +15,9 @@ from typing import Any, NamedTuple, TYPE_CHECKING
 from collections.abc import Sequence
 from numpy.typing import ArrayLike  # chkstyle: ignore
 from .docstrings import document
-from .inputs import put_positive_last
+from .inputs import binary_labels, equals, explain_absence, put_positive_last, signed, to_numpy, widen
 from .missing_targets import check_targets, targets_required
-from .scores import binary_labels, class_rows, equals, explain_absence, one_hot, ranking_scores
-from .scores import signed, to_numpy, undefined_category, widen
+from .scores import class_rows, one_hot, ranking_scores, undefined_category
 from .tasks import drop_ignored, one_vs_rest, positive_label
 from .roc import auroc_and_note, mean_curve, roc_curve
 from .confidence import auroc_ci_and_note, check_interval

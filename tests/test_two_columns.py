@@ -5,8 +5,9 @@ matplotlib.use('Agg')
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 from sklearn.metrics import roc_curve as sklearn_roc_curve
 from torch._subclasses import FakeTensorMode
+from fastai_auroc import tasks
 from fastai_auroc.all import *
-from fastai_auroc.inputs import _flip_where, binary_labels, put_positive_last
+from fastai_auroc.inputs import _flip_where, _order_of_columns, binary_labels, put_positive_last
 from fastai_auroc.plots import RankedScores
 from test_device import HostRead, NoWaiting, rand, randint
 
@@ -173,17 +174,27 @@ def test_no_wait_on_a_device():
                     with NoWaiting() as mode, pytest.raises(HostRead, match="_to_copy from .'cuda'. to .'cpu'."): f(p, y, pos_label=0, ignore_index=ignore_index)
                     assert mode.n_ops > 20
 
-def test_way_of_a_device_equals_that_of_the_cpu():
-    "A mask in place of a branch gives the same columns"
+def as_on_a_device(outputs, marked, targets, pos_label, ignore_index=None):
+    "What `put_positive_last` does on a GPU, on the CPU"
+    if outputs.ndim == 1: return outputs,marked
+    first,third = _order_of_columns(marked, targets, pos_label, ignore_index)
+    return _flip_where(outputs, first),marked.masked_fill(third, torch.nan)
+
+def test_way_of_a_device(monkeypatch):
+    "By a mask in place of a branch: the same columns; for a third label, which becomes NaN, the error comes after the read"
     rng = np.random.default_rng(7)
-    for _ in range(50):
+    for _ in range(100):
         labels = torch.tensor(rng.choice([-1, 0, 1, 2], 2, replace=False))[torch.tensor(rng.integers(0, 2, 9))]
-        z = torch.tensor(rng.random((9, 2)))
-        pos = int(rng.choice(labels.numpy()))
+        z,pos = torch.tensor(rng.random((9, 2))),int(rng.choice(labels.numpy()))
         marked = binary_labels(labels, pos)
-        want,_ = put_positive_last(z, marked, labels, pos)
-        first = torch.tensor(not torch.equal(want, z))
-        assert torch.equal(_flip_where(z, first), want)
+        for got,want in zip(as_on_a_device(z, marked, labels, pos), put_positive_last(z, marked, labels, pos)): assert torch.equal(got, want)
+    monkeypatch.setattr(tasks, 'put_positive_last', as_on_a_device)
+    p = np.full((4, 2), .5)
+    for labels,positive in (([0, 1, 2, 1], 1), ([0, 1, 2, 1], 0), ([0, 1, 2, 1], 5), (['a', 'b', 'c', 'a'], 'b'), ([0, 1, 255, 1], 1)):
+        for f in (auroc_score, average_precision, roc_curve, pr_curve, auroc_ci, lambda p, y, **kw: grouped_auroc(p, y, [0]*4, **kw)):
+            for kwargs in ({}, dict(ignore_index=-1)):
+                with pytest.raises(ValueError, match='scores of two columns belong to two labels, but targets hold'): f(p, labels, pos_label=positive, **kwargs)
+    with pytest.raises(ValueError, match='1 of 4 rows have NaN'): auroc_score(p, [0, 1, 1, np.nan], pos_label=0)
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
 def test_on_a_gpu():
