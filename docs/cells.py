@@ -18,6 +18,10 @@ def _called(node):
 
 def is_check(node): return isinstance(node, ast.Assert) or bool(re.match(r'test_[a-z]+', _called(node)))
 
+def _only_checks(node):
+    "A check, or a loop of checks alone"
+    return isinstance(node, ast.For) and all(map(_only_checks, node.body)) or is_check(node)
+
 def _globals_of(table):
     "Names that inner scopes look up outside"
     found = set()
@@ -64,21 +68,21 @@ def _changed(node):
     return found - {None}
 
 class Statement:
-    "A statement of a shown cell, as a reader sees it"
-    def __init__(self, text, nodes, lead=''):
+    "A statement of a shown cell, as a reader sees it; one with a private name is left out unless `private` is true"
+    def __init__(self, text, nodes, lead='', private=False):
         self.lead,self.nodes,self.table = lead,nodes,None
         self.text,self.raises = _as_example(text, nodes)
         self.left_out = self.text is None and not self.raises
         try: code = ast.parse(self.text or '\n'.join(call for call,_ in self.raises))
         except SyntaxError: code = ast.parse(text)
-        if mentions_private(code): self.left_out = True
+        if not private and mentions_private(code): self.left_out = True
         self.binds = bound_names(code)
         self.uses = _used_names(code.body, set())
         self.changes = set().union(*map(_changed, code.body))
         self.is_import = all(isinstance(o, (ast.Import, ast.ImportFrom)) for o in nodes)
         self.is_definition = all(isinstance(o, (ast.FunctionDef, ast.ClassDef)) for o in nodes)
         self.mentions = set(re.findall(r'[A-Za-z_]\w*', ' '.join(re.findall(r'# [=≈] (.*)', self.text or ''))))  # in the value of a check
-        self.is_check = all(map(is_check, nodes))
+        self.is_check = all(map(_only_checks, nodes))
         self.tells = bool(self.raises) or self.is_check and bool(self.text)
         self.shows = bool(self.text) and isinstance(nodes[-1], ast.Expr) and not is_check(nodes[-1])
 
@@ -116,6 +120,7 @@ def _as_example(text, nodes):
             found = _as_raised(node.value, source)
             return (None, [found]) if found else (None, [])
         if name not in ('test_eq', 'test_close', 'test_is') or len(args) < 2: return None,[]
+        if mentions_private(args[1]): return None,[]
         code,value = (part(o).strip() for o in args[:2])
         if isinstance(args[0], ast.Tuple) and code.startswith('('): code = code[1:-1]
         return _with_value(code, value, '≈' if name == 'test_close' else '='),[]
@@ -138,7 +143,7 @@ def _without_checks(source, node):
     try: return left if left.strip() and ast.parse(left).body else None
     except SyntaxError: return None
 
-def statements(source):
+def statements(source, private=False):
     "The statements of a cell; those that share a line are one"
     lines,res,end = source.splitlines(),[],0
     groups = []
@@ -147,7 +152,7 @@ def statements(source):
         if groups and first <= groups[-1][1]: groups[-1] = groups[-1][0],node.end_lineno,[*groups[-1][2], node]
         else: groups.append((first, node.end_lineno, [node]))
     for first,last,nodes in groups:
-        res.append(Statement('\n'.join(lines[first-1:last]), nodes, ''.join(o + '\n' for o in lines[end:first-1])))
+        res.append(Statement('\n'.join(lines[first-1:last]), nodes, ''.join(o + '\n' for o in lines[end:first-1]), private))
         end = last
     return _joined(res)
 

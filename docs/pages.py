@@ -4,7 +4,7 @@ from pathlib import Path
 import nbformat
 from latex2mathml.converter import convert
 from docstrings import rooms, split_raises, star_names
-from reader import Notebook, Program, anchor, for_users, make_card, room_of, see_also, short_example, summary, user_names
+from reader import Notebook, Program, anchor, first_sections, for_users, make_card, room_of, see_also, short_example, summary, user_names
 
 root = Path(__file__).resolve().parent.parent
 base = 'https://fastai-auroc.github.io/fastai_auroc/'
@@ -165,7 +165,7 @@ def _card(name, module, page):
 def _docstring_parts(text):
     "A docstring as a sentence, further text and what raises"
     short,more,raised = split_raises(text)
-    return ' '.join(short.split()) + ('' if short.endswith(('.', ':')) else '.'),more,raised
+    return ' '.join(short.split()) + ('' if short.endswith(('.', ':', '?')) else '.'),more,raised
 
 def _method_row(name, module, method):
     card = make_card(f'{name}.{method}', module)
@@ -186,7 +186,7 @@ class Writer:
         self.notebook,self.page,self.folder = notebook,page,folder
         self.title = title if notebook.users else notebook.title
         self.name,self.up = Path(page).name,'../' if '/' in page else ''
-        self.program,self.parts,self.alt,self.named,self.announced = Program(notebook),[],self.name,set(),None
+        self.program,self.parts,self.alt,self.named,self.announced,self.said = Program(notebook),[],self.name,set(),None,[]
 
     def text(self, source):
         self._end_sentence()
@@ -246,35 +246,50 @@ class Writer:
                 self.heading(min(level + shift, 6), shown, name)
                 if name and name not in self.named: self.card(name, level, True)
             if kind == 'text': self.text(content)
-            elif kind == 'code': self.example(content)
-            elif content not in self.named: self.card(content, self._card_level(headings, shift, content))
+            elif kind == 'code' and content not in self.said: self.example(content)
+            elif kind == 'card' and content not in self.named: self.card(content, self._card_level(headings, shift, content))
 
     def _card_level(self, headings, shift, name):
         depth = headings[-1][0] if headings else 1
         first = name in for_users and headings and self._of_name(headings[0][1]) and '.' not in name and not make_card(name, self.notebook.module).is_record
         return 2 if first and not shift else min(depth + shift, 5) + 1
 
+    def start(self, entries):
+        "The examples at the top; those that stand right below a card are not said again"
+        if self.notebook.first_name(): return self.short_example(self.notebook.first_name())
+        cells = self.notebook.start()
+        below_card = [o for before,o in zip(entries, entries[1:]) if before.kind == 'card' and before.headings == o.headings]
+        self.said = [o.content for o in below_card if o.kind == 'code' and o.content in cells]
+        for o in cells: self.example(o, o not in self.said)
+
     def write(self, source):
         "The page of the notebook"
         notebook = self.notebook
         self.parts.append(f'# {self.title}\n\n> {_with_names(notebook.summary or "", self.page)}')
-        if notebook.first_name(): self.short_example(notebook.first_name())
-        elif notebook.start(): self.example(notebook.start(), True)
-        entries = notebook.entries
-        self.entries(_cards_first(entries) if notebook.users else entries)
+        entries = _cards_first(notebook.entries, first_sections.get(notebook.module)) if notebook.users else notebook.entries
+        self.start(entries)
+        self.entries(entries)
         if notebook.internals:
             self.heading(2, 'How it works')
             self.entries(notebook.internals, 1, True)
-        self.parts.append(f'<p class="source">Source of this page: <a href="{repository}{source}">{source}</a>{_signs(self.parts)}</p>')
         self._end_sentence()
-        return '\n\n'.join(filter(None, self.parts)) + '\n'
+        self.parts.append(f'<p class="source">Source of this page: <a href="{repository}{source}">{source}</a>{_signs(self.parts)}</p>')
+        return '\n\n'.join(_without_empty_sections(filter(None, self.parts))) + '\n'
 
-def _cards_first(entries):
-    "Sections with public names before those without; a record below what returns it"
+def _without_empty_sections(parts):
+    "Parts of a page without headings that have nothing below them"
+    parts = [(o, len(found[0]) if (found := re.match('#+(?= )', o)) else 0 if o.startswith('<p class="source"') else 9) for o in parts]
+    below = [level for _,level in parts[1:]] + [0]
+    kept = [part for part,after in zip(parts, below) if part[1] in (0, 9) or after > part[1]]
+    return [o for o,_ in kept] if len(kept) == len(parts) else _without_empty_sections(o for o,_ in kept)
+
+def _cards_first(entries, first=None):
+    "Sections with public names before those without, that of the name `first` before all; a record below what returns it"
     groups = {}
     for o in entries: groups.setdefault(o.headings[:1], []).append(o)
     has_card = {key:any(o.kind == 'card' for o in group) for key,group in groups.items()}
-    return [o for key,group in sorted(groups.items(), key=lambda pair: bool(pair[0]) and not has_card[pair[0]]) for o in group]
+    def place(key): return 0 if not key else 1 if any(o.content == first for o in groups[key]) else 2 if has_card[key] else 3
+    return [o for key in sorted(groups, key=place) for o in groups[key]]
 
 config = '''[project]
 site_name = "fastai_auroc"

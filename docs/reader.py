@@ -6,11 +6,13 @@ from docstrings import examples as docstring_examples, find_room, is_property, m
 
 # Names for users that the star import does not bring
 others = ['AUMLineSearch', 'adult', 'sms_spam', 'caravan', 'satellite', 'letter', 'AUROCInterval', 'APInterval', 'AUROCComparison', 'ROCCurve', 'PRCurve',
-    'GroupedAUROC', 'BiasAUROC', 'OperatingPoint']
+    'GroupedAUROC', 'BiasAUROC', 'OperatingPoint', 'find_operating_point', 'threshold_rule', 'tabulate_thresholds']
 for_users = {*star_names, *others}
-# The example at the top of a page, by words of its cell, where it is not the first with an output
-starts = dict(fastai1='learn.fit_one_cycle(3, 1e-2)', metric='metrics=accuracy, cbs=AUROC)')
+# The examples at the top of a page, by words of their cells, where it is not a short one or the first with an output
+starts = dict(fastai1=['learn.fit_one_cycle(3, 1e-2)'], metric=['metrics=accuracy, cbs=AUROC)'], plots=['good=good, weak=weak'], pr_plots=['good=good, weak=weak'],
+    history=['\nhistory(learn)', 'plot_history(learn);'], samplers=['balance_batches(people'], thresholds=['find_operating_point(p, positive, threshold_rule(min_tpr'])
 first_names = dict(losses='AUMLoss')  # whose short example is at the top, where it is not the first of the page
+first_sections = dict(samplers='balance_batches')  # the name whose section comes first
 
 def user_names(module):
     "Names for users that a room defines, in its order"
@@ -107,7 +109,7 @@ class Notebook:
         self._sort_parts()
 
     def _read_code(self):
-        "Statements of shown cells, and what all imports bind"
+        "Statements of shown cells, and what all imports bind; a tutorial shows private names, which are of other libraries"
         self.statements,self.imports,self.stars,self.own = {},{},[],set()
         for cell in self.cells:
             if cell.kind not in ('code', 'export', 'hidden'): continue
@@ -115,7 +117,7 @@ class Notebook:
                 for name,found in import_lines(cell.source):
                     if name != '*': self.imports.setdefault(name, found)
                     elif cell.kind == 'code': self.stars.append(found)
-                if cell.kind == 'code': self.statements[cell.number] = [o for o in statements(cell.source) if not self._is_moved(o)]
+                if cell.kind == 'code': self.statements[cell.number] = [o for o in statements(cell.source, self.module is None) if not self._is_moved(o)]
                 if cell.kind == 'export': self.own |= {name for o in statements(cell.source) if not o.is_import for name in o.binds}
             except SyntaxError: self.statements[cell.number] = None  # a command of IPython: shown as it is
         self.ordered = [o for n in sorted(self.statements) for o in self.statements[n] or []]
@@ -141,6 +143,8 @@ class Notebook:
         self.entries,self.internals = [],[]
         segments = self._segments()
         inner = [self._is_inner(path, segment) for path,segment in segments]
+        for i,(path,segment) in enumerate(segments):  # what shows nothing goes with what stands above it
+            if i and path == segments[i-1][0] and inner[i-1] and _has_cells(segment) and not self._shows_anything(segment): inner[i] = True
         for i,(path,segment) in enumerate(segments):
             below = [o for o,(other,rest) in zip(inner, segments) if path and other[:len(path)] == path and _has_cells(rest)]
             self._sort_segment(path, segment, inner[i] if _has_cells(segment) else bool(below) and all(below))
@@ -165,7 +169,7 @@ class Notebook:
         i = next((i for i,o in enumerate(self.entries) if o.headings), len(self.entries))
         introduction = self.entries[:i]
         if sum(len(o.content) for o in introduction if o.kind == 'text') < most or any(o.kind == 'card' for o in introduction): return
-        first,_,rest = introduction[0].content.partition('\n\n')
+        first,rest = re.match(r'(.*?:\n\n```.*?\n```|.*?)(?:\n\n(.*))?$', introduction[0].content, re.S).groups('')
         if first.endswith(':'): first,rest = '',introduction[0].content  # what it announces goes with it
         later = [Entry(((2, 'Background'),), o.kind, o.content) for o in [introduction[0]._replace(content=rest), *introduction[1:]] if o.content]
         self.entries[:i] = [introduction[0]._replace(content=first), *later]
@@ -183,6 +187,16 @@ class Notebook:
         names = self._names_in(cell)
         internal = {o for room in rooms.values() for o in room.public} - for_users
         return bool(names & internal) and not names & for_users
+
+    def is_hidden(self, cell):
+        "Whether an example is not on the page, since what is left of it would puzzle or show nothing"
+        own = self.statements.get(cell.number) or []
+        shows = cell.outputs and own and not own[-1].left_out
+        left_out = [o for o in own if o.left_out]
+        return bool(left_out) and (not all(o.is_check for o in left_out) or not shows and not any(o.tells for o in own if not o.left_out))
+
+    def _shows_anything(self, segment):
+        return any(o.kind in ('export', 'method') or self._names_in(o) and not self.is_hidden(o) for o in segment if isinstance(o, Cell))
 
     def _is_inner(self, path, segment):
         "Whether a segment is on how it works"
@@ -206,15 +220,15 @@ class Notebook:
 
     def first_name(self):
         "The name whose short example is at the top of a page, if it has one"
+        if self.module in starts: return None
         name = first_names.get(self.module, next((o for o in self.users if not make_card(o, self.module).is_record), None))
         return name if name and short_example(name, self.module) else None
 
     def start(self):
-        "The cell of the example at the top of a page"
-        shown = sorted([o.content for o in self.entries if o.kind == 'code' and o.content.outputs], key=_is_picture)
-        if self.module in starts: shown = [o for o in shown if starts[self.module] in o.source] or shown
-        own = [o for o in shown if self._names_in(o) & {*self.users}]
-        return (own or [None])[0] if self.users else None
+        "The cells of the examples at the top of a page"
+        shown = [o.content for o in self.entries if o.kind == 'code' and o.content.outputs and self._names_in(o.content) & {*self.users}]
+        if self.module in starts: return [next(o for o in shown if words in o.source) for words in starts[self.module]]
+        return sorted(shown, key=_is_picture)[:1] if self.users else []
 
 def _has_cells(segment): return any(isinstance(o, Cell) for o in segment)
 
@@ -225,9 +239,9 @@ def _defines_nothing(source): return all(isinstance(o, (ast.Import, ast.ImportFr
 def see_also(name, module=None): return docstring_examples.get(f'{module}.{name}', docstring_examples.get(name, ([], '')))[0]
 
 def short_example(name, module=None):
-    "The example of a docstring as (code, output) pairs; none where it goes on from that of `AUROC`, or trains"
+    "The example of a docstring as (code, output) pairs; none where it goes on from that of `AUROC`, trains or draws"
     text = docstring_examples.get(f'{module}.{name}', docstring_examples.get(name, ([], '')))[1]
-    if 'as for AUROC' in text or 'learn' in text.replace('from_learner(learn)', ''): return []
+    if 'as for AUROC' in text or '>>> ax = ' in text or 'learn' in text.replace('from_learner(learn)', ''): return []
     blocks = []
     for line in text.splitlines():
         if line.startswith(('>>> ', '... ')):
@@ -271,9 +285,7 @@ class Program:
         "(code, errors, whether its last value is shown) of a cell; `brief`: without its checks"
         own = self.notebook.statements.get(cell.number)
         if own is None: return cell.source,[],True
-        shows = cell.outputs and own and not own[-1].left_out
-        if any(o.left_out for o in own) and not shows and not any(o.tells for o in own if not o.left_out): return '',[],False
-        if any(o.left_out and not o.is_check for o in own): return '',[],False  # what follows from it would puzzle
+        if self.notebook.is_hidden(cell): return '',[],False
         res = []
         for o in own:
             if not o.left_out and self._is_used(o) and not (brief and o.is_check): self._add(o, res)

@@ -9,7 +9,7 @@ __all__ = ['check_interval', 'half_width', 'AUROCInterval', 'auroc_ci_and_note',
            'ap_ci', 'AUROCComparison', 'compare_auroc']
 
 # %% ../nbs/06_confidence.ipynb #ef2e5d83
-import math, warnings
+import math, numpy as np, warnings  # chkstyle: ignore
 from statistics import NormalDist
 from typing import NamedTuple
 from numpy.typing import ArrayLike  # chkstyle: ignore
@@ -51,7 +51,7 @@ def _interval(auroc, se, level, method):
 
 # %% ../nbs/06_confidence.ipynb #fb77ec73
 class AUROCInterval(NamedTuple):
-    "An AUROC with its confidence interval: floats; with `average=None` tensors, one number a column"
+    "An AUROC with its confidence interval: floats; with `average=None` tensors, one number for each class"
     auroc:float # AUROC
     low:float # Low end of the interval
     high:float # High end of the interval
@@ -59,8 +59,10 @@ class AUROCInterval(NamedTuple):
     def __repr__(self): return show_numbers(self)
 
 # %% ../nbs/06_confidence.ipynb #38c548ef
-def _check_delong(method, max_fpr=None, min_tpr=None, groups=None, clusters=None, **_):
+def _check_delong(method, max_fpr=None, min_tpr=None, groups=None, clusters=None, n_boot=None, seed=None, **_):
     "Raise `ValueError` for options that DeLong's variance does not cover"
+    drawn = ' and '.join(o for o,x in dict(n_boot=n_boot, seed=seed).items() if x is not None)
+    if drawn: raise ValueError(f"method={method!r} draws no samples, got {drawn}: pass method='bootstrap' or 'bca'")
     partial = dict(max_fpr=max_fpr not in (None, 1), min_tpr=bool(min_tpr))
     given = ' and '.join(o for o,x in dict(partial, groups=groups is not None, clusters=clusters is not None).items() if x)
     if not given: return
@@ -89,7 +91,7 @@ def auroc_ci_and_note(
     method:str='delong', # 'delong', 'logit', 'bootstrap' or 'bca'
     ignore_index:int|None=None, # Label of rows to leave out
     pos_label=None, # The positive label
-    n_boot:int=2000, # How many samples
+    n_boot:int|None=None, # How many samples; None: 2,000
     clusters=None, # A label for each row
     seed=None, # Seed of the draws
     **options, # The other options of `auroc_ci`
@@ -97,9 +99,9 @@ def auroc_ci_and_note(
     "The value of `auroc_ci`, and a sentence for a warning"
     check_interval(level, method)
     if method not in _by_samples:
-        _check_delong(method, clusters=clusters, **options)
+        _check_delong(method, clusters=clusters, n_boot=n_boot, seed=seed, **options)
         return _delong_ci(scores, targets, activation, level, method, ignore_index, pos_label)
-    sampling = Sampling(clusters, n_boot, seed, method == 'bca')
+    sampling = Sampling(clusters, 2000 if n_boot is None else n_boot, seed, method == 'bca')
     found = resample_auroc(dict(scores=scores), targets, sampling, activation, ignore_index, pos_label, **options)
     spread,note = spread_and_note(found, level)
     value = found.values[0]
@@ -114,17 +116,17 @@ def auroc_ci(
     level:float=.95, # How often intervals computed like this one hold the true AUROC, between 0 and 1
     method:str='delong', # 'delong': symmetric; 'logit': better near 0 and 1; 'bootstrap', 'bca': from drawn samples
     ignore_index:int|None=None, # Label of rows to leave out
-    pos_label:int|float|str|bool|None=None, # The positive label, such as 'yes'; None: the larger of two numbers
-    average:str|None='macro', # For K columns, as for `auroc_score`; None: one interval a column
+    pos_label:int|float|str|bool|None=None, # The positive label, such as 'yes': of two columns its own is ranked; None: the larger of two numbers
+    average:str|None='macro', # For K classes or labels, as for `auroc_score`; None: one interval for each
     multi_class:str='ovr', # One-vs-rest ('ovr') or one-vs-one ('ovo')
     max_fpr:float|None=None, # Partial area up to this false positive rate
     min_tpr:float|None=None, # Partial area above this true positive rate
     standardize:bool=True, # False: the plain partial area
     groups:'ArrayLike|None'=None, # A label for each row, shape (n,): only pairs of one group are compared, as in `grouped_auroc`
     group_average:str|None='macro', # How to combine groups, as `average` of `grouped_auroc`
-    n_boot:int=2000, # How many samples to draw
+    n_boot:int|None=None, # How many samples to draw with 'bootstrap' and 'bca'; None: 2,000
     clusters:'ArrayLike|None'=None, # A label for each row, shape (n,), such as its patient: rows of one label are drawn together
-    seed:int|None=None, # Seed of the draws: a whole number or `np.random.Generator`; None: new draws at each call
+    seed:'int|np.random.Generator|None'=None, # Seed of these draws: a whole number or `np.random.Generator`; None: new draws at each call
 ) -> AUROCInterval: # `auroc`, `low`, `high` and the standard error `se`: floats, or tensors with `average=None`
     """AUROC as in `auroc_score`, with a confidence interval
 
@@ -147,7 +149,7 @@ def auroc_ci(
 
 # %% ../nbs/06_confidence.ipynb #0b7e40dd
 class APInterval(NamedTuple):
-    "An average precision with its confidence interval: floats; with `average=None` tensors, one number a column"
+    "An average precision with its confidence interval: floats; with `average=None` tensors, one number for each class"
     ap:float # Average precision
     low:float # Low end of the interval
     high:float # High end of the interval
@@ -186,12 +188,12 @@ def ap_ci(
     activation:str|None=None, # None: probabilities or one score; 'softmax', 'sigmoid': of logits; 'identity': unchanged
     level:float=.95, # How often intervals computed like this one hold the true average precision, between 0 and 1
     method:str='bca', # 'bca' or 'bootstrap' (plain percentiles)
-    average:str|None='macro', # For K columns, as for `average_precision`; None: one interval a column
+    average:str|None='macro', # For K classes or labels, as for `average_precision`; None: one interval for each
     ignore_index:int|None=None, # Label of rows, or of entries of many labels, to leave out
-    pos_label:int|float|str|bool|None=None, # The positive label, such as 'yes'; None: the larger of two numbers
+    pos_label:int|float|str|bool|None=None, # The positive label, such as 'yes': of two columns its own is ranked; None: the larger of two numbers
     n_boot:int=2000, # How many samples to draw
     clusters:'ArrayLike|None'=None, # A label for each row, shape (n,), such as its patient: rows of one label are drawn together
-    seed:int|None=None, # Seed of the draws: a whole number or `np.random.Generator`; None: new draws at each call
+    seed:'int|np.random.Generator|None'=None, # Seed of the draws: a whole number or `np.random.Generator`; None: new draws at each call
 ) -> APInterval: # `ap`, `low`, `high` and the standard error `se`: floats, or tensors with `average=None`
     """Average precision as in `average_precision`, with a confidence interval from drawn samples
 
@@ -208,7 +210,7 @@ class AUROCComparison(NamedTuple):
     "Two AUROCs and a test of their difference: floats"
     auroc_a:float # AUROC of the first model
     auroc_b:float # AUROC of the second model
-    difference:float # a - b
+    difference:float # `auroc_a` - `auroc_b`
     se:float # Standard error of the difference
     low:float # Low end of the interval of the difference
     high:float # High end of the interval of the difference
@@ -268,18 +270,18 @@ def compare_auroc(
     level:float=.95, # Confidence level of the interval of the difference, between 0 and 1
     method:str='delong', # 'delong', or from drawn samples 'bootstrap' or 'bca'
     ignore_index:int|None=None, # Label of rows to leave out
-    pos_label:int|float|str|bool|None=None, # The positive label, such as 'yes'; None: the larger of two numbers
-    average:str='macro', # For K columns, as for `auroc_score`
+    pos_label:int|float|str|bool|None=None, # The positive label, such as 'yes': of two columns its own is ranked; None: the larger of two numbers
+    average:str='macro', # For K classes or labels, as for `auroc_score`
     multi_class:str='ovr', # One-vs-rest ('ovr') or one-vs-one ('ovo')
     max_fpr:float|None=None, # Partial area up to this false positive rate
     min_tpr:float|None=None, # Partial area above this true positive rate
     standardize:bool=True, # False: the plain partial area
     groups:'ArrayLike|None'=None, # A label for each row, shape (n,): only pairs of one group are compared, as in `grouped_auroc`
     group_average:str|None='macro', # How to combine groups, as `average` of `grouped_auroc`
-    n_boot:int=2000, # How many samples to draw
+    n_boot:int|None=None, # How many samples to draw with 'bootstrap' and 'bca'; None: 2,000
     clusters:'ArrayLike|None'=None, # A label for each row, shape (n,), such as its patient: rows of one label are drawn together
-    seed:int|None=None, # Seed of the draws: a whole number or `np.random.Generator`; None: new draws at each call
-) -> AUROCComparison: # The AUROCs, their difference (a - b) with its interval, z and the two-sided p-value
+    seed:'int|np.random.Generator|None'=None, # Seed of these draws: a whole number or `np.random.Generator`; None: new draws at each call
+) -> AUROCComparison: # The AUROCs, their difference (`auroc_a` - `auroc_b`) with its interval, z and the two-sided p-value
     """Paired test of two models on the same rows: is the difference of their AUROCs zero?
 
     The default is the test of DeLong et al. (1988). 'bootstrap' and 'bca' compute both AUROCs on the same drawn
@@ -295,11 +297,12 @@ def compare_auroc(
     models = dict(scores_a=scores_a, scores_b=scores_b)
     rows = activation,ignore_index,pos_label
     if method in _by_samples:
-        found = resample_auroc(models, targets, Sampling(clusters, n_boot, seed, method == 'bca'), *rows, average,
-            multi_class, max_fpr, min_tpr, standardize, groups, group_average)
+        sampling = Sampling(clusters, 2000 if n_boot is None else n_boot, seed, method == 'bca')
+        found = resample_auroc(models, targets, sampling, *rows, average, multi_class, max_fpr, min_tpr, standardize, groups,
+            group_average)
         res,note = _compare_samples(found, level)
     else:
-        _check_delong(method, max_fpr, min_tpr, groups, clusters)
+        _check_delong(method, max_fpr, min_tpr, groups, clusters, n_boot, seed)
         res,note = _compare_delong(models, targets, *rows, level)
     if note: warnings.warn(note, undefined_category(), stacklevel=2)
     return res

@@ -14,7 +14,8 @@ import math, numpy as np, torch
 from typing import NamedTuple
 from torch import Tensor
 from .docstrings import document
-from .scores import explain_absence, one_hot
+from .inputs import explain_absence, explain_single_label
+from .scores import one_hot
 from .keys import count_column_cpu, count_columns_cpu, points_cpu
 from .pairs import area_of_points, auroc_from_counts, count_class_pairs_cpu, count_right_pairs, nan_mean
 from .pairs import partial_area, placements, read_once, sum_by_class, weighted_area_cpu
@@ -247,7 +248,9 @@ def explain_missing(
     kind = 'samples' if layout == 'samples' else 'binary' if len(p) == 1 else task.kind
     nobody = 'no row left' if task.weight is None or layout == 'samples' else 'no row with a weight'
     missing = missing_classes(p, q, kind, nobody=nobody)
-    return missing if any(p) else missing + explain_absence(task.targets, task.pos_label, task.ignore_index)
+    absence = '' if any(p) else explain_absence(task.targets, task.pos_label, task.ignore_index)
+    if kind == 'binary' and missing and not absence: absence = explain_single_label(task.targets, task.ignore_index)
+    return missing + absence
 
 def explain_undefined(
     task:Task, # What was counted

@@ -11,7 +11,7 @@ __all__ = ['Components', 'delong_components', 'explain_components']
 import math, numpy as np, torch
 from typing import NamedTuple
 from .docstrings import document
-from .scores import explain_absence, to_tensor
+from .inputs import explain_absence, explain_single_label, to_tensor
 from .keys import points_cpu
 from .pairs import doubled_area, ordered_placements, placements, placements_cpu, read_once
 from .tasks import drop_ignored, lower_ignored, missing_classes, one_vs_rest, positive_label
@@ -78,9 +78,10 @@ def _prepare_binary(models, targets, activation, ignore_index, pos_label):
     tasks = [prepare_task(s, targets, activation, None, ignore_index, pos_label) for s in models.values()]
     for (name,s),task in zip(models.items(), tasks):
         if task.kind == 'binary': continue
-        raise ValueError(f'AUROC intervals are for binary tasks: got {name} of shape {tuple(to_tensor(s).shape)} and '
-            f'targets of shape {tuple(to_tensor(targets).shape)}; pass one class at a time, with its column of '
-            f"{name} and its column of targets, or targets == its number; method='bootstrap' has averages")
+        is_test = len(models) > 1
+        methods = "method='delong' is" if is_test else "method='delong' and 'logit' are"
+        raise ValueError(f'{methods} for binary tasks, got {name} of shape {tuple(to_tensor(s).shape)}: '
+            f"pass method='bootstrap'{'' if is_test else ', for each class with average=None'}")
     return tasks
 
 class Components(NamedTuple):
@@ -154,7 +155,8 @@ def explain_components(
     n = found.rows
     if not n: return 'AUROC is NaN: there are no rows'
     missing = missing_classes([p], [q], 'binary')
-    if not p: missing += explain_absence(targets, pos_label, ignore_index)
+    absence = '' if p else explain_absence(targets, pos_label, ignore_index)
+    if missing: missing += absence or explain_single_label(targets, ignore_index)
     why = [f'{k} of {n} rows have NaN {name}' for name,k in zip(names, found.nan) if k]
     if missing: why.append(missing)
     if why: return f"AUROC is NaN: {'; '.join(why)}"

@@ -14,7 +14,8 @@ from typing import NamedTuple
 from torch import Tensor
 from numpy.typing import ArrayLike  # chkstyle: ignore
 from .docstrings import document
-from .scores import explain_absence, is_number, list_labels, show_numbers, to_numpy, to_tensor, undefined_category, widen
+from .inputs import argument_order, explain_absence, is_number, list_labels, show_numbers, to_numpy, to_tensor, widen
+from .scores import undefined_category
 from .keys import map_blocks, pack_keys, score_array, sort_keys
 from .pairs import auroc_from_counts, order_keys, read_once, send
 from .tasks import Columns, count_nan_rows, one_vs_rest, positive_label, prepare_task, raise_invalid
@@ -230,8 +231,7 @@ _group_averages = 'macro', 'weighted', 'pairs', 'min', None
 
 def _mean(auroc, counts, average):
     "The average over groups, a float; NaN if none is defined or a score is NaN"
-    p = counts.positives.numpy()
-    q = counts.negatives.numpy()
+    p,q = counts.positives.numpy(),counts.negatives.numpy()
     pairs = p*q
     defined = pairs > 0
     if counts.nan.any() or not defined.any(): return math.nan
@@ -325,9 +325,8 @@ def grouped_auroc_and_note(
     pos_label=None, # The positive label
 ): # A 0-d tensor, or `GroupedAUROC`, and a sentence, or None where nothing is undefined
     "The value of `grouped_auroc`, and a sentence to warn with"
-    if average not in _group_averages:
-        raise ValueError(f'average must be one of {_group_averages} for groups, '
-            f'got {average!r}')
+    if average not in _group_averages: raise ValueError(
+        f'average must be one of {_group_averages} for groups, got {average!r}')
     task = prepare_task(scores, targets, activation, None, ignore_index, pos_label)
     labels,counts = _count_task(task, groups)
     value = _average_groups(labels, counts, average)
@@ -344,7 +343,7 @@ def grouped_auroc(
     activation:str|None=None, # None: probabilities or one score; 'softmax', 'sigmoid': of logits; 'identity': unchanged
     average:str|None='macro', # 'macro', 'weighted' (by rows), 'pairs', 'min' (the worst group), None (all of them)
     ignore_index:int|None=None, # Label of rows to leave out
-    pos_label:int|float|str|bool|None=None, # The positive label, such as 'yes'; None: the larger of two numbers
+    pos_label:int|float|str|bool|None=None, # The positive label, such as 'yes': of two columns its own is ranked; None: the larger of two numbers
 ) -> Tensor|GroupedAUROC: # 0-d float64 on the CPU; with `average=None` a `GroupedAUROC`: groups, auroc, positives, negatives
     """AUROC within groups: only pairs of the same group are compared
 
@@ -353,7 +352,8 @@ def grouped_auroc(
     For out-of-fold scores pass the fold as the group: the models of the folds differ in scale, so one `auroc_score`
     would compare scores that are not comparable. AUROC within a fold compares only rows of one model; 'macro' is the
     usual mean over folds, 'pairs' pools their pairs."""
-    value,note = grouped_auroc_and_note(scores, targets, groups, activation, average, ignore_index, pos_label)
+    with argument_order('(scores, targets, groups)'):
+        value,note = grouped_auroc_and_note(scores, targets, groups, activation, average, ignore_index, pos_label)
     if note: warnings.warn(note, undefined_category(), stacklevel=2)
     return value
 
@@ -405,8 +405,7 @@ def bias_auroc_and_note(
     if odd:
         raise ValueError(f'subgroup must be True or False (or 1 and 0) for each row, but {int(odd)} of {n} are neither: '
             'compare it with a threshold, as in subgroup >= .5')
-    rows = zip(*(x.tolist() for x in counts))
-    value = BiasAUROC(*(auroc_from_counts(u, p, q, isnan, None) for u,p,q,isnan in rows))
+    value = BiasAUROC(*(auroc_from_counts(u, p, q, bad, None) for u,p,q,bad in zip(*(x.tolist() for x in counts))))
     note = _explain_bias(value, counts.positives, counts.negatives, int(nan), n)
     absence = '' if counts.positives.any() else explain_absence(task.targets, pos_label, ignore_index)
     return value,note and note + absence
@@ -418,13 +417,14 @@ def bias_auroc(
     *,
     activation:str|None=None, # None: probabilities or one score; 'softmax', 'sigmoid': of logits; 'identity': unchanged
     ignore_index:int|None=None, # Label of rows to leave out
-    pos_label:int|float|str|bool|None=None, # The positive label, such as 'yes'; None: the larger of two numbers
+    pos_label:int|float|str|bool|None=None, # The positive label, such as 'yes': of two columns its own is ranked; None: the larger of two numbers
 ) -> BiasAUROC: # Three floats: subgroup, bpsn, bnsp
     """AUROC within a subgroup, and of each class of the subgroup against the other class of the background
 
     Undefined values are NaN, with one `UndefinedMetricWarning` (a `UserWarning`) that says what is missing. The three
     numbers are those of Borkan et al. (2019), Nuanced Metrics for Measuring Unintended Bias with Real Data."""
-    value,note = bias_auroc_and_note(scores, targets, subgroup, activation, ignore_index, pos_label)
+    with argument_order('(scores, targets, subgroup)'):
+        value,note = bias_auroc_and_note(scores, targets, subgroup, activation, ignore_index, pos_label)
     if note: warnings.warn(note, undefined_category(), stacklevel=2)
     return value
 

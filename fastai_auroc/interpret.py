@@ -226,7 +226,7 @@ class ROCInterpretation:  # chkstyle: ignore
         thresholds:'ArrayLike|None'=None, # Numbers or operating points, or one of them, in any order; None: at most `n` of the scores'
         n:int|None=20, # Greatest number of thresholds, in steps of the true positive rate; None: all distinct ones
     ) -> 'DataFrame': # With `threshold`, `tp`, `fp`, `fn`, `tn`, `tpr`, `fpr`, `precision`, `f1`, one row a threshold
-        """Counts and rates at thresholds, for probabilities in their own dtype at or above them
+        """Counts and rates of the rows at or above each threshold
 
         Raises `ValueError` if a class is missing, if scores are NaN, and for invalid thresholds or `n`."""
         p,positive = self._decided(which)
@@ -243,7 +243,7 @@ class ROCInterpretation:  # chkstyle: ignore
     def print_report(self,
         digits:int=3, # How many digits to show
     ):
-        "Print for each class: positives, AUROC with its 95% interval, and Youden's threshold with its rates"
+        "Print for each class: positives, AUROC with its 95 % interval, and Youden's threshold with its rates"
         fits = is_number(digits) and isinstance(digits, Integral) and digits > 0
         if not fits: raise ValueError(f'digits must be a whole number above 0, got {digits!r}')
         rows = self._report()

@@ -10,6 +10,7 @@ __all__ = ['AUMLineSearch']
 # %% ../nbs/21_linesearch.ipynb #6b4f0c13
 import math, numpy as np, torch
 from torch import Tensor
+from collections.abc import Callable
 from typing import NamedTuple
 from .docstrings import document
 from .scores import class_rows, widen
@@ -156,7 +157,7 @@ class _LinearScores:
         self.closure = closure
         self.average = average
         with torch.enable_grad():
-            scores,targets = class_rows(*_call(closure), grad=True)
+            scores,targets = class_rows(*_call(closure), grad=True, options=())
             self.value = _aum_value(scores, targets, average)
             self.graph,self.positive = _informative_columns(scores, targets, average)
             used = torch.autograd.grad(self.graph.sum(), params, retain_graph=True, allow_unused=True)
@@ -174,7 +175,7 @@ class _LinearScores:
         kept = [p.data for p in self.params]
         try:
             for p,v in zip(self.params, self.parts(vector)): p.data = v
-            return class_rows(*self.closure())
+            return class_rows(*self.closure(), options=())
         finally:
             for p,old in zip(self.params, kept): p.data = old
 
@@ -288,7 +289,7 @@ class AUMLineSearch(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, # type: ignore[override]
-        closure, # Function without arguments; returns the scores of all rows, shape (n,) or (n, K), and their targets
+        closure:Callable[[], tuple], # Function without arguments; returns the scores of all rows, shape (n,) or (n, K), and their targets
     ) -> float: # AUM after the step
         "Take one step; raises `ValueError` if the scores are not linear in the parameters, or all the same"
         if not all(p.requires_grad for p in self._params):

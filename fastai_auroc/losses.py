@@ -45,7 +45,7 @@ def given_columns(
     "Columns of a user's scores and targets; raises `ValueError` if they do not fit"
     check_column_average(average)
     check_option('ignore_index', ignore_index, label_or_none)
-    scores,targets = class_rows(scores, targets, grad=True)
+    scores,targets = class_rows(scores, targets, grad=True, options=())
     if average == 'binary' and scores.ndim > 1:
         raise ValueError(f"average='binary' is for one column of scores, got shape {tuple(scores.shape)}: "
             "pass average='micro' or 'macro'")
@@ -101,7 +101,7 @@ class AUMLoss(BatchLoss):
     _options = batch_options | dict(average=Option(one_of('micro', 'macro'), "'micro' or 'macro'"), margins=truth)
 
     def __init__(self,
-        average:str='micro', # For K columns: 'micro' pools them, 'macro' is the mean over the classes that occur
+        average:str='micro', # For K classes or labels: 'micro' pools them, 'macro' is the mean over the classes that occur
         margins:bool=False, # Use margins instead of probabilities; shrinks the outputs
         axis:int=1, # Which axis of the outputs holds the classes
         multilabel:bool=False, # Whether targets have the shape of the outputs, with a sigmoid for each of K labels
@@ -126,7 +126,7 @@ class AUMLoss(BatchLoss):
 class AUROCLoss(BatchLoss):
     """One minus the smooth AUROC of a batch, on margins, after Yan, Dodier, Mozer & Wolniewicz (2003)
 
-    For K columns it is the mean over those with both classes. Raises `ValueError` for unknown options."""
+    For K classes or labels it is the mean over those with both classes. Raises `ValueError` for unknown options."""
     _options = batch_options | dict(temperature=positive_number)
 
     def __init__(self,
@@ -146,7 +146,7 @@ class AUROCLoss(BatchLoss):
 class SquaredHingeAUCLoss(BatchLoss):
     """Mean over pairs of the squared lack of a margin, after Rust & Hocking (2023), on margins
 
-    For K columns it is the mean over those with both classes. Raises `ValueError` for unknown options."""
+    For K classes or labels it is the mean over those with both classes. Raises `ValueError` for unknown options."""
     _options = batch_options | dict(margin=positive_number)
 
     def __init__(self,

@@ -132,7 +132,7 @@ class _CheckMetric(Callback):
 
 # %% ../nbs/12_metric.ipynb #15cf98fc
 def _warn_of_monitors(column, learn):
-    "Warn if a tracker monitors no column; only the first column of a Learner warns"
+    "Warn once if a tracker monitors no column; only the first column of a Learner warns"
     own = [o for o in (*learn.metrics, *learn.cbs) if isinstance(o, EpochColumn)]
     if own[0] is not column: return
     others = [getattr(m, 'name', None) for m in learn.metrics if not isinstance(m, EpochColumn)]
@@ -140,8 +140,11 @@ def _warn_of_monitors(column, learn):
     known |= {f'{when}{o}' for when in ('', 'train_', 'valid_') for o in others}
     instead = ' or '.join(dict.fromkeys(repr(o.options()['name']) for o in own))
     for cb in learn.cbs:
-        if getattr(cb, 'monitor', None) in {None, *known} or 'TrackerCallback' not in [c.__name__ for c in type(cb).__mro__]: continue
-        warnings.warn_explicit(f'{type(cb).__name__} monitors {cb.monitor!r}, which is the name of no column, so that fastai will fail: '
+        monitor = getattr(cb, 'monitor', None)
+        if monitor in {None, *known} or 'TrackerCallback' not in [c.__name__ for c in type(cb).__mro__]: continue
+        if vars(cb).get('_told_monitor') == monitor: continue
+        cb._told_monitor = monitor  # since fastai reads the name of a metric twice
+        warnings.warn_explicit(f'{type(cb).__name__} monitors {monitor!r}, which is the name of no column, so that fastai will fail: '
             f'pass monitor={instead}', UserWarning, 'fastai_auroc', 1)
 
 # %% ../nbs/12_metric.ipynb #a7d1fc9f
@@ -196,7 +199,7 @@ def _depart(column, learn):
 class MetricColumn(EpochColumn, Metric, Callback):  # chkstyle: ignore
     "A column of fastai 2's training table, as a metric or as a callback"
     order = Recorder.order - .5
-    _stateattrs = '_epoch','_warned','_fit','_seen','_read'
+    _stateattrs = '_epoch','_warned','_fit','_seen'
     _learn = _twin = None  # Its Learner; the column with the same options that is in the table instead
     _second = False  # Whether another column with the same options has its name
     _joined:tuple|list = ()  # Which metrics it added to its Learner
@@ -210,21 +213,16 @@ class MetricColumn(EpochColumn, Metric, Callback):  # chkstyle: ignore
     def _init_state(self):
         super()._init_state()
         self._fit = None  # The Recorder's list of values in this fit
-        self._read = None  # The same list, when the Recorder read the name of a plain metric
         self._seen = []  # Weak references to outputs and loss of the last batch
 
     @property
     def name(self):
         "Name of the column; when a Recorder reads it, a plain metric learns which Learner it belongs to"
         recorder = caller_locals('before_fit').get('self')
-        if self._learn is None and isinstance(recorder, Recorder): self._meet(recorder)
+        if self._learn is None and isinstance(recorder, Recorder):
+            _CheckMetric.add_to(recorder.learn, self)
+            _warn_of_monitors(self, recorder.learn)
         return f'{self._name}_again' if self._second else self._name
-
-    def _meet(self, recorder):
-        "Check a plain metric, when a Recorder reads its name, once a fit"
-        _CheckMetric.add_to(recorder.learn, self)
-        if self._read is not recorder.values: _warn_of_monitors(self, recorder.learn)
-        self._read = recorder.values
 
     def __call__(self,
         event_name, # Name of an event; outputs of a model, if it is called as a loss

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, TYPE_CHECKING
 from collections.abc import Sequence
 from numpy.typing import ArrayLike  # chkstyle: ignore
 from .docstrings import document
+from .inputs import put_positive_last
 from .missing_targets import check_targets, targets_required
 from .scores import binary_labels, class_rows, equals, explain_absence, one_hot, ranking_scores
 from .scores import signed, to_numpy, undefined_category, widen
@@ -70,9 +71,11 @@ class RankedScores:  # chkstyle: ignore
         ignore_index:int|None=None, # Label of rows, or of entries of multilabel targets, to leave out
         axis:int|None=None, # Which axis of the scores holds the classes; None finds it from the shapes
         pos_label=None, # The positive label of a binary task, of any kind; None: the larger of two numbers
+        options:tuple=('axis',), # Options of the caller, as for `class_rows`
     ):
-        if pos_label is not None: targets = binary_labels(targets, pos_label, ignore_index)
-        outputs,labels = (o.cpu() for o in class_rows(scores, targets, axis))
+        marked = targets if pos_label is None else binary_labels(targets, pos_label, ignore_index)
+        outputs,labels = (o.cpu() for o in class_rows(scores, marked, axis, options=options))
+        if pos_label is not None: outputs,labels = put_positive_last(outputs, labels, targets, pos_label, ignore_index)
         if not labels.dtype.is_floating_point: labels = signed(widen(labels)).long()
         if labels.ndim == 1: labels,outputs = drop_ignored(ignore_index, labels, outputs)
         self.outputs = outputs
@@ -191,7 +194,7 @@ def _curve_of_average(ranked, model, average, among_classes):
 def curves_to_draw(
     ranked:RankedScores, # Scores and labels of a model
     model:str, # Its name, '' for none
-    average:str|None, # For K columns: 'micro', 'macro', None or 'all'
+    average:str|None, # For K classes or labels: 'micro', 'macro', None or 'all'
     names, # Names of the classes, or None
     level:float|None, # Confidence level of intervals; None for none
 ) -> list[LegendCurve]:
@@ -284,12 +287,12 @@ def plot_roc(
     targets:'ArrayLike', # Labels, shape (n,), or (n, K) for multilabel
     *,
     activation:str|None=None, # Turns scores into probabilities: 'softmax', 'sigmoid', 'identity'; None: they are
-    average:str|None='all', # For K columns: 'micro', 'macro', None (each), 'all'; for several models 'all' is 'macro'
+    average:str|None='all', # For K classes or labels: 'micro', 'macro', None (each), 'all'; for several models 'all' is 'macro'
     names:Sequence[str]|None=None, # Names of the K classes; for a binary task of both
     ci:bool=True, # Put DeLong's interval into the legend, if there is one
     level:float=.95, # Confidence level of the interval, between 0 and 1
     ignore_index:int|None=None, # Label of rows to leave out
-    pos_label:int|float|str|bool|None=None, # The positive label of a binary task, such as 'yes'; None: the larger of two numbers
+    pos_label:int|float|str|bool|None=None, # The positive label of a binary task, such as 'yes': of two columns its own is ranked; None: the larger of two numbers
     point:OperatingPoint|list|None=None, # An `OperatingPoint`, or a list of them, to mark on the curve
     ax:'Axes|None'=None, # Axes of matplotlib to draw on; None makes a new figure
     figsize:tuple|None=None, # Width and height of a new figure in inches; None: 5 by 5, wider for a legend beside the curves
@@ -302,7 +305,7 @@ def plot_roc(
     check_targets(scores, targets, 'plot_roc')
     check_interval(level)
     points = points_to_mark(point)
-    def rank(s): return RankedScores(s, targets, activation, ignore_index, pos_label=pos_label)
+    def rank(s): return RankedScores(s, targets, activation, ignore_index, pos_label=pos_label, options=('pos_label',))
     def frame(ax):
         draw_chance(ax)
         label_roc_axes(ax)
@@ -374,7 +377,7 @@ def plot_aum(
     Scores that are huge, tiny or too close together for matplotlib are drawn in other units or from an offset, which
     the label of the axis shows.
     Raises `ValueError` if a class is missing or a score is not finite."""
-    scores,positive = _overlap_to_draw(RankedScores(scores, targets, activation))
+    scores,positive = _overlap_to_draw(RankedScores(scores, targets, activation, options=()))
     s,offset,exponent = _rescale(scores)
     area = aum(torch.from_numpy(s), positive).item()
     t,fpr,fnr = _error_rates(s, positive.numpy())

@@ -205,8 +205,8 @@ def average_precision(
     average:str|None='macro', # 'macro', 'weighted', 'micro', None (one number a column), for multilabel also 'samples'
     sample_weight:'ArrayLike|None'=None, # Weight of each row, shape (n,)
     ignore_index:int|None=None, # Label of rows, or of entries of multilabel targets, to leave out
-    pos_label:int|float|str|bool|None=None, # The positive label of a binary task, such as 'yes'; None: the larger of two numbers
-) -> Tensor: # 0-d float64 on the CPU; shape (K,) with `average=None` for K columns
+    pos_label:int|float|str|bool|None=None, # The positive label of a binary task, such as 'yes': of two columns its own is ranked; None: the larger of two numbers
+) -> Tensor: # 0-d float64 on the CPU; shape (K,) with `average=None` for K classes or labels
     """Average precision of a whole data set: the mean precision over the positives, each at the threshold of its score
 
     A random ranking gets the prevalence. K classes are scored one-vs-rest. Without positives, and for NaN scores, the
@@ -253,10 +253,10 @@ def pr_curve(
     activation:str|None=None, # None: probabilities or one score; 'softmax', 'sigmoid': of logits; 'identity': unchanged
     sample_weight:'ArrayLike|None'=None, # Weight of each row, shape (n,)
     drop_intermediate:bool=False, # Keep only the first and the last of the points with the same recall
-    average:str|None=None, # For K columns: 'micro' pools them, None gives K curves
+    average:str|None=None, # For K classes or labels: 'micro' pools them, None gives K curves
     ignore_index:int|None=None, # Label of rows, or of entries of multilabel targets, to leave out
-    pos_label:int|float|str|bool|None=None, # The positive label of a binary task, such as 'yes'; None: the larger of two numbers
-) -> PRCurve|list[PRCurve]: # Float64 on the CPU; a list of K of them with `average=None` for K columns
+    pos_label:int|float|str|bool|None=None, # The positive label of a binary task, such as 'yes': of two columns its own is ranked; None: the larger of two numbers
+) -> PRCurve|list[PRCurve]: # Float64 on the CPU; a list of K of them with `average=None` for K classes or labels
     """Precision and recall of a whole data set, equal to scikit-learn's `precision_recall_curve` on the ranking scores
 
     Without positives the recall is NaN (scikit-learn returns 1), with one `UndefinedMetricWarning` (a `UserWarning`).

@@ -144,12 +144,12 @@ def plot_pr(
     targets:'ArrayLike', # Labels, shape (n,), or (n, K) for multilabel
     *,
     activation:str|None=None, # Turns scores into probabilities: 'softmax', 'sigmoid', 'identity'; None: they are
-    average:str|None='all', # For K columns: 'micro', 'macro', None (each), 'all'; for several models 'all' is 'macro'
+    average:str|None='all', # For K classes or labels: 'micro', 'macro', None (each), 'all'; for several models 'all' is 'macro'
     names:Sequence[str]|None=None, # Names of the K classes; for a binary task of both
     ci:bool=False, # Put the interval of `ap_ci` into the legend, which takes 2,000 samples a curve
     level:float=.95, # Confidence level of the interval, between 0 and 1
     ignore_index:int|None=None, # Label of rows to leave out
-    pos_label:int|float|str|bool|None=None, # The positive label of a binary task, such as 'yes'; None: the larger of two numbers
+    pos_label:int|float|str|bool|None=None, # The positive label of a binary task, such as 'yes': of two columns its own is ranked; None: the larger of two numbers
     point:OperatingPoint|list|None=None, # An `OperatingPoint`, or a list of them, to mark on the curve
     iso_f1:bool=False, # Draw lines of equal F1
     ax:'Axes|None'=None, # Axes of matplotlib to draw on; None makes a new figure
@@ -163,7 +163,7 @@ def plot_pr(
     check_targets(scores, targets, 'plot_pr')
     check_interval(level)
     points = points_to_mark(point)
-    def rank(s): return RankedPrecision(s, targets, activation, ignore_index, pos_label=pos_label)
+    def rank(s): return RankedPrecision(s, targets, activation, ignore_index, pos_label=pos_label, options=('pos_label',))
     averages_first = average == 'all' and not isinstance(scores, dict)
     curves,ranked = curves_of_models(scores, rank, average, names, level if ci else None, kwargs, 'plot_pr')
     shares = ranked.prevalences('macro' if average == 'all' and not averages_first else average)

@@ -8,7 +8,7 @@ Docs: https://fastai-auroc.github.io/fastai_auroc/report.html.md"""
 __all__ = ['ReportRow', 'report_rows', 'tabulate_report', 'report_lines', 'report_notes']
 
 # %% ../nbs/22c_report.ipynb #36834bb5
-import numpy as np, torch
+import numpy as np, re, torch
 from typing import NamedTuple
 from .docstrings import document
 from .pr import average_precision_and_note
@@ -23,7 +23,7 @@ class ReportRow(NamedTuple):
     positive:int|None=None # How many rows are positive
     rows:int|None=None # How many rows
     auroc:float=np.nan # AUROC
-    low:float=np.nan # Lower end of the 95% interval of AUROC
+    low:float=np.nan # Lower end of the 95 % interval of AUROC
     high:float=np.nan # Upper end
     ap:float=np.nan # Average precision
     point:OperatingPoint|None=None # Youden's threshold
@@ -74,6 +74,20 @@ def tabulate_report(
     return pd.concat([values, points], axis=1)
 
 # %% ../nbs/22c_report.ipynb #6eefb406
+def _align_rows(rows):
+    "Lines of a table, names to the left, numbers to the right"
+    widths = [max(len(o[i]) for o in rows if i < len(o)) for i in range(len(rows[0]))]
+    for name,*texts in rows:
+        cells = [name.ljust(widths[0]), *(o.rjust(w) for o,w in zip(texts, widths[1:]))]
+        yield '  '.join(cells).rstrip()
+
+def _pad_decimals(texts, least):
+    "Numbers with as many decimals as the longest has, `least` or more; zeros at the end change no number"
+    is_plain = [bool(re.fullmatch(r'-?\d+\.\d+', o)) for o in texts]
+    decimals = max([least, *(len(o.partition('.')[2]) for o,plain in zip(texts, is_plain) if plain)])
+    return [o + '0'*(decimals - len(o.partition('.')[2])) if plain else o for o,plain in zip(texts, is_plain)]
+
+# %% ../nbs/22c_report.ipynb #d60b59e3
 def _texts_of_row(row, digits):
     "The texts of a row"
     if row.rows is None: return [row.name, '', '', f'{row.auroc:.{digits}f}']
@@ -84,20 +98,17 @@ def _texts_of_row(row, digits):
     rates = ['–' if np.isnan(o) else f'{o:.{digits}f}' for o in row.point[1:]]
     return [*texts, f'{row.auroc:.{d}f}', interval, threshold_text(row.point.threshold, row.numbers, digits), *rates]
 
-def _align_rows(rows):
-    "Lines of a table, names to the left, numbers to the right"
-    widths = [max(len(o[i]) for o in rows if i < len(o)) for i in range(len(rows[0]))]
-    for name,*texts in rows:
-        cells = [name.ljust(widths[0]), *(o.rjust(w) for o,w in zip(texts, widths[1:]))]
-        yield '  '.join(cells).rstrip()
-
 def report_lines(
     rows:list[ReportRow], # From `report_rows`
     digits:int=3, # How many digits to show
 ) -> list[str]:
     "The rows as aligned lines of text, below the titles"
     titles = ['', 'positive', 'rows', 'AUROC', '95% interval', 'threshold', 'fpr', 'tpr', 'precision']
-    return list(_align_rows([titles, *(_texts_of_row(o, digits) for o in rows)]))
+    texts = [_texts_of_row(o, digits) for o in rows]
+    whole = [o for o in texts if len(o) == len(titles)]
+    i = titles.index('threshold')
+    for row,text in zip(whole, _pad_decimals([o[i] for o in whole], digits)): row[i] = text
+    return list(_align_rows([titles, *texts]))
 
 # %% ../nbs/22c_report.ipynb #d1f86081
 def report_notes(

@@ -78,17 +78,18 @@ def auroc_score(
     max_fpr:float|None=None, # Standardised partial area up to this false positive rate, in (0, 1]
     sample_weight:'ArrayLike|None'=None, # Weight of each row, shape (n,)
     ignore_index:int|None=None, # Label of rows, or of entries of multilabel targets, to leave out
-    pos_label:int|float|str|bool|None=None, # The positive label of a binary task, such as 'yes'; None: the larger of two numbers
+    pos_label:int|float|str|bool|None=None, # The positive label of a binary task, such as 'yes': of two columns its own is ranked; None: the larger of two numbers
     min_tpr:float|None=None, # Standardised partial area above this true positive rate, in [0, 1), instead of `max_fpr`
     standardize:bool=True, # False: the plain partial area, from 0 to `max_fpr` or to 1 - `min_tpr`
-) -> Tensor: # 0-d float64 on the CPU; shape (K,) with `average=None` for K columns
+) -> Tensor: # 0-d float64 on the CPU; shape (K,) with `average=None` for K classes or labels
     """Area under the ROC curve of a whole data set: the share of (positive, negative) pairs in the right order
 
+    Two columns stand in the sorted order of their labels, as from scikit-learn's `predict_proba`.
     Ties count half. Undefined values are NaN, with one `UndefinedMetricWarning` (a `UserWarning`) that says which
     class is missing or how many scores are NaN. Raises `ValueError` for shapes, labels or options that do not fit, and
     for columns that should be probabilities but do not sum to one; `TypeError` for input that is not numbers.
     The values equal those of scikit-learn's `roc_auc_score`; partial areas follow McClish (1989), one-vs-one follows
-    Hand & Till (2001)."""
+    Hand & Till (2001). The value has no gradient: `AUROCLoss` trains."""
     check_targets(scores, targets, 'auroc_score')
     options = average,multi_class,max_fpr,sample_weight,ignore_index,pos_label,min_tpr,standardize
     value,note = auroc_and_note(scores, targets, activation, *options)
@@ -183,10 +184,10 @@ def roc_curve(
     activation:str|None=None, # None: probabilities or one score; 'softmax', 'sigmoid': of logits; 'identity': unchanged
     sample_weight:'ArrayLike|None'=None, # Weight of each row, shape (n,)
     drop_intermediate:bool=True, # Drop points on a straight line between two others
-    average:str|None=None, # For K columns: 'micro' pools them, 'macro' averages their curves, None gives K curves
+    average:str|None=None, # For K classes or labels: 'micro' pools them, 'macro' averages their curves, None gives K curves
     ignore_index:int|None=None, # Label of rows, or of entries of multilabel targets, to leave out
-    pos_label:int|float|str|bool|None=None, # The positive label of a binary task, such as 'yes'; None: the larger of two numbers
-) -> ROCCurve|list[ROCCurve]: # Rates and thresholds, float64 on the CPU; a list of K of them with `average=None` for K columns
+    pos_label:int|float|str|bool|None=None, # The positive label of a binary task, such as 'yes': of two columns its own is ranked; None: the larger of two numbers
+) -> ROCCurve|list[ROCCurve]: # Rates and thresholds, float64 on the CPU; a list of K of them with `average=None` for K classes or labels
     """The ROC curve of a whole data set, equal to scikit-learn's `roc_curve` on the ranking scores
 
     A rate is NaN if its class has no rows, with one `UndefinedMetricWarning` (a `UserWarning`). Raises `ValueError` for

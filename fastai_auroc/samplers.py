@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TYPE_CHECKING
 from torch.utils.data import ConcatDataset, Sampler, Subset, TensorDataset
 from numpy.typing import ArrayLike  # chkstyle: ignore
 from .docstrings import document
-from .scores import to_tensor
+from .inputs import list_labels, to_tensor
 from .distributed import process_count
 from .strata import epoch_rows
 if TYPE_CHECKING: from fastai.data.core import DataLoaders  # chkstyle: ignore
@@ -46,7 +46,8 @@ def _split_by_class(targets, batch_size):
     batch_size = _whole_number('batch_size', batch_size)
     classes,which,counts = np.unique(targets, return_inverse=True, return_counts=True)
     k = len(classes)
-    if k < 2: raise ValueError(f'targets must hold two classes or more, got {len(targets)} of {classes.tolist()}')
+    found = f'one class, {list_labels(classes.tolist())}' if k else 'no labels'
+    if k < 2: raise ValueError(f'targets must hold two classes or more, got {found}')
     if batch_size >= k: return classes,counts,np.split(which.argsort(kind='stable'), counts.cumsum()[:-1])
     raise ValueError(f'a batch of {batch_size} has no room for a row of each of the {k} classes: raise batch_size')
 

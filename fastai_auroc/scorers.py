@@ -20,7 +20,7 @@ from .confidence import ap_ci_and_note, auroc_ci_and_note, half_width
 class EpochScore(NamedTuple):
     "The score of an epoch"
     value:float=math.nan # The number of the column
-    half_width:float=math.nan # Half the width of its 95% interval
+    half_width:float=math.nan # Half the width of its 95 % interval
     bound:float=math.nan # Greatest difference between a counted value and the exact one
     note:str|None=None # A sentence for a warning
 

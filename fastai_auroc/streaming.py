@@ -193,13 +193,33 @@ class _SeenTargets:
         return (f'targets have more than two values, such as {such}: all except 0 are positive, as in Keras; '
             'targets come first here, then scores: update_state(y_true, y_pred)')
 
+# %% ../nbs/09_streaming.ipynb #d42cf8a0
+def _count_faults(labels, weight):
+    "How many targets are NaN, and of how many others the weight is invalid, shape (2,); None if there are known to be none"
+    floating = labels.dtype.is_floating_point
+    if weight is None and (not floating or labels.device.type == 'cpu' and not labels.sum().isnan()): return None
+    nan = labels.isnan() if floating else torch.zeros_like(labels, dtype=torch.bool)
+    if weight is None: return torch.stack([nan.sum(), nan.new_zeros((), dtype=torch.long)])
+    valid = (weight >= 0) & weight.isfinite()
+    return torch.stack([nan.sum(), (~(nan | valid)).sum()])
+
 # %% ../nbs/09_streaming.ipynb #88d93ec2
-def _notes(counts, improper, logits):
+def _explain_improper(improper, logits, faults):
+    "Why the area is NaN; `faults` as from `_count_faults`, or None if they are not known"
+    what = 'NaN' if logits else 'not in [0, 1]'
+    hint = '' if logits else '; logits need from_logits=True'
+    if faults is None: return (f'{improper} of the scores are {what}, or their weights are negative or '
+        f'not finite, or their targets NaN, so the area is NaN{hint}')
+    targets,weights = faults
+    scores = improper - targets - weights
+    found = {f'scores are {what}':scores, 'targets are NaN':targets, 'weights are negative or not finite':weights}
+    why = ' and '.join(f'{number} of the {fault}' for fault,number in found.items() if number)
+    return f"{why}, so the area is NaN{hint if scores else ''}"
+
+def _notes(counts, improper, logits, faults=(0, 0)):
     "Warnings about a result: pairs of a name and a sentence"
     res = []
-    what = 'NaN' if logits else 'not in [0, 1]'
-    if improper: res.append(('improper', f'{improper} of the scores are {what}, or their weights are negative or '
-        'not finite, or their targets NaN, so the area is NaN; logits need from_logits=True'))
+    if improper: res.append(('improper', _explain_improper(int(improper), logits, faults)))
     if (counts.sum(-1) == 0).any(): res.append(('missing', 'a column has no positives or no negatives, '
         'and a division by zero gives zero, as in Keras'))
     return res
@@ -281,6 +301,8 @@ class StreamingAUC: # chkstyle: ignore
         "Forget all updates"
         self._buckets.reset()
         self._seen = _SeenTargets()
+        self._faults = None  # of this metric's updates, from `_count_faults`
+        self._faults_known = True  # not those of counts from a file or from other processes
         self._warned = set()
 
     def reset_states(self):
@@ -308,8 +330,17 @@ class StreamingAUC: # chkstyle: ignore
         if note: warnings.warn(f'{self.name}: {note}', UserWarning, stacklevel=3)
         rows = _rows_to_count(p, labels, w, self._by_bits, self.from_logits)
         self._buckets.add(*(rows if self.multi_label else (None if o is None else o.reshape(-1) for o in rows)))
+        self._add_faults(_count_faults(labels, w))
 
-    def result(self) -> Tensor: # 0-d float64 on the CPU; 0 if a class is missing, NaN for improper scores
+    def _add_faults(self, found):
+        if found is not None: self._faults = found if self._faults is None else send(self._faults, found.device) + found
+
+    def _read_faults(self):
+        "Wrong targets and weights of all updates, or None if they are not known; waits for a device"
+        if not self._faults_known: return None
+        return (0, 0) if self._faults is None else self._faults.tolist()
+
+    def result(self) -> Tensor: # 0-d float64 on the CPU; 0 if a class is missing or there were no rows, NaN for improper scores
         "Area under the curve of all updates since the last reset"
         return self._area(self.summation_method)
 
@@ -320,13 +351,17 @@ class StreamingAUC: # chkstyle: ignore
         return AUCBounds(self._area('minoring'), self._area('majoring'))
 
     def _area(self, method):
-        if self._buckets.counts is None: return torch.zeros((), dtype=torch.float64, device='cpu')
+        if self._buckets.counts is None:
+            note = f'{self.name}: no rows were counted, and the area is 0, as in Keras'
+            if 'empty' not in self._warned: warnings.warn(note, UserWarning, stacklevel=3)
+            self._warned.add('empty')
+            return torch.zeros((), dtype=torch.float64, device='cpu')
         counts = self._buckets.counts.cpu()
         improper = self._buckets.improper.cpu()
         if self._by_bits: counts = torch.nn.functional.pad(occupied(counts), (1, 1))  # all exceed the first threshold
         note = self._seen.read(counts)
         if note: warnings.warn(f'{self.name}: {note}', UserWarning, stacklevel=3)
-        for kind,note in _notes(counts, improper, self._by_bits and self.from_logits):
+        for kind,note in _notes(counts, improper, self.from_logits, self._read_faults() if improper else None):
             if kind not in self._warned: warnings.warn(f'{self.name}: {note}', UserWarning, stacklevel=3)
             self._warned.add(kind)
         areas = riemann_area(counts, self.curve, method)*(torch.nan if improper else 1)
@@ -349,6 +384,8 @@ class StreamingAUC: # chkstyle: ignore
         _check_mergeable(self, metrics)
         parts = [o._buckets for o in metrics if o._buckets.counts is not None]  # without empty metrics
         for o in parts: self._buckets.merge(o.counts, o.improper)
+        for o in metrics: self._add_faults(o._faults)
+        self._faults_known = all(o._faults_known for o in (self, *metrics))
 
     def across_processes(self,
         group:'ProcessGroup|None'=None, # Process group, None for all processes
@@ -357,6 +394,7 @@ class StreamingAUC: # chkstyle: ignore
         res = self.from_config(self.get_config())
         counts,improper = all_reduce_sum(self._buckets.counts, self._buckets.improper, group=group)
         if counts is not None: res._buckets.merge(counts, improper)
+        res._faults_known = False
         return res
 
     def state_dict(self) -> dict: # Tensors, on their device
@@ -372,6 +410,7 @@ class StreamingAUC: # chkstyle: ignore
         _check_state(self, state_dict)
         self.reset_state()
         counts = state_dict['counts']
+        self._faults_known = False
         if counts is not None: self._buckets.merge(counts.clone(), state_dict['improper'].clone())
 
 # %% ../nbs/09_streaming.ipynb #ffc20d64

@@ -32,7 +32,7 @@ def _check_one_rate(max_fpr, min_tpr):
 class PartialAUCLoss(BatchLoss):
     """Mean pair loss of the highest negatives or the lowest positives, after Narasimhan & Agarwal (2013), on margins
 
-    For K columns it is the mean over those with both classes. Raises `ValueError` for unknown options, and unless
+    For K classes or labels it is the mean over those with both classes. Raises `ValueError` for unknown options, and unless
     exactly one of `max_fpr` and `min_tpr` is given."""
     _options = batch_options | dict(max_fpr=_max_rate, min_tpr=_min_rate, surrogate=_surrogate_name,
         temperature=positive_number, margin=positive_number)
@@ -72,7 +72,7 @@ class PartialAUCLoss(BatchLoss):
 class AveragePrecisionLoss(BatchLoss):
     """One minus the smooth average precision of a batch, after Brown, Xie, Kalogeiton & Zisserman (2020), on margins
 
-    For K columns it is the mean over those with both classes. Raises `ValueError` for unknown options."""
+    For K classes or labels it is the mean over those with both classes. Raises `ValueError` for unknown options."""
     _options = batch_options | dict(temperature=positive_number)
 
     def __init__(self,

@@ -453,15 +453,16 @@ def test_undefined_classes_stay_out():
 def test_errors():
     s,y = binary()
     p,t = multiclass()
-    for n_boot in (99, 100., '200', True, nan, None):
+    for n_boot in (99, 100., '200', True, nan):
         with pytest.raises(ValueError, match='n_boot must be a whole number of at least 100'): auroc_ci(s, y, method='bootstrap', n_boot=n_boot)
+    with pytest.raises(ValueError, match='n_boot must be a whole number of at least 100'): ap_ci(s, y, n_boot=None)
     for seed in (-1, 1.5, 'a', True):
         with pytest.raises(ValueError, match='seed must be a whole number'): ap_ci(s, y, seed=seed)
     for kwargs,given in ((dict(max_fpr=.1), 'max_fpr'), (dict(min_tpr=.8), 'min_tpr'), (dict(clusters=y), 'clusters'), (dict(groups=y, max_fpr=.1), 'max_fpr and groups')):
         for method in ('delong', 'logit', 'wald'):
             with pytest.raises(ValueError, match=f"got {given}: pass method='bootstrap'"): auroc_ci(s, y, method=method, **kwargs)
         with pytest.raises(ValueError, match=f"got {given}: pass method='bootstrap'"): compare_auroc(s, s, y, **kwargs)
-    with pytest.raises(ValueError, match="method='bootstrap' has averages"): auroc_ci(p, t)
+    with pytest.raises(ValueError, match="pass method='bootstrap', for each class with average=None"): auroc_ci(p, t)
     with pytest.raises(TypeError, match='clusters must be a list, an array'): auroc_ci(s, y, method='bootstrap', clusters='abc')
     with pytest.raises(ValueError, match='clusters must hold one label for each of 80 rows, got 3'): auroc_ci(s, y, method='bootstrap', clusters=[1,2,3])
     with pytest.raises(ValueError, match='1 of 80 rows have none'): auroc_ci(s, y, method='bootstrap', clusters=[None]+list(y[1:]))

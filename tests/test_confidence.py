@@ -1,4 +1,5 @@
 "DeLong's intervals and test: the definition over all pairs, what they promise over many samples, and clear words where they have nothing to say."
+from functools import partial
 import inspect, math, warnings
 from fractions import Fraction
 from statistics import NormalDist
@@ -212,9 +213,9 @@ def test_ignored_rows():
 
 def why(s, y, words): return s,y,'AUROC is NaN: ' + words
 
-undefined = dict(no_rows=why([], [], 'there are no rows'), no_positive=why([.1,.2], [0,0], 'no positive in the targets'),
-    no_negative=why([.1,.2,.3], [1,1,1], 'no negative in the targets'), nan=why([.1,nan,.3,.4], [0,1,0,1], '1 of 4 rows have NaN scores'),
-    nan_and_one_class=why([nan,nan], [0,0], '2 of 2 rows have NaN scores; no positive in the targets'))
+undefined = dict(no_rows=why([], [], 'there are no rows'), no_positive=why([.1,.2], [0,0], 'no positive in the targets, all 2 labels are 0'),
+    no_negative=why([.1,.2,.3], [1,1,1], 'no negative in the targets, all 3 labels are 1'), nan=why([.1,nan,.3,.4], [0,1,0,1], '1 of 4 rows have NaN scores'),
+    nan_and_one_class=why([nan,nan], [0,0], '2 of 2 rows have NaN scores; no positive in the targets, all 2 labels are 0'))
 
 @pytest.mark.parametrize('s,y,words', undefined.values(), ids=undefined)
 @pytest.mark.parametrize('method', ['wald', 'logit'])
@@ -262,12 +263,23 @@ def test_same_scores():
     assert numbers(compare_auroc(s, s, y))[2:] == (0, 0, 0, 0, 0, 1)
     assert numbers(compare_auroc([1,2,3,4], [1,2,3,4], [0,0,1,1])) == (1, 1, 0, 0, 0, 0, 0, 1)
 
-@pytest.mark.parametrize('scores,targets,shapes', [
-    (torch.rand(6,3), [0,1,2,0,1,2], r'\(6, 3\) and targets of shape \(6,\)'), (torch.rand(4,2), torch.ones(4,2), r'\(4, 2\) and targets of shape \(4, 2\)'),
-    (torch.rand(2,3,4), torch.zeros(2,4), r'\(2, 3, 4\) and targets of shape \(2, 4\)')])
-def test_binary_tasks_only(scores, targets, shapes):
-    with pytest.raises(ValueError, match='binary tasks: got scores of shape ' + shapes): auroc_ci(scores, targets)
-    with pytest.raises(ValueError, match='binary tasks: got scores_a of shape ' + shapes): compare_auroc(scores, scores, targets)
+@pytest.mark.parametrize('scores,targets,shape', [(torch.rand(6,3), [0,1,2,0,1,2], r'\(6, 3\)'), (torch.rand(4,2), torch.ones(4,2), r'\(4, 2\)'), (torch.rand(2,3,4), torch.zeros(2,4), r'\(2, 3, 4\)')])
+def test_binary_tasks_only(scores, targets, shape):
+    says = f"for binary tasks, got scores{{}} of shape {shape}: pass method='bootstrap'"
+    with pytest.raises(ValueError, match=says.format('') + ', for each class with average=None$'): auroc_ci(scores, targets)
+    with pytest.raises(ValueError, match=says.format('') + ', for each class with average=None$'): auroc_ci(scores, targets, method='logit')
+    with pytest.raises(ValueError, match=says.format('_a') + '$'): compare_auroc(scores, scores, targets)
+
+@pytest.mark.parametrize('given,words', [(dict(n_boot=200), 'n_boot'), (dict(seed=3), 'seed'), (dict(n_boot=2000, seed=0), 'n_boot and seed')])
+def test_options_of_drawn_samples(given, words):
+    "They raise where no samples are drawn; without them there are 2,000 samples, as before"
+    s,y = draw('tied')
+    calls = [partial(auroc_ci, s, y, method=o) for o in ('delong', 'logit')] + [partial(auroc_ci, s, y), partial(compare_auroc, s, -s, y)]
+    for f in calls:
+        with pytest.raises(ValueError, match=f"draws no samples, got {words}: pass method='bootstrap' or 'bca'$"): f(**given)
+    for method in ('bootstrap', 'bca'):
+        assert auroc_ci(s, y, method=method, seed=0) == auroc_ci(s, y, method=method, seed=0, n_boot=2000)
+        assert compare_auroc(s, -s, y, method=method, seed=0) == compare_auroc(s, -s, y, method=method, seed=0, n_boot=2000)
 
 def test_errors():
     for level in (0, 1, 95, -.5, nan):
@@ -284,7 +296,7 @@ def test_for_the_metric():
     "The value and its warning, without warning"
     s,y = draw('random')
     assert auroc_ci_and_note(s, y) == (auroc_ci(s, y), None)
-    assert auroc_ci_and_note([.1,.2], [0,0])[1] == 'AUROC is NaN: no positive in the targets'
+    assert auroc_ci_and_note([.1,.2], [0,0])[1] == 'AUROC is NaN: no positive in the targets, all 2 labels are 0'
 
 # What is promised: true values in 95 of 100 samples, false alarms in 5
 

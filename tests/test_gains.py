@@ -71,7 +71,7 @@ def test_site_has_pictures_of_its_own(pages, tmp_path):
     "A picture of the repository is copied to where the page looks for it"
     (tmp_path/'images').mkdir()
     text = pages._with_pictures('See ![a plot](https://github.com/fastai-auroc/fastai_auroc/raw/main/benchmarks/results/scorers.png).', tmp_path)
-    assert text == 'See ![a plot](images/scorers.png).'
+    assert text == 'See ![a plot](images/scorers.png){ .wide }.'
     assert (tmp_path/'images/scorers.png').read_bytes() == (root/'benchmarks/results/scorers.png').read_bytes()
 
 def test_tutorials_read_no_results():

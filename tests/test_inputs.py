@@ -2,15 +2,24 @@
 import subprocess, sys, textwrap
 from decimal import Decimal
 from fractions import Fraction
-import numpy as np, pandas as pd, pytest, torch
+from functools import partial
+import matplotlib, numpy as np, pandas as pd, pytest, torch
+from fastai.data.core import DataLoaders
+from fastai.learner import Learner
+from fastai.losses import CrossEntropyLossFlat
 from sklearn.metrics import roc_auc_score
 from torch._subclasses import FakeTensorMode
+from torch.utils.data import TensorDataset
 from fastai_auroc import keys
 from fastai_auroc.confidence import auroc_ci, compare_auroc
+from fastai_auroc.interpret import ROCInterpretation
 from fastai_auroc.keys import thread_map
+from fastai_auroc.plots import plot_roc
+from fastai_auroc.pr import average_precision
 from fastai_auroc.roc import auc, auroc_score, roc_curve
 from fastai_auroc.scores import to_tensor
 
+matplotlib.use('Agg')
 pytestmark = pytest.mark.filterwarnings('error')
 s,y,w = np.array([.1, .4, .35, .8, .5, .2]),np.array([0, 0, 1, 1, 1, 0]),np.arange(1., 7)
 want = 8/9  # of nine pairs, (.35, .4) alone is in the wrong order
@@ -157,7 +166,7 @@ odd = dict(longdouble=(lambda: s.astype('longdouble'), "np.asarray({}, 'float64'
     missing=(lambda: pd.Series([.1, .2, .3, .4, .5, pd.NA]), 'of object, 1 of 6 missing'),
     large=(lambda: [1, 2, 3, 4, 5, 2**70], 'with more than 64 bits'),
     both_ends=(lambda: [-1, 2, 3, 4, 5, 2**63], 'with more than 64 bits'), records=(lambda: np.zeros(6, [('a', 'f8')]), 'got ndarray of'),
-    mapping=(lambda: {'a':1}, 'got dict of object'), thing=(lambda: [object()]*6, 'got list of object'),
+    mapping=(lambda: {'a':1}, 'list of numbers, got dict'), thing=(lambda: [object()]*6, 'got list of object'),
     **{o:(lambda o=o: torch.tensor(s).to(getattr(torch, o)), 'call .float()') for o in ('float8_e4m3fn', 'float8_e5m2', 'float8_e4m3fnuz') if hasattr(torch, o)})
 
 @pytest.mark.parametrize('make,way', odd.values(), ids=odd)
@@ -218,9 +227,36 @@ def test_class_numbers_with_one_score():
 def test_many_odd_rows_take_no_time(f):
     with pytest.raises(ValueError, match='this looks like regression'): f(torch.rand(200_000), torch.rand(200_000))
 
+def learner_of(**kwargs):
+    rows = torch.randn(64, 3),torch.arange(64) % 2
+    return Learner(DataLoaders.from_dsets(*[TensorDataset(*rows)]*2, bs=32, device='cpu'), torch.nn.Linear(3, 2), cbs=[], **kwargs)
+
 def test_function_as_a_metric():
-    with pytest.raises(ValueError, match=r"pass activation='softmax' for logits.*as a metric of a Learner use AUROC\(\)"):
-        auroc_score(torch.randn(9, 2), torch.arange(9) % 2)
+    "The message names the class where fastai calls the function, and only there"
+    for f in (auroc_score, average_precision, partial(auroc_score, average=None)):
+        learn = learner_of(loss_func=CrossEntropyLossFlat(), metrics=f)
+        with pytest.raises(ValueError, match=r"pass activation='softmax' for logits.*as a metric of a Learner use AUROC\(\)"), learn.no_bar(), learn.no_logging(): learn.fit(1)
+    for f in (auroc_score, roc_curve, auroc_ci, average_precision, plot_roc, ROCInterpretation):
+        with pytest.raises(ValueError, match="pass activation='softmax' for logits, or 'identity' to rank each column as it is$"): f(torch.randn(9, 2), torch.arange(9) % 2)
+
+def test_function_as_a_loss():
+    "A score has no gradient"
+    learn = learner_of(loss_func=auroc_score)
+    with pytest.raises(ValueError, match=r'do not sum to one: as a loss use AUROCLoss\(\), since a score of ranks has no gradient$'), learn.no_bar(), learn.no_logging(): learn.fit(1)
+    with pytest.raises(ValueError, match=r"pass activation='softmax' for logits, or 'identity' .*; as a loss use AUROCLoss\(\)"):
+        auroc_score(torch.randn(9, 2, requires_grad=True), torch.arange(9) % 2)
+
+@pytest.mark.parametrize('k,digits', [(2, 1), (3, 2), (7, 3), (50, 3)])
+def test_rounded_probabilities(k, digits):
+    "A softmax of probabilities would be the wrong advice; the advice given ranks as scikit-learn does"
+    p = np.random.default_rng(k).dirichlet(np.ones(k), 400).round(digits)
+    p[:,0] += .02*(k == 2)
+    labels = np.arange(400) % k
+    for f in (auroc_score, average_precision, roc_curve):
+        with pytest.raises(ValueError, match="rows do not sum to one: for rounded probabilities pass activation='identity', which ranks each column as it is$"): f(p, labels)
+    want = np.mean([roc_auc_score(labels == c, p[:,c]) for c in ([1] if k == 2 else range(k))])
+    assert auroc_score(p, labels, activation='identity').item() == pytest.approx(want, abs=1e-12)
+    with pytest.raises(ValueError, match="pass activation='softmax' for logits"): auroc_score(p*3, labels)
 
 # -- imports and threads --
 

@@ -12,7 +12,7 @@ from test_device import HostRead, NoWaiting
 from fastai_auroc.confidence import auroc_ci, compare_auroc
 from fastai_auroc.plots import plot_roc
 from fastai_auroc.roc import auroc_score, roc_curve
-from fastai_auroc.scores import binary_labels, distinct_labels, equals
+from fastai_auroc.inputs import binary_labels, distinct_labels, equals, to_tensor
 
 pytestmark = pytest.mark.filterwarnings('error')
 rng = np.random.default_rng(0)
@@ -88,8 +88,9 @@ def test_hint_is_code_that_works(wrap, first, scorer):
     "It names the label that scikit-learn takes as positive, also where another comes first"
     order = np.argsort([o != first for o in made(two['text'], 'list')], kind='stable')
     targets,scores = wraps[wrap](made(two['text'], 'objects')[order]),s[order]
-    with pytest.raises(TypeError, match=r"pos_label='malignant' where it is an argument, or else (.*)$") as e: scorer(scores, targets)
-    code = str(e.value).rsplit('or else ', 1)[1]
+    with pytest.raises(TypeError, match=r"strings: pass pos_label='malignant'$"): scorer(scores, targets)
+    with pytest.raises(TypeError, match='strings: pass .*targets.*$') as e: to_tensor(targets, 'targets')  # where there is no `pos_label`
+    code = str(e.value).rsplit('pass ', 1)[1]
     assert float(scorer(scores, eval(code))) == pytest.approx(roc_auc_score(np.asarray(targets), scores), abs=1e-12)
 
 def test_hint_for_classes():
@@ -148,7 +149,8 @@ def test_positive_label_that_does_not_occur(targets, positive, says):
 
 def test_fold_of_one_label():
     "Told by the label, not by its size"
-    with pytest.warns(UndefinedMetricWarning, match='no negative in the targets$'): auroc_score([.1, .2], [0, 0], pos_label=0)
+    with pytest.warns(UndefinedMetricWarning, match='no negative in the targets, all 2 labels are 0$'): auroc_score([.1, .2], [0, 0], pos_label=0)
+    with pytest.warns(UndefinedMetricWarning, match="no negative in the targets, all 2 labels are 'a'$"): auroc_score([.1, .2, .3], ['a', 'a', 7], pos_label='a', ignore_index=7)
     with pytest.warns(UndefinedMetricWarning, match='no positive in the targets, since pos_label=1 is none of the labels 0'):
         auroc_score([.1, .2], [0, 0], pos_label=1)
     with pytest.warns(UndefinedMetricWarning, match='no positive in the targets, since pos_label=1 is none of the labels 5'):

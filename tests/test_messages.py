@@ -1,6 +1,6 @@
 "What a user who errs is told: what was given, what was wanted, what to do."
 import re, warnings
-import pandas as pd, pytest, torch
+import matplotlib, numpy as np, pandas as pd, pytest, torch
 from fastai.learner import Learner
 from fastai.losses import CrossEntropyLossFlat
 from torch import nn
@@ -9,10 +9,17 @@ from fastai_auroc.confidence import auroc_ci, compare_auroc
 from fastai_auroc.linesearch import AUMLineSearch
 from fastai_auroc.losses import AUMLoss, AUROCLoss, SoftDiceLoss, SquaredHingeAUCLoss, aum, soft_auroc
 from fastai_auroc.samplers import StratifiedBatchSampler
+from fastai_auroc.interpret import ROCInterpretation
 from fastai_auroc.metric import AUROC
+from fastai_auroc.plots import plot_aum, plot_roc
+from fastai_auroc.pr import average_precision
+from fastai_auroc.pr_plots import plot_pr
+from fastai_auroc.scores import class_rows
 from fastai_auroc.distributed import all_reduce_sum, gather_rows
-from fastai_auroc.roc import auroc_score, roc_curve
+from fastai_auroc.roc import auroc_score, bias_auroc, grouped_auroc, roc_curve
 from fastai_auroc.streaming import StreamingAUC
+
+matplotlib.use('Agg')
 
 s,y = torch.linspace(0, 1, 20),torch.arange(20) % 2
 c,outputs = torch.arange(20) % 3,torch.randn(20, 3, generator=torch.Generator().manual_seed(0))
@@ -20,11 +27,58 @@ scorers = [auroc_score, roc_curve, auroc_ci, lambda s, y, **kwargs: compare_auro
 
 @pytest.mark.parametrize('f', scorers)
 @pytest.mark.parametrize('args,kwargs,says', [((y, s), {}, 'scores come first, targets second'), ((s, c), {}, 'got 0, 1, 2; .* K classes need scores of shape'),
-    ((s, y.float().masked_fill(y > 0, torch.nan)), {}, '10 of 20 rows have NaN'), ((s, [*'ab']*10), {}, r"targets .* list of strings: pass pos_label='b' .*\[t == 'b' for t in targets\]"),
-    ((s, pd.Series([*'ab']*10).astype('category')), {}, "Series of strings: pass pos_label='b' .* targets == 'b'"), (([[.1, .2], [.3]], [0, 1]), {}, 'scores must be .* lists of equal lengths'),
+    ((s, y.float().masked_fill(y > 0, torch.nan)), {}, '10 of 20 rows have NaN'), ((s, [*'ab']*10), {}, "targets .* list of strings: pass pos_label='b'$"),
+    ((s, pd.Series([*'ab']*10).astype('category')), {}, "Series of strings: pass pos_label='b'$"), (([[.1, .2], [.3]], [0, 1]), {}, 'scores must be .* lists of equal lengths'),
     ((s+0j, y), {}, 'scores must be real numbers'), ((s.to_sparse(), y), {}, 'dense tensor'), ((s, torch.arange(20)), {}, r'got 0, 1, 2, 3, 4 and 15 more')])
 def test_labels_and_scores(f, args, kwargs, says):
     with pytest.raises((TypeError, ValueError), match=says): f(*args, **kwargs)
+
+@pytest.mark.parametrize('f,code', [(lambda y: ROCInterpretation(s, y), "targets == 'b'"), (StratifiedBatchSampler, "targets == 'b'"), (lambda y: AUROCLoss()(s, y), "targets == 'b'"),
+    (lambda y: soft_auroc(s, y), "targets == 'b'"), (lambda y: StreamingAUC().update_state(y, s), "y_true == 'b'"), (lambda y: plot_aum(s, y), "targets == 'b'")])
+def test_text_where_there_is_no_pos_label(f, code):
+    "Only the advice that can be followed"
+    with pytest.raises(TypeError, match=f'strings: pass {code}$'): f(np.array([*'ab']*10))
+
+@pytest.mark.parametrize('bad,got', [(None, 'None'), ('Female', "the text 'Female'"), (b'x', "the text b'x'"), (pd.NA, '<NA>'), (np.array(None), 'None'), (1j, '1j'), (nn.Linear(1, 1), 'Linear')])
+def test_what_was_given(bad, got):
+    for args in ((bad, y), (s, bad)):
+        with pytest.raises(TypeError, match=f'must be a tensor, an array or a list of numbers, got {got}$'): auroc_score(*args)
+
+pairs = [(outputs, c), (outputs.numpy(), c.numpy()), [outputs, c], (outputs, c, s), (s[:,None], y[:,None].float()), (s, y)]
+
+@pytest.mark.parametrize('pair', pairs, ids=['tensors', 'arrays', 'list', 'with losses', 'one column', 'no column'])
+@pytest.mark.parametrize('f', scorers)
+def test_scores_with_their_targets(f, pair):
+    "What get_preds returns is two arguments; batches of scores are still told to be joined"
+    with pytest.raises(ValueError, match=r'if these are \(scores, targets\), pass each of them, as in auroc_score\(\*learn.get_preds\(\)') as e: f(pair, c)
+    assert ('torch.cat' in str(e.value)) == (pair[0].shape == pair[1].shape)
+    with pytest.raises(ValueError, match='if these are'): f(outputs, pair)
+    with pytest.raises(ValueError, match='join batches by torch.cat') as e: f([s[:10], s[10:]], y)
+    assert 'get_preds' not in str(e.value)
+
+@pytest.mark.parametrize('groups', [c, c.tolist(), c.float(), np.array([*'abc', 'd'])[c], [*'ab']*10], ids=['tensor', 'list', 'floats', 'text', 'two texts'])
+@pytest.mark.parametrize('f,name', [(grouped_auroc, 'groups'), (bias_auroc, 'subgroup')])
+def test_groups_in_the_place_of_targets(f, name, groups):
+    "The order of the arguments, and nothing about many classes, which these functions do not take"
+    with pytest.raises((TypeError, ValueError), match=rf'^targets must .*; the arguments are \(scores, targets, {name}\) in this order$') as e: f(s, groups, y)
+    assert 'CategoryBlock' not in str(e.value) and 'as class numbers' not in str(e.value)
+    with pytest.raises(ValueError, match=f'{name} must hold one label for each of 20 rows, got 3$'): f(s, y, [0, 1, 1])
+
+def test_a_learner_is_no_scores():
+    learn = Learner(as_dls(*blobs(64)), nn.Linear(1, 2), loss_func=CrossEntropyLossFlat())
+    with pytest.raises(TypeError, match=r'got Learner: pass scores and targets, as in auroc_score\(\*learn.get_preds\(\)\)'): auroc_score(learn, y)
+
+@pytest.mark.parametrize('f', [*scorers, average_precision, plot_roc, plot_pr, soft_auroc, aum, plot_aum])
+def test_masks(f):
+    "One score a pixel: the advice gives the number of the pixels, and no option is named that there is not"
+    scores,mask = torch.rand(2, 5, 4),torch.randint(0, 2, (2, 5, 4))
+    with pytest.raises(ValueError, match=r'for one score a pixel pass scores.flatten\(\) and targets.flatten\(\), or scores of shape \(n, 1, H, W\)') as e: f(scores, mask)
+    assert 'axis=' not in str(e.value) and 'flatten the others' in str(e.value)
+    assert auroc_score(scores.flatten(), mask.flatten()) == auroc_score(scores[:,None], mask)
+
+@pytest.mark.parametrize('f', [class_rows, ROCInterpretation])
+def test_masks_where_there_is_an_axis(f):
+    with pytest.raises(ValueError, match='one score a pixel pass scores.flatten.* for labels along an axis pass axis=1 or axis=2'): f(torch.rand(2, 5, 4), torch.randint(0, 2, (2, 5, 4)))
 
 @pytest.mark.parametrize('f', scorers)
 @pytest.mark.parametrize('bad', [[0, 1], 'x', 1.5, True])
@@ -82,6 +136,7 @@ def test_functions_look_at_labels():
     with pytest.raises(ValueError, match='class numbers from 0 to 2'): aum(outputs, c+5, 'macro')
 
 @pytest.mark.parametrize('targets,batch_size,says', [(torch.ones(20, 3), 4, r'one label a row.*\(20, 3\)'), (s.masked_fill(s > .5, torch.nan), 64, '10 of 20 are NaN'),
+    ([0.]*10, 4, 'two classes or more, got one class, 0$'), ([], 4, 'two classes or more, got no labels$'),
     (y, 4.5, 'batch_size must be a whole number, got 4.5'), (y, '64', "batch_size must be a whole number, got '64'")])
 def test_sampler(targets, batch_size, says):
     with pytest.raises(ValueError, match=says): StratifiedBatchSampler(targets, batch_size)

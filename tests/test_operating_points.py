@@ -287,6 +287,20 @@ def test_digits_of_the_report(capsys):
     for bad in (True, 0, 1.5, 'a'):
         with pytest.raises(ValueError, match='digits must be a whole number above 0, got'): ROCInterpretation(s, y).print_report(digits=bad)
 
+@pytest.mark.parametrize('seed', range(20))
+@pytest.mark.parametrize('digits', [1, 3, 5])
+def test_decimals_of_printed_thresholds(seed, digits, capsys):
+    "The same number for all classes, `digits` or more; each separates the probabilities as the exact threshold does"
+    rng = np.random.default_rng(seed)
+    y = rng.integers(0, 4, 50)
+    p = rng.dirichlet(np.ones(4), 50)*rng.choice([1, 1, .5], 50)[:,None] + np.eye(4)[y]*.2
+    p /= p.sum(1, keepdims=True)
+    interp = ROCInterpretation(p, y, 'identity')
+    interp.print_report(digits)
+    shown = [row.split()[5] for row in capsys.readouterr().out.splitlines()[1:5]]
+    assert len({len(o.partition('.')[2]) for o in shown}) == 1 and len(shown[0].partition('.')[2]) >= digits
+    for c,text in enumerate(shown): np.testing.assert_array_equal(p[:,c] >= float(text), p[:,c] >= interp.operating_point(which=c).threshold)
+
 def test_report_of_what_is_undefined(recwarn):
     "One class, NaN, no rows, and a perfect ranking, which has no interval"
     p,y = tags()

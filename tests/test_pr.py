@@ -282,9 +282,9 @@ def test_further_axes(way):
 
 def test_no_positive(way):
     value,note = warned(average_precision, [.2, .3], [0, 0])
-    assert value.isnan() and note == 'average precision is NaN: no positive in the targets'
+    assert value.isnan() and note == 'average precision is NaN: no positive in the targets, all 2 labels are 0'
     curve,note = warned(pr_curve, [.2, .3], [0, 0])
-    assert curve.recall.isnan().all() and curve.recall.shape == (3,) and note == 'pr_curve has NaN recall: no positive in the targets'
+    assert curve.recall.isnan().all() and curve.recall.shape == (3,) and note == 'pr_curve has NaN recall: no positive in the targets, all 2 labels are 0'
     same_curve([curve.precision, curve.thresholds], [np.array([0., 0, 1]), np.array([.2, .3])])
 
 def test_no_negative(way):

@@ -347,13 +347,13 @@ def pick(seed, classes, k=5):
     return s[keep],y[keep]
 
 @pytest.mark.parametrize('s,y,kwargs,want,says', [
-    ([.2,.3], [0,0], {}, nan, 'no positive in the targets'),
-    ([.2,.3], [1,1], {}, nan, 'no negative in the targets'),
-    ([.2,.3], [1,1], dict(max_fpr=.2), nan, 'no negative in the targets'),
-    ([.2,.3], [1,1], dict(sample_weight=[1,2]), nan, 'no negative in the targets'),
-    ([[.2,.8],[.7,.3]], [0,0], dict(average=None), nan, 'no positive in the targets'),
-    ([.5], [1], {}, nan, 'no negative in the targets'),
-    ([.2,.3,.4], [0,1,0], dict(ignore_index=1), nan, 'no positive in the targets'),
+    ([.2,.3], [0,0], {}, nan, 'no positive in the targets, all 2 labels are 0'),
+    ([.2,.3], [1,1], {}, nan, 'no negative in the targets, all 2 labels are 1'),
+    ([.2,.3], [1,1], dict(max_fpr=.2), nan, 'no negative in the targets, all 2 labels are 1'),
+    ([.2,.3], [1,1], dict(sample_weight=[1,2]), nan, 'no negative in the targets, all 2 labels are 1'),
+    ([[.2,.8],[.7,.3]], [0,0], dict(average=None), nan, 'no positive in the targets, all 2 labels are 0'),
+    ([.5], [1], {}, nan, 'no negative in the targets, the only label is 1'),
+    ([.2,.3,.4], [0,1,0], dict(ignore_index=1), nan, 'no positive in the targets, all 2 labels are 0'),
     ([.2,nan,.3,nan], [0,1,1,0], {}, nan, '2 of 4 rows have NaN scores'),
     ([.2,nan,.3,.4], [0,1,1,0], dict(max_fpr=.5), nan, '1 of 4 rows have NaN scores'),
     ([[nan,.5],[.7,.3],[.1,.9]], [0,0,1], dict(activation='softmax'), nan, '1 of 3 rows have NaN scores'),
@@ -368,7 +368,7 @@ def pick(seed, classes, k=5):
     ([[.1,.2],[.3,.4]], [[0,1],[1,1]], dict(average=None), [1,nan], 'no negative for label 1'),
     ([[.1,.2],[.3,.4]], [[0,0],[1,0]], dict(average='macro'), 1, 'no positive for label 1'),
     ([[.1,.2],[.3,.4]], [[0,1],[1,1]], dict(average='samples'), 1, 'no negative in row 1'),
-    ([[.1,.2],[.3,.4]], [[0,0],[0,0]], dict(average='micro'), nan, 'no positive in the targets'),
+    ([[.1,.2],[.3,.4]], [[0,0],[0,0]], dict(average='micro'), nan, 'no positive in the targets, all 4 labels are 0'),
     ([[.1,.2],[.3,.4]], [[1,1],[1,1]], {}, nan, 'no negative for label 0, 1'),
     ([], [], {}, nan, 'no rows'),
     (np.zeros((0,3)), [], dict(average=None), [nan]*3, 'no rows'),
@@ -455,7 +455,7 @@ def arguments(message): return set(re.findall(r'\w+(?==)|ignore_index', message)
     ([.1,.2,.3], [0,1], {}, ['(3,)', '(2,)', 'shape']),
     (torch.zeros(4,3), [0,1,2], {}, ['(4, 3)', '(3,)', 'class axis']),
     (torch.zeros(4,3), torch.zeros(4,2), {}, ['(4, 3)', '(4, 2)', 'class axis']),
-    (torch.zeros(4,3,5), torch.zeros(4,3,5), {}, ['(4, 3, 5)', 'axis 1 or 2']),
+    (torch.zeros(4,3,5), torch.zeros(4,3,5), {}, ['(4, 3, 5)', 'for one score a pixel pass scores.flatten() and targets.flatten()']),
     (.5, 1, {}, ['at least one axis']),
     (three, [0,1,2], dict(average='mean'), ["'mean'", "'macro'", "'micro'", "'weighted'", "'samples'", 'None']),
     (three, [0,1,2], dict(average='samples'), ["'samples'", 'multiclass', "'macro'", "'micro'"]),
@@ -604,7 +604,7 @@ def test_constant_prediction_has_a_straight_macro_curve():
         close(auc(curve.fpr, curve.tpr), .5)
         assert [o.tolist() for o in curve[:2]] == [[0,0,1,1]]*2
 
-@pytest.mark.parametrize('y,says', [([0,0,0], 'no positive in the targets'), ([1,1,1], 'no negative in the targets')])
+@pytest.mark.parametrize('y,says', [([0,0,0], 'no positive in the targets, all 3 labels are 0'), ([1,1,1], 'no negative in the targets, all 3 labels are 1')])
 def test_curve_of_one_class_has_a_rate_that_is_nan(y, says):
     s = [.1,.3,.2]
     res,message = warned(roc_curve, s, y)

@@ -184,7 +184,7 @@ def test_class_axis_of_a_cube():
     ((8,), (8,3), {}, ['(8,)', '(8, 3)']),
     ((8,3,4), (8,4), dict(axis=-1), ['without axis -1', '(8, 3, 4)', '(8, 4)']),
     ((8,3), (8,), dict(axis=2), ['axis=2 is not an axis', '(8, 3)']),
-    ((8,3,4), (8,3,4), {}, ['axis 1 or 2', '(8, 3, 4)']),
+    ((8,3,4), (8,3,4), {}, ['axis=1 or axis=2', '(8, 3, 4)']),
     ((), (), {}, ['at least one axis'])])
 def test_shapes_that_do_not_match(o, t, kwargs, says):
     with pytest.raises(ValueError) as e: class_rows(torch.zeros(o), torch.zeros(t), **kwargs)
@@ -201,7 +201,8 @@ def test_subclasses_and_gradients_are_left_behind(kind):
 
 @pytest.mark.parametrize('bad', ['abc', ['ham', 'spam'], [None, 1.], [b'0', b'1'], np.array(['2020-01-01'], 'datetime64[D]'), {'a': 1}, None, [1j]])
 def test_what_holds_no_numbers_raises(bad):
-    says = f'targets must be a tensor, an array or a list of numbers, got {type(bad).__name__}'
+    got = {'abc':"the text 'abc'", None:'None'}.get(bad) if bad is None or isinstance(bad, str) else type(bad).__name__
+    says = f'targets must be a tensor, an array or a list of numbers, got {got}'
     with pytest.raises(TypeError, match=says): to_tensor(bad, 'targets')
     with pytest.raises(TypeError, match='scores must be'): auroc_score(bad, [0, 1])
     with pytest.raises(TypeError, match='targets must be'): auroc_score([.1, .2], bad)

@@ -270,9 +270,40 @@ def test_update_does_not_change_its_inputs():
     m.update_state(y[:,None], p[:,None], w)
     assert all(torch.equal(a, b) for a,b in zip((y, p, w), before)) and not m.result().requires_grad
 
-def test_no_updates(recwarn):
-    for kwargs in {},dict(curve='PR'),dict(curve='PRGAIN'),dict(multi_label=True): assert StreamingAUC(**kwargs).result().item() == 0
-    assert tuple(StreamingAUC().result_bounds()) == (0, 0) and not recwarn
+def test_no_updates():
+    "0, as in Keras, with one warning; again after a reset"
+    for kwargs in {},dict(curve='PR'),dict(curve='PRGAIN'),dict(multi_label=True),dict(thresholds='bits'):
+        m = StreamingAUC(name='mine', **kwargs)
+        for _ in range(2):
+            m.reset_state()
+            with pytest.warns(UserWarning, match='^mine: no rows were counted, and the area is 0, as in Keras$') as record:
+                for _ in range(3): assert m.result().item() == 0
+            assert len(record) == 1 and record[0].filename == __file__
+    with pytest.warns(UserWarning, match='no rows were counted') as record: assert tuple(StreamingAUC().result_bounds()) == (0, 0)
+    assert len(record) == 1
+
+faulty = dict(scores=([0, 1, 1], [.2, 7, -1], None, r'2 of the scores are not in \[0, 1\], so the area is NaN; logits need from_logits=True'),
+    targets=([0., np.nan, 1], [.2, .7, .8], None, '1 of the targets are NaN, so the area is NaN'),
+    weights=([0, 1, 1], [.2, .7, .8], [1., -1, np.nan], '2 of the weights are negative or not finite, so the area is NaN'),
+    all=([0., np.nan, 1, 1], [.2, 7, .8, 7], [1., -1, np.inf, 1],
+        r'1 of the scores are not in \[0, 1\] and 1 of the targets are NaN and 1 of the weights are negative or not finite, .*; logits need from_logits=True'))
+
+@pytest.mark.parametrize('kwargs', [{}, dict(thresholds='bits'), dict(multi_label=True), dict(label_weights=[2.])], ids=['cuts', 'bits', 'labels', 'label weights'])
+@pytest.mark.parametrize('fault', faulty)
+def test_the_fault_is_named(fault, kwargs):
+    "Scores, targets or weights, whichever it is, over several updates and in a merged metric; counts of unknown origin name all three"
+    y,p,w = (o and torch.tensor(o)[:,None] for o in faulty[fault][:3])
+    says = faulty[fault][3]
+    m,both,loaded = (StreamingAUC(**kwargs) for _ in range(3))
+    m.update_state(y, p, w)
+    m.update_state([[0]], [[.1]])  # a good one
+    both.merge_state([m])
+    for o in m,both,pickle.loads(pickle.dumps(m)):
+        with pytest.warns(UserWarning, match=f'^auc: {says}$'): assert o.result().isnan()
+    loaded.load_state_dict(m.state_dict())
+    with pytest.warns(UserWarning, match='of the scores .*, or their weights are negative or not finite, or their targets NaN'): assert loaded.result().isnan()
+    m.reset_state()
+    assert m([[0], [1]], [[.1], [.8]]) > .99
 
 @pytest.mark.parametrize('reset', ['reset_state', 'reset_states'])
 def test_reset(reset):
@@ -577,7 +608,7 @@ rows3 = [[0, 1, 1], [1, 0, 0]],[[.1, .2, .3], [.4, .5, .6]]
     ({}, ([0, 1], rows3[1]), ValueError, r'y_true.*\(2,\).*\(2, 3\)'), ({}, (1, [.1, .2]), ValueError, r'y_true.*\(\).*\(2,\)'),
     ({}, ([0, 1], [.1, .2], [1, 2, 3]), ValueError, r'sample_weight.*\(3,\).*\(2,\)'), ({}, (*rows3, [1, 2, 3]), ValueError, r'sample_weight.*\(3,\).*\(2, 3\)'),
     ({}, (*rows3, [[1, 2]]*2), ValueError, r'sample_weight.*\(2, 2\).*\(2, 3\)'), ({}, (['a', 'b'], [.1, .2]), TypeError, 'y_true.*list'),
-    ({}, ([0, 1], None), TypeError, 'y_pred.*None'), ({}, (None, [.1]), TypeError, 'y_true.*None'), ({}, ([0, 1], [.1, .2], 'heavy'), TypeError, 'sample_weight.*str'),
+    ({}, ([0, 1], None), TypeError, 'y_pred.*None'), ({}, (None, [.1]), TypeError, 'y_true.*None'), ({}, ([0, 1], [.1, .2], 'heavy'), TypeError, "sample_weight.*got the text 'heavy'"),
     (dict(multi_label=True), ([0, 1], [.1, .2]), ValueError, r'multi_label.*\(2,\)'), (dict(multi_label=True), (np.zeros((2, 3, 4)),)*2, ValueError, r'multi_label.*\(2, 3, 4\)'),
     (dict(label_weights=[1, 2]), ([0, 1], [.1, .2]), ValueError, r'label_weights.*\(2,\)'), (dict(label_weights=[1, 2]), rows3, ValueError, 'label_weights.*2.*3 columns'),
     (dict(multi_label=True, label_weights=[1, 2]), rows3, ValueError, 'label_weights.*2.*3 columns'),

@@ -146,6 +146,23 @@ def test_what_is_announced(name):
     wrong = [text for text,tag in found if tag == 'p' and not re.match(r'<p[^>]*>\s*<(img|math)', text) or re.match(r'h\d', tag) and '<code' not in text.partition('</h')[0]]
     assert wrong == []
 
+@pytest.mark.parametrize('name', [*notebooks])
+def test_no_section_is_empty(name):
+    "Below each heading there is something before the next of its level or above"
+    parts = re.findall(r'<h([1-6])|<(p|pre|table|ul|ol|div|blockquote)\b', re.sub(r'<p class="?source.*', '', read(name)['html'], flags=re.S))
+    levels = [int(level or 9) for level,_ in parts] + [0]
+    assert not [i for i,(level,after) in enumerate(zip(levels, levels[1:])) if after <= level < 9]
+
+@pytest.mark.parametrize('name,shown', [('plots', '<img'), ('pr_plots', '<img'), ('history', '<table.*<img'), ('samplers', r'\[\[32, 32\]'), ('thresholds', r'OperatingPoint\(threshold=0\.35')])
+def test_first_screen(name, shown):
+    "The first example shows the picture, the frame, or what a batch holds"
+    assert re.search(shown, read(f'{name}.html')['html'].partition('<h2')[0], re.S)
+
+@pytest.mark.parametrize('name', reference)
+def test_prose_names_nothing_private(name):
+    prose = re.findall(r'<(?:p|li|td)[^>]*>(.*?)</(?:p|li|td)>', read(name)['html'], re.S)
+    assert not [o for text in prose for o in re.findall(r'<code>(_[a-z]\w*)', text)]
+
 def test_introductions():
     "The decision table stands below its page's title; `test_paragraphs` finds what the others say there"
     assert re.search('</blockquote>.*?<table', read('tutorials/which_loss.html')['html'], re.S)
@@ -240,11 +257,21 @@ def test_docstrings():
     assert len(addresses) >= 11 and all(len((site/o).read_text()) > 1000 for o in addresses)
 
 def test_table_of_peers(page, address):
-    "Each case has an entry for each library"
+    "Each case has an entry for each library, and the table begins on the first screen"
+    page.set_viewport_size(dict(width=1440, height=1000))
     page.goto(address+'peers.html')
-    rows = page.locator('article table').last.locator('tr')
+    table = page.locator('article table').first
+    rows = table.locator('tr')
     assert [o.strip() for o in rows.first.locator('th').all_inner_texts()][2:] == ['fastai_auroc','scikit-learn','torchmetrics','torcheval','keras','libauc','fastai']
-    assert rows.count() >= 13 and '' not in page.locator('article table').last.locator('tr:not(:last-child) td').all_inner_texts()
+    assert rows.count() >= 13 and '' not in table.locator('tr:not(:last-child) td').all_inner_texts()
+    assert table.bounding_box()['y'] < 400
+
+def test_private_names_of_other_libraries():
+    "A tutorial shows what it sets in another library, and names nothing private of ours"
+    assert any('fastai.callback.wandb._format_config = settings_as_text' in o for o in read('tutorials/eco_wandb.html')['code'])
+    ours = {o for p in (root/'fastai_auroc').glob('*.py') for o in re.findall(r'^(?:def|class) (_\w+)', p.read_text(encoding='utf-8'), re.M)}
+    shown = {name:{*re.findall(r'\b_\w+', '\n'.join(read(name)['code']))} for name in pages if name.startswith('tutorials/') or name == 'peers.html'}
+    assert len(ours) > 100 and {name:found & ours for name,found in shown.items() if found & ours} == {}
 
 tasks = ['Add the column', 'Scores and curves', 'Intervals and tests', 'Precision-recall', 'Groups', 'Thresholds and plots', 'Losses and samplers', 'Which loss?', 'fastai 1',
     'Many processes', 'Comparison with other libraries', 'How it works', 'All names', 'Changelog']
