@@ -9,17 +9,21 @@ __all__ = ['targets_required', 'check_targets']
 
 # %% ../nbs/03d_missing_targets.ipynb #9f802ac4
 import inspect
+from collections.abc import Callable
+from typing import Any, cast, TypeVar
 from .docstrings import document
 
 # %% ../nbs/03d_missing_targets.ipynb #45f5445c
 _missing = object()  # what a function finds in place of targets
+_F = TypeVar('_F', bound=Callable)
 
 def targets_required(
-    f, # A function whose only required arguments are scores, or outputs, and `targets`
-): # The function itself
+    f:_F, # A function whose only required arguments are scores, or outputs, and `targets`
+) -> _F: # The function itself
     "Let `f` be called without targets, so that it can explain what is missing; its signature stays"
-    f.__signature__ = inspect.signature(f)
-    f.__defaults__ = (_missing, *(f.__defaults__ or ()))  # of the positional parameters from `targets` on
+    function = cast(Any, f)
+    function.__signature__ = inspect.signature(f)
+    function.__defaults__ = (_missing, *(function.__defaults__ or ()))  # of the positional parameters from `targets` on
     return f
 
 def check_targets(
