@@ -101,7 +101,8 @@ def test_without_positives(adult_learner, adult_dls, adult):
 unknown = "SaveModelCallback monitors 'auroc', which is the name of no column, so that fastai will fail: pass monitor="
 
 @pytest.mark.parametrize('given,instead', [(dict(metrics=AUROC(name='auc')), "'auc'"), (dict(cbs=AUROC(name='auc')), "'auc'"), (dict(callback_fns=partial(AUROC, name='auc')), "'auc'"),
-    (dict(metrics=[accuracy, AUROC(name='auc')], cbs=AveragePrecision()), "'auc' or 'ap'"), (dict(cbs=[AveragePrecision(), AUROC(name='auc')]), "'ap' or 'auc'")], ids=str)
+    (dict(metrics=[accuracy, AUROC(name='auc')], cbs=AveragePrecision()), "'auc' or 'ap'"), (dict(cbs=[AveragePrecision(), AUROC(name='auc')]), "'ap' or 'auc'")],
+    ids=['metric', 'callback', 'callback_fns', 'metric and callback', 'callbacks'])
 def test_a_monitor_without_a_column(given, instead, adult_learner, recwarn):
     "One warning says which names there are, just before fastai fails"
     learn = adult_learner(**given)
@@ -109,7 +110,7 @@ def test_a_monitor_without_a_column(given, instead, adult_learner, recwarn):
     with learn.no_bar(), learn.no_logging(), pytest.raises(Exception): learn.fit(2, cbs=[SaveModelCallback(monitor='auroc'), EarlyStoppingCallback()])
     assert [str(o.message) for o in recwarn.list if 'monitors' in str(o.message)] == [unknown + instead]
 
-@pytest.mark.parametrize('given', [dict(metrics=[accuracy, AUROC(), AveragePrecision(ci=False)]), dict(cbs=[AUROC(ci=True), AveragePrecision()])], ids=str)
+@pytest.mark.parametrize('given', [dict(metrics=[accuracy, AUROC(), AveragePrecision(ci=False)]), dict(cbs=[AUROC(ci=True), AveragePrecision()])], ids=['metrics', 'callbacks'])
 @pytest.mark.parametrize('monitor', ['auroc', 'ap', 'accuracy', 'valid_loss', 'train_loss'])
 @pytest.mark.parametrize('tracker', [SaveModelCallback, EarlyStoppingCallback, ReduceLROnPlateau])
 def test_monitors_of_every_kind(given, monitor, tracker, adult_learner):
