@@ -117,7 +117,7 @@ def test_axis_of_a_learner():
     x = torch.randn(30, 4, 3, generator=rng)
     y = (torch.rand(30, 4, 3, generator=rng) < .5).float()
     learn = Learner(as_dls(x, y), nn.PReLU(init=1.), loss_func=BCEWithLogitsLossFlat(), metrics=[AUROC(axis=1, name='one'), AUROC(axis=2, name='two')])
-    with pytest.raises(ValueError, match='axis 1 or 2'): ROCInterpretation.from_learner(learn)
+    with pytest.raises(ValueError, match='pass axis=1 or axis=2'): ROCInterpretation.from_learner(learn)
     for axis,of_column in zip((1, 2), quietly(learn, 'validate')[1:]):
         want = sk.roc_auc_score(*(o.movedim(axis, -1).reshape(-1, x.shape[axis]) for o in (y, x)))
         assert float(ROCInterpretation.from_learner(learn, axis=axis).auroc()) == pytest.approx(want, abs=1e-12) == of_column
