@@ -17,7 +17,6 @@ from collections.abc import Sequence
 from numpy.typing import ArrayLike  # chkstyle: ignore
 from torch import Tensor
 from .docstrings import document
-from .missing_targets import check_targets, targets_required
 from .scores import apply_activation, class_rows, is_number, loss_activation
 from .roc import auroc_score
 from .loss_options import infer_ignore_index
@@ -112,7 +111,6 @@ def _class_number(which, names, k):
 # %% ../nbs/23_interpret.ipynb #e9a48015
 class ROCInterpretation:  # chkstyle: ignore
     "ROC curves, AUROC and thresholds of a validation set; raises `ValueError` where `auroc_score` does"
-    @targets_required
     def __init__(self,
         outputs:'ArrayLike', # Outputs of a model, shape (n,), (n, K) or with further axes, as (n, K, H, W)
         targets:'ArrayLike', # Labels, shape (n,): the larger of two is positive, or class numbers; multilabel: the outputs' shape
@@ -121,7 +119,6 @@ class ROCInterpretation:  # chkstyle: ignore
         axis:int|None=None, # Which axis of the outputs holds the classes; None finds it from the shapes
         ignore_index:int|None=None, # Label of rows to leave out
     ):
-        check_targets(outputs, targets, 'ROCInterpretation', 'ROCInterpretation.from_learner(learn)')
         self._ranked = RankedScores(outputs, targets, activation, ignore_index, axis)
         self.activation = activation
         self.ignore_index = ignore_index

@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from numpy.typing import ArrayLike  # chkstyle: ignore
 from .docstrings import document
 from .inputs import binary_labels, equals, explain_absence, put_positive_last, signed, to_numpy, widen
-from .missing_targets import check_targets, targets_required
 from .scores import class_rows, one_hot, ranking_scores, undefined_category
 from .tasks import drop_ignored, one_vs_rest, positive_label
 from .roc import auroc_and_note, mean_curve, roc_curve
@@ -280,7 +279,6 @@ def curves_of_models(
     return [o._replace(style=o.style | kwargs) for o in curves],ranked
 
 # %% ../nbs/22_plots.ipynb #bda73be1
-@targets_required
 def plot_roc(
     scores:'ArrayLike|dict', # Scores, shape (n,), (n, 2) or (n, K); or a dict of scores by name, for several models on the same rows
     targets:'ArrayLike', # Labels, shape (n,), or (n, K) for multilabel
@@ -301,7 +299,6 @@ def plot_roc(
 
     An undefined curve, because a class is missing or a score is NaN, is left out, and the legend says so. Raises
     `ValueError` where `auroc_score` does."""
-    check_targets(scores, targets, 'plot_roc')
     check_interval(level)
     points = points_to_mark(point)
     def rank(s): return RankedScores(s, targets, activation, ignore_index, pos_label=pos_label, options=('pos_label',))

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from typing import Any, TYPE_CHECKING
 from numpy.typing import ArrayLike  # chkstyle: ignore
 from .docstrings import document
-from .missing_targets import check_targets, targets_required
 from .scores import explain_absence, undefined_category
 from .confidence import ap_ci_and_note, check_interval
 from .pr import average_precision_and_note, pr_curve
@@ -138,7 +137,6 @@ def label_pr_axes(
     square_axes(ax, 'recall', 'precision')
 
 # %% ../nbs/22b_pr_plots.ipynb #bea11f75
-@targets_required
 def plot_pr(
     scores:'ArrayLike|dict', # Scores, shape (n,), (n, 2) or (n, K); or a dict of scores by name, for several models on the same rows
     targets:'ArrayLike', # Labels, shape (n,), or (n, K) for multilabel
@@ -160,7 +158,6 @@ def plot_pr(
 
     An undefined curve, because there are no positives or a score is NaN, is left out, and the legend says so. The
     dotted line is chance, the prevalence, if all curves share it. Raises `ValueError` where `auroc_score` does."""
-    check_targets(scores, targets, 'plot_pr')
     check_interval(level)
     points = points_to_mark(point)
     def rank(s): return RankedPrecision(s, targets, activation, ignore_index, pos_label=pos_label, options=('pos_label',))

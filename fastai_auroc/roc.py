@@ -14,7 +14,6 @@ from typing import NamedTuple
 from torch import Tensor
 from numpy.typing import ArrayLike  # chkstyle: ignore
 from .docstrings import document
-from .missing_targets import check_targets, targets_required
 from .scores import to_tensor, undefined_category
 from .keys import map_blocks
 from .tasks import check_average, check_options, prepare_task
@@ -67,7 +66,6 @@ def auroc_and_note(
     return value,explain_undefined(task, areas, value, average, layout)
 
 # %% ../nbs/04_roc.ipynb #d02253dd
-@targets_required
 def auroc_score(
     scores:'ArrayLike', # Scores, shape (n,), (n, 1) or (n, 2): binary; (n, K): multiclass or multilabel
     targets:'ArrayLike', # Labels, shape (n,): the larger of two is positive, or class numbers 0 to K-1; shape (n, K): multilabel
@@ -90,7 +88,6 @@ def auroc_score(
     for columns that should be probabilities but do not sum to one; `TypeError` for input that is not numbers.
     The values equal those of scikit-learn's `roc_auc_score`; partial areas follow McClish (1989), one-vs-one follows
     Hand & Till (2001). The value has no gradient: `AUROCLoss` trains."""
-    check_targets(scores, targets, 'auroc_score')
     options = average,multi_class,max_fpr,sample_weight,ignore_index,pos_label,min_tpr,standardize
     value,note = auroc_and_note(scores, targets, activation, *options)
     if note: warnings.warn(note, undefined_category(), stacklevel=2)
