@@ -82,7 +82,7 @@ class SoftDiceLoss(BatchLoss):
 
     def __init__(self,
         smooth:float=1., # Added to numerator and denominator; with 0, a class neither present nor predicted has dice 0
-        square:bool=True, # Squares in the denominator
+        square:bool=True, # Square probabilities and labels in the denominator
         weight:'ArrayLike|None'=None, # Weight of each column in the mean, shape (K,), for K > 2 classes or K labels
         axis:int=1, # Which axis of the outputs holds the classes
         multilabel:bool=False, # Whether targets have the shape of the outputs, with a sigmoid for each of K labels

@@ -250,7 +250,7 @@ class AUROC(EpochAUROC, CallbackColumn):  # chkstyle: ignore
         max_fpr:float|None=None, # Standardised partial area up to this false positive rate, in (0, 1]
         activation:str='auto', # Turns outputs into probabilities: 'softmax', 'sigmoid', 'identity'; 'auto': the loss's
         axis:int|None=None, # Axis of the outputs that holds the classes; None compares shapes and asks the loss
-        ignore_index:int|None=None, # Label of rows to leave out, such as padding or void pixels; None: none, since the label that a loss leaves out may be a class
+        ignore_index:int|None=None, # Label of rows to leave out, such as padding or void pixels; None: every row counts, also with a label that the loss leaves out, since it may be a class
         thresholds:'int|str|ArrayLike|None'=None, # Count in constant memory: 'bits' (alias 'logit'), number of thresholds or a list; None: exact
         ci:bool=False, # Add a column `name`_ci: half the width of the 95 % interval; as a callback only
         name:str='auroc', # Name of the column, and of the Learner's attribute when used as a callback
@@ -272,7 +272,7 @@ class AveragePrecision(EpochAveragePrecision, CallbackColumn):  # chkstyle: igno
         average:str='macro', # For K classes or labels: 'macro', 'weighted' or 'micro', for multilabel also 'samples'
         activation:str='auto', # Turns outputs into probabilities: 'softmax', 'sigmoid', 'identity'; 'auto': the loss's
         axis:int|None=None, # Axis of the outputs that holds the classes; None compares shapes and asks the loss
-        ignore_index:int|None=None, # Label of rows to leave out, such as padding or void pixels; None: none, since the label that a loss leaves out may be a class
+        ignore_index:int|None=None, # Label of rows to leave out, such as padding or void pixels; None: every row counts, also with a label that the loss leaves out, since it may be a class
         ci:bool=False, # Add a column `name`_ci: half the width of the 95 % interval; as a callback only
         select:int|str|Callable|None=None, # Which of several outputs: index, key, attribute's name, or a function of (outputs, targets)
         name:str='ap', # Name of the column, and of the Learner's attribute when used as a callback

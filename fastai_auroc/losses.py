@@ -82,7 +82,7 @@ def aum(
 def soft_auroc(
     scores:'ArrayLike', # Margins, shape (n,), or of K columns, shape (n, K)
     targets:'ArrayLike', # Labels, shape (n,): above zero is positive, or class numbers; shape (n, K): which entries are positive
-    temperature:float=1., # T, in units of the scores
+    temperature:float=1., # Temperature T of the sigmoid, in units of the scores: the smaller, the closer to AUROC
     ignore_index:int|None=None, # Label of rows, or of entries of multilabel targets, to leave out
 ) -> Tensor: # 0-d, differentiable; mean over the columns with both classes, or 1 (nothing misordered) if there are none
     """AUROC with a sigmoid of the margin for each pair, after Yan, Dodier, Mozer & Wolniewicz (2003)
@@ -130,7 +130,7 @@ class AUROCLoss(BatchLoss):
     _options = batch_options | dict(temperature=positive_number)
 
     def __init__(self,
-        temperature:float=1., # T, in units of the margins
+        temperature:float=1., # Temperature T of the sigmoid, in units of the margins: the smaller, the closer to AUROC
         axis:int=1, # Which axis of the outputs holds the classes
         multilabel:bool=False, # Whether targets have the shape of the outputs, with a sigmoid for each of K labels
         reduction:str='mean', # 'mean', or 'none': one number a row, whose mean is the loss

@@ -41,7 +41,7 @@ class PartialAUCLoss(BatchLoss):
         max_fpr:float|None=None, # Greatest false positive rate, in (0, 1]: the highest `max_fpr` of the negatives count
         min_tpr:float|None=None, # Least true positive rate, in [0, 1): the lowest 1 - `min_tpr` of the positives count
         surrogate:str='sigmoid', # Loss of a pair: 'sigmoid' or 'squared_hinge'
-        temperature:float=1., # T of the sigmoid, in units of the margins
+        temperature:float=1., # Temperature T of the sigmoid, in units of the margins
         margin:float=1., # By how much a positive should be above a negative, for 'squared_hinge'
         axis:int=1, # Which axis of the outputs holds the classes
         multilabel:bool=False, # Whether targets have the shape of the outputs, with a sigmoid for each of K labels
@@ -76,7 +76,7 @@ class AveragePrecisionLoss(BatchLoss):
     _options = batch_options | dict(temperature=positive_number)
 
     def __init__(self,
-        temperature:float=.1, # T, in units of the margins
+        temperature:float=.1, # Temperature T of the sigmoid, in units of the margins: the smaller, the closer to AUROC
         axis:int=1, # Which axis of the outputs holds the classes
         multilabel:bool=False, # Whether targets have the shape of the outputs, with a sigmoid for each of K labels
         reduction:str='mean', # 'mean', or 'none': one number a row, whose mean is the loss
