@@ -76,7 +76,7 @@ class AveragePrecisionLoss(BatchLoss):
     _options = batch_options | dict(temperature=positive_number)
 
     def __init__(self,
-        temperature:float=.1, # Temperature T of the sigmoid, in units of the margins: the smaller, the closer to AUROC
+        temperature:float=.1, # Temperature T of the sigmoid, in units of the margins: the smaller, the closer to average precision
         axis:int=1, # Which axis of the outputs holds the classes
         multilabel:bool=False, # Whether targets have the shape of the outputs, with a sigmoid for each of K labels
         reduction:str='mean', # 'mean', or 'none': one number a row, whose mean is the loss
