@@ -83,7 +83,7 @@ bench-gpu: setup
 	$(BIN)/python benchmarks/gpu.py
 	$(BIN)/python -m pytest -m gpu --noconftest tests/test_gpu.py
 
-RUN := jupyter nbconvert --log-level ERROR --to notebook --execute --inplace
+RUN := jupyter nbconvert --log-level ERROR --to notebook --execute --inplace --coalesce-streams
 
 recipes: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
