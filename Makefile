@@ -83,6 +83,8 @@ bench-gpu: setup
 	$(BIN)/python benchmarks/gpu.py
 	$(BIN)/python -m pytest -m gpu --noconftest tests/test_gpu.py
 
+# Which puts figures into notebooks
+notebooks peers ecosystem: export MPLBACKEND = module://matplotlib_inline.backend_inline
 RUN := jupyter nbconvert --log-level ERROR --to notebook --execute --inplace --coalesce-streams
 
 recipes: setup
