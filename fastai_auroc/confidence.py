@@ -165,7 +165,7 @@ def ap_ci_and_note(
     ignore_index:int|None=None, # Label to leave out
     pos_label=None, # The positive label
     average:str|None='macro', # How to combine columns
-    n_boot:int=2000, # How many samples
+    n_boot:int|None=None, # How many samples; None: 2,000
     clusters=None, # A label for each row
     seed=None, # Seed of the draws
 ): # An `APInterval`, and a sentence, or None if there is nothing to warn about
@@ -174,7 +174,7 @@ def ap_ci_and_note(
     if method not in _by_samples:
         raise ValueError("method must be 'bootstrap' or 'bca' for average precision, "
             f'got {method!r}')
-    sampling = Sampling(clusters, n_boot, seed, method == 'bca')
+    sampling = Sampling(clusters, 2000 if n_boot is None else n_boot, seed, method == 'bca')
     found = resample_ap(dict(scores=scores), targets, sampling, activation, ignore_index, pos_label, average)
     spread,note = spread_and_note(found, level, 'AP')
     value = found.values[0]
@@ -191,7 +191,7 @@ def ap_ci(
     average:str|None='macro', # For K classes or labels, as for `average_precision`; None: one interval for each
     ignore_index:int|None=None, # Label of rows, or of entries of many labels, to leave out
     pos_label:int|float|str|bool|None=None, # The positive label, such as 'yes': of two columns its own is ranked; None: the larger of two numbers
-    n_boot:int=2000, # How many samples to draw
+    n_boot:int|None=None, # How many samples to draw; None: 2,000
     clusters:'ArrayLike|None'=None, # A label for each row, shape (n,), such as its patient: rows of one label are drawn together
     seed:'int|np.random.Generator|None'=None, # Seed of the draws: a whole number or `np.random.Generator`; None: new draws at each call
 ) -> APInterval: # `ap`, `low`, `high` and the standard error `se`: floats, or tensors with `average=None`

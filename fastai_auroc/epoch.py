@@ -17,7 +17,7 @@ from .scores import class_rows, loss_activation, to_tensor, undefined_category
 from .tasks import check_average
 from .loss_options import infer_ignore_index
 from .scorers import AUROCScorer, AveragePrecisionScorer, EpochScore, error_text
-from .accumulators import CountedRows, KeptRows, LossHints
+from .accumulators import choose_axis, CountedRows, KeptRows, LossHints
 from .batches import one_tensor, select_batch
 from .row_groups import codes_of_rows, match_index, RowOrder, SetGroups
 from .column_options import check_ci, check_group_options, check_not_called, check_number_options
@@ -28,7 +28,8 @@ def loss_hints(
     loss_func, # A loss function of fastai 2 or of PyTorch, or None
 ) -> LossHints:
     "What a loss function tells a column"
-    return LossHints(getattr(loss_func, 'axis', None), loss_activation(loss_func), infer_ignore_index(loss_func))
+    return LossHints(getattr(loss_func, 'axis', None), loss_activation(loss_func), infer_ignore_index(loss_func),
+        bool(getattr(loss_func, 'multilabel', False)))
 
 # %% ../nbs/11_epoch.ipynb #731aa83c
 def check_not_language_model(
@@ -233,8 +234,8 @@ class EpochColumn:  # chkstyle: ignore
         targets, # Tensor of targets
     ):
         "Copy the result of `tensors` for a batch"
-        epoch = self._epoch
-        epoch.add(*class_rows(outputs, targets, self.axis, epoch.accumulator.hints.axis))
+        hints = self._epoch.accumulator.hints
+        self._epoch.add(*class_rows(outputs, targets, choose_axis(self.axis, hints), hints.axis))
 
     def kept_as(self):
         "The options that determine which rows are kept; None for a column that keeps none"

@@ -330,7 +330,7 @@ def argument_order(
     except (TypeError, ValueError) as e:
         text = str(e)
         if not text.startswith('targets must'): raise
-        for advice in ('; K classes need', '; as class numbers'): text = text.partition(advice)[0]
+        for advice in ('; K classes need', '; as class numbers', '; scores come first'): text = text.partition(advice)[0]
         raise type(e)(f'{text}; the arguments are {names} in this order') from None
 
 # %% ../nbs/00_inputs.ipynb #248dbba3
@@ -396,10 +396,10 @@ def raise_third_label(
 ):
     "Raise `ValueError` for scores of two columns if targets hold three labels or more"
     found = [o for o in distinct_labels(targets) if not _same(o, ignore_index)]
-    mark = next((o for o in (-100, -1, 255) if o in found), None)
+    mark = next((o for o in (-100, -1, 255) if o in found and not _same(o, pos_label)), None)
     hint = f'; if {int(mark)} marks rows to leave out, pass ignore_index={int(mark)}' if mark is not None else ''
     raise ValueError(f'scores of two columns belong to two labels, but targets hold {list_labels(found)}: to compare '
-        f'pos_label={list_labels([pos_label])} with all others, pass its column alone, as in scores[:,1]{hint}')
+        f'pos_label={list_labels([pos_label])} with all others, pass the one column that belongs to it, of shape (n,){hint}')
 
 # %% ../nbs/00_inputs.ipynb #2925cbc5
 def _flip_where(outputs, first):

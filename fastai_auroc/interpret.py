@@ -19,6 +19,8 @@ from torch import Tensor
 from .docstrings import document
 from .scores import apply_activation, class_rows, is_number, loss_activation
 from .roc import auroc_score
+from .accumulators import choose_axis
+from .epoch import loss_hints
 from .loss_options import infer_ignore_index
 from .thresholds import find_operating_point, OperatingPoint, tabulate_thresholds, threshold_rule
 from .plots import plot_roc, RankedScores
@@ -53,7 +55,8 @@ def _predicted_activation(loss_func, outputs, targets):
     while isinstance(loss_func, partial): loss_func = loss_func.func
     act = getattr(loss_func, 'activation', None)
     x = torch.tensor([[-1., 2.]], device='cpu')
-    return 'sigmoid' if callable(act) and not torch.equal(act(x), x) else 'identity'
+    try: return 'sigmoid' if callable(act) and not torch.equal(act(x), x) else 'identity'
+    except IndexError: return 'sigmoid'  # a loss of ours for several labels, with an axis that `x` lacks
 
 def _vocab_of(dls):
     "The vocabulary of a Learner's data, or the codes of its masks, which fastai stores in a transform; or None"
@@ -141,7 +144,8 @@ class ROCInterpretation:  # chkstyle: ignore
         "Create it from the predictions of a Learner; raises `ValueError` for a set without rows or labels"
         outputs,targets = _raw_predictions(learn, ds_idx, dl)
         loss_func = learn.loss_func
-        outputs,targets = class_rows(outputs, targets, axis, getattr(loss_func, 'axis', None))  # as the columns do
+        hints = loss_hints(loss_func)
+        outputs,targets = class_rows(outputs, targets, choose_axis(axis, hints), hints.axis)  # as the columns do
         if ignore_index is None: ignore_index = infer_ignore_index(loss_func)
         activation = activation or _predicted_activation(loss_func, outputs, targets)
         res = cls(outputs, targets, activation, ignore_index=ignore_index)

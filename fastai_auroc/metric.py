@@ -8,7 +8,7 @@ Docs: https://fastai-auroc.github.io/fastai_auroc/metric.html.md"""
 __all__ = ['MetricColumn', 'AUROC', 'AveragePrecision']
 
 # %% ../nbs/12_metric.ipynb #c368359f
-import reprlib, torch, warnings
+import reprlib, torch
 from weakref import ref
 from fastai.callback.core import Callback
 from fastai.data.load import DataLoader
@@ -18,7 +18,7 @@ from .docstrings import document
 from .scorers import EpochScore
 from .batches import first_tensor
 from .row_groups import index_of, RowOrder, why_other_items
-from .epoch import are_twins, caller_locals, check_attribute, check_not_language_model, column_names
+from .epoch import are_twins, caller_locals, check_attribute, check_not_language_model
 from .epoch import EpochAUROC, EpochAveragePrecision, EpochColumn, loss_hints, warn_of_namesakes
 
 # %% ../nbs/12_metric.ipynb #a7afe6e8
@@ -130,23 +130,6 @@ class _CheckMetric(Callback):
         learn.remove_cb(self)
         if any(m is self.metric for m in learn.metrics): _check_learner(self.metric, learn)
 
-# %% ../nbs/12_metric.ipynb #15cf98fc
-def _warn_of_monitors(column, learn):
-    "Warn once if a tracker monitors no column; only the first column of a Learner warns"
-    own = [o for o in (*learn.metrics, *learn.cbs) if isinstance(o, EpochColumn)]
-    if own[0] is not column: return
-    others = [getattr(m, 'name', None) for m in learn.metrics if not isinstance(m, EpochColumn)]
-    known = {'train_loss', 'valid_loss', 'time', *(name for o in own for name in column_names(o))}
-    known |= {f'{when}{o}' for when in ('', 'train_', 'valid_') for o in others}
-    instead = ' or '.join(dict.fromkeys(repr(o.options()['name']) for o in own))
-    for cb in learn.cbs:
-        monitor = getattr(cb, 'monitor', None)
-        if monitor in {None, *known} or 'TrackerCallback' not in [c.__name__ for c in type(cb).__mro__]: continue
-        if vars(cb).get('_told_monitor') == monitor: continue
-        cb._told_monitor = monitor  # since fastai reads the name of a metric twice
-        warnings.warn_explicit(f'{type(cb).__name__} monitors {monitor!r}, which is the name of no column, so that fastai will fail: '
-            f'pass monitor={instead}', UserWarning, 'fastai_auroc', 1)
-
 # %% ../nbs/12_metric.ipynb #a7d1fc9f
 class _HalfWidth(Metric):
     "The second column of one with `ci=True`"
@@ -205,8 +188,9 @@ class MetricColumn(EpochColumn, Metric, Callback):  # chkstyle: ignore
     _joined:tuple|list = ()  # Which metrics it added to its Learner
 
     def __new__(cls, *args, **options):
-        if args and isinstance(args[0], Learner):
-            told = ', '.join(f'{k}={reprlib.repr(v)}' for k,v in options.items())
+        own = cls.__init__.__module__.startswith('fastai_auroc.')  # a class of a user's may take a Learner
+        if own and args and isinstance(args[0], Learner):
+            told = ', '.join([*map(reprlib.repr, args[1:]), *(f'{k}={reprlib.repr(v)}' for k,v in options.items())])
             raise TypeError(f'in fastai 2 {cls.kind} takes no Learner: pass cbs={cls.__name__}({told}) to it')
         return super().__new__(cls, *args, **options)
 
@@ -219,9 +203,7 @@ class MetricColumn(EpochColumn, Metric, Callback):  # chkstyle: ignore
     def name(self):
         "Name of the column; when a Recorder reads it, a plain metric learns which Learner it belongs to"
         recorder = caller_locals('before_fit').get('self')
-        if self._learn is None and isinstance(recorder, Recorder):
-            _CheckMetric.add_to(recorder.learn, self)
-            _warn_of_monitors(self, recorder.learn)
+        if self._learn is None and isinstance(recorder, Recorder): _CheckMetric.add_to(recorder.learn, self)
         return f'{self._name}_again' if self._second else self._name
 
     def __call__(self,
@@ -274,7 +256,6 @@ class MetricColumn(EpochColumn, Metric, Callback):  # chkstyle: ignore
     def before_fit(self):
         "Join the metrics of the Learner before the Recorder stores their names, unless the same column is there"
         _check_learner(self, self.learn)
-        _warn_of_monitors(self, self.learn)
         _join(self, self.learn)
 
     def before_validate(self):

@@ -194,10 +194,11 @@ class _SeenTargets:
             'targets come first here, then scores: update_state(y_true, y_pred)')
 
 # %% ../nbs/09_streaming.ipynb #d42cf8a0
+def _all_valid(weight): return weight.device.type == 'cpu' and (not weight.numel() or bool(weight.min() >= 0 and weight.max() < math.inf))
 def _count_faults(labels, weight):
     "How many targets are NaN, and of how many others the weight is invalid, shape (2,); None if there are known to be none"
     floating = labels.dtype.is_floating_point
-    if weight is None and (not floating or labels.device.type == 'cpu' and not labels.sum().isnan()): return None
+    if (not floating or labels.device.type == 'cpu' and not labels.sum().isnan()) and (weight is None or _all_valid(weight)): return None
     nan = labels.isnan() if floating else torch.zeros_like(labels, dtype=torch.bool)
     if weight is None: return torch.stack([nan.sum(), nan.new_zeros((), dtype=torch.long)])
     valid = (weight >= 0) & weight.isfinite()

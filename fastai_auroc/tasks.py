@@ -319,7 +319,7 @@ def _advice_on_activation(task):
     "What to do about scores that should be probabilities and do not sum to one"
     in_learner = _is_called_by_fastai()
     loss = 'as a loss use AUROCLoss(), since a score of ranks has no gradient'
-    if task.needs_gradient and in_learner: return loss
+    if task.needs_gradient and in_learner: return f'as a metric use AUROC(), {loss}'
     advice = "pass activation='softmax' for logits, or 'identity' to rank each column as it is"
     if _are_rounded(task.outputs): advice = "for rounded probabilities pass activation='identity', which ranks each column as it is"
     if task.needs_gradient: return f'{advice}; {loss}'

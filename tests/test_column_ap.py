@@ -98,33 +98,6 @@ def test_without_positives(adult_learner, adult_dls, adult):
         assert said.category is UndefinedMetricWarning and str(said.message).startswith('ap: average precision is NaN: ')
         assert math.isnan(last(learn, 'ap')[0])
 
-unknown = "SaveModelCallback monitors 'auroc', which is the name of no column, so that fastai will fail: pass monitor="
-
-@pytest.mark.parametrize('given,instead', [(dict(metrics=AUROC(name='auc')), "'auc'"), (dict(cbs=AUROC(name='auc')), "'auc'"), (dict(callback_fns=partial(AUROC, name='auc')), "'auc'"),
-    (dict(metrics=[accuracy, AUROC(name='auc')], cbs=AveragePrecision()), "'auc' or 'ap'"), (dict(cbs=[AveragePrecision(), AUROC(name='auc')]), "'ap' or 'auc'")],
-    ids=['metric', 'callback', 'callback_fns', 'metric and callback', 'callbacks'])
-def test_a_monitor_without_a_column(given, instead, adult_learner, recwarn):
-    "One warning says which names there are, just before fastai fails"
-    learn = adult_learner(**given)
-    with pytest.raises(Exception): fit(learn, cbs=SaveModelCallback(monitor='auroc'))
-    with learn.no_bar(), learn.no_logging(), pytest.raises(Exception): learn.fit(2, cbs=[SaveModelCallback(monitor='auroc'), EarlyStoppingCallback()])
-    assert [str(o.message) for o in recwarn.list if 'monitors' in str(o.message)] == [unknown + instead]
-
-@pytest.mark.parametrize('given', [dict(metrics=[accuracy, AUROC(), AveragePrecision(ci=False)]), dict(cbs=[AUROC(ci=True), AveragePrecision()])], ids=['metrics', 'callbacks'])
-@pytest.mark.parametrize('monitor', ['auroc', 'ap', 'accuracy', 'valid_loss', 'train_loss'])
-@pytest.mark.parametrize('tracker', [SaveModelCallback, EarlyStoppingCallback, ReduceLROnPlateau])
-def test_monitors_of_every_kind(given, monitor, tracker, adult_learner):
-    "A monitor that fastai finds brings no warning"
-    learn = adult_learner(**dict(metrics=accuracy) | given)
-    said = fit(learn, cbs=tracker(monitor=monitor))
-    assert not [o for o in said if 'monitors' in str(o.message)]
-
-def test_monitors_of_training_metrics(adult_learner):
-    learn = adult_learner(metrics=[accuracy, AUROC()])
-    learn.recorder.train_metrics = True
-    for monitor in ('train_auroc', 'valid_auroc', 'train_accuracy', 'valid_loss'):
-        assert not [o for o in fit(learn, cbs=EarlyStoppingCallback(monitor=monitor)) if 'monitors' in str(o.message)]
-
 def test_errors_name_the_column(adult_learner):
     with pytest.raises(ValueError, match='AveragePrecision shows one number.*average_precision'): AveragePrecision(None)
     with pytest.raises(ValueError, match="average must be one of .*, got 'mean'"): AveragePrecision('mean')

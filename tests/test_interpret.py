@@ -10,6 +10,7 @@ from torch import nn
 from test_losses_training import as_dls, blobs, quietly
 from test_plots import classes, curves, legend, noisy, number, points, tags, with_ci
 from fastai_auroc.confidence import auroc_ci
+from fastai_auroc.losses import AUMLoss, AUROCLoss, SoftDiceLoss
 from fastai_auroc.metric import AUROC
 from fastai_auroc.plots import plot_aum, plot_roc
 from fastai_auroc.interpret import ROCInterpretation
@@ -505,3 +506,20 @@ def test_sets_without_rows_or_labels(adult, adult_learner):
     with pytest.raises(ValueError, match='no labels.*with_labels=True'): ROCInterpretation.from_learner(learn, dl=learn.dls.test_dl(adult.iloc[:50].drop(columns='income')))
     with pytest.raises(ValueError, match='ds_idx must be below 2.*got 2'): ROCInterpretation.from_learner(learn, ds_idx=2)
     with pytest.raises(TypeError, match='a Learner of fastai 2, got a Linear'): ROCInterpretation.from_learner(nn.Linear(1, 1))
+
+losses_of_labels = [((24, 4, 4, 3), AUROCLoss(axis=3, multilabel=True)), ((24, 4, 4, 3), AUMLoss(axis=-1, multilabel=True)),
+    ((24, 3, 4), AUROCLoss(multilabel=True)), ((24, 3, 4), SoftDiceLoss(axis=2, multilabel=True))]
+
+@pytest.mark.parametrize('shape,loss', losses_of_labels, ids=range(len(losses_of_labels)))
+def test_axis_of_a_loss_for_several_labels(shape, loss):
+    "Outputs and targets have one shape, so only the loss tells which axis holds the labels; the column asks it, too"
+    axis = loss.axis % len(shape)
+    k = shape[axis]
+    rng = torch.Generator().manual_seed(0)
+    of_labels = torch.arange(k, dtype=torch.float).reshape([k if i == axis else 1 for i in range(len(shape))])
+    x = torch.randn(shape, generator=rng) + 2*of_labels
+    y = (torch.rand(shape, generator=rng) < (of_labels+1)/(k+2)).float()
+    learn = Learner(as_dls(x, y), nn.PReLU(init=1.), loss_func=loss, metrics=AUROC())
+    want = sk.roc_auc_score(*(o.movedim(axis, -1).reshape(-1, k) for o in (y, x)))
+    assert quietly(learn, 'validate')[-1] == pytest.approx(want, abs=1e-6)
+    assert float(ROCInterpretation.from_learner(learn).auroc()) == pytest.approx(want, abs=1e-6)

@@ -155,7 +155,7 @@ def test_third_label(labels, positive):
     calls += [lambda p, y, **kw: compare_auroc(p, p, y, **kw), lambda p, y, **kw: grouped_auroc(p, y, [0]*4, **kw)]
     calls.append(lambda p, y, **kw: bias_auroc(p, y, [0, 1]*2, **kw))
     for f in calls:
-        with pytest.raises(ValueError, match='scores of two columns belong to two labels, but targets hold .*pass its column alone'): f(p, labels, pos_label=positive)
+        with pytest.raises(ValueError, match='scores of two columns belong to two labels, but targets hold .*pass the one column that belongs to it'): f(p, labels, pos_label=positive)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
         assert auroc_score(p[:,1], labels, pos_label=positive).item() == .5 or positive in (5, 'x')
