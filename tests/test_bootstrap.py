@@ -455,7 +455,7 @@ def test_errors():
     p,t = multiclass()
     for n_boot in (99, 100., '200', True, nan):
         with pytest.raises(ValueError, match='n_boot must be a whole number of at least 100'): auroc_ci(s, y, method='bootstrap', n_boot=n_boot)
-    with pytest.raises(ValueError, match='n_boot must be a whole number of at least 100'): ap_ci(s, y, n_boot=None)
+    assert ap_ci(s, y, n_boot=None, seed=0) == ap_ci(s, y, n_boot=2000, seed=0)
     for seed in (-1, 1.5, 'a', True):
         with pytest.raises(ValueError, match='seed must be a whole number'): ap_ci(s, y, seed=seed)
     for kwargs,given in ((dict(max_fpr=.1), 'max_fpr'), (dict(min_tpr=.8), 'min_tpr'), (dict(clusters=y), 'clusters'), (dict(groups=y, max_fpr=.1), 'max_fpr and groups')):

@@ -242,7 +242,7 @@ def test_function_as_a_metric():
 def test_function_as_a_loss():
     "A score has no gradient"
     learn = learner_of(loss_func=auroc_score)
-    with pytest.raises(ValueError, match=r'do not sum to one: as a loss use AUROCLoss\(\), since a score of ranks has no gradient$'), learn.no_bar(), learn.no_logging(): learn.fit(1)
+    with pytest.raises(ValueError, match=r'do not sum to one: as a metric use AUROC\(\), as a loss use AUROCLoss\(\), since a score of ranks has no gradient$'), learn.no_bar(), learn.no_logging(): learn.fit(1)
     with pytest.raises(ValueError, match=r"pass activation='softmax' for logits, or 'identity' .*; as a loss use AUROCLoss\(\)"):
         auroc_score(torch.randn(9, 2, requires_grad=True), torch.arange(9) % 2)
 
