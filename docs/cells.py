@@ -70,7 +70,7 @@ def _changed(node):
 class Statement:
     "A statement of a shown cell, as a reader sees it; one with a private name is left out unless `private` is true"
     def __init__(self, text, nodes, lead='', private=False):
-        self.lead,self.nodes,self.table = lead,nodes,None
+        self.lead,self.nodes = lead,nodes
         self.text,self.raises = _as_example(text, nodes)
         self.left_out = self.text is None and not self.raises
         try: code = ast.parse(self.text or '\n'.join(call for call,_ in self.raises))

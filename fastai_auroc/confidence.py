@@ -83,6 +83,8 @@ def _delong_ci(scores, targets, activation, level, method, ignore_index, pos_lab
     return AUROCInterval(auroc, *_interval(auroc, se, level, method), se),note
 
 # %% ../nbs/06_confidence.ipynb #d29f5541
+def _sampling(clusters, n_boot, seed, method): return Sampling(clusters, 2000 if n_boot is None else n_boot, seed, method == 'bca')
+
 def auroc_ci_and_note(
     scores, # As for `auroc_ci`, like all arguments
     targets, # Labels
@@ -101,7 +103,7 @@ def auroc_ci_and_note(
     if method not in _by_samples:
         _check_delong(method, clusters=clusters, n_boot=n_boot, seed=seed, **options)
         return _delong_ci(scores, targets, activation, level, method, ignore_index, pos_label)
-    sampling = Sampling(clusters, 2000 if n_boot is None else n_boot, seed, method == 'bca')
+    sampling = _sampling(clusters, n_boot, seed, method)
     found = resample_auroc(dict(scores=scores), targets, sampling, activation, ignore_index, pos_label, **options)
     spread,note = spread_and_note(found, level)
     value = found.values[0]
@@ -174,7 +176,7 @@ def ap_ci_and_note(
     if method not in _by_samples:
         raise ValueError("method must be 'bootstrap' or 'bca' for average precision, "
             f'got {method!r}')
-    sampling = Sampling(clusters, 2000 if n_boot is None else n_boot, seed, method == 'bca')
+    sampling = _sampling(clusters, n_boot, seed, method)
     found = resample_ap(dict(scores=scores), targets, sampling, activation, ignore_index, pos_label, average)
     spread,note = spread_and_note(found, level, 'AP')
     value = found.values[0]
@@ -297,7 +299,7 @@ def compare_auroc(
     models = dict(scores_a=scores_a, scores_b=scores_b)
     rows = activation,ignore_index,pos_label
     if method in _by_samples:
-        sampling = Sampling(clusters, 2000 if n_boot is None else n_boot, seed, method == 'bca')
+        sampling = _sampling(clusters, n_boot, seed, method)
         found = resample_auroc(models, targets, sampling, *rows, average, multi_class, max_fpr, min_tpr, standardize, groups,
             group_average)
         res,note = _compare_samples(found, level)

@@ -21,7 +21,6 @@ from .scores import apply_activation, class_rows, is_number, loss_activation
 from .roc import auroc_score
 from .accumulators import choose_axis
 from .epoch import loss_hints
-from .loss_options import infer_ignore_index
 from .thresholds import find_operating_point, OperatingPoint, tabulate_thresholds, threshold_rule
 from .plots import plot_roc, RankedScores
 from .pr_plots import plot_pr
@@ -146,7 +145,7 @@ class ROCInterpretation:  # chkstyle: ignore
         loss_func = learn.loss_func
         hints = loss_hints(loss_func)
         outputs,targets = class_rows(outputs, targets, choose_axis(axis, hints), hints.axis)  # as the columns do
-        if ignore_index is None: ignore_index = infer_ignore_index(loss_func)
+        if ignore_index is None: ignore_index = hints.ignore_index
         activation = activation or _predicted_activation(loss_func, outputs, targets)
         res = cls(outputs, targets, activation, ignore_index=ignore_index)
         res.names = _class_names(_vocab_of(learn.dls), res._ranked.num_classes)

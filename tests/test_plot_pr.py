@@ -181,20 +181,26 @@ def test_faults():
     with pytest.raises(ValueError, match='names.*3 classes, got 2'): plot_pr(*classes(), names=['a', 'b'])
     with pytest.raises(ValueError, match='dict.*empty'): plot_pr({}, y)
     with pytest.raises(TypeError, match='ax must be matplotlib axes, got Figure'): plot_pr(s, y, ax=plt.Figure())
-    for models in ([s, s], (s, s), [torch.from_numpy(s)]*2, [s.tolist(), s], [classes()[0]]*2):
-        with pytest.raises(ValueError, match='several models are a dict of scores by name, got a .* of 2; as one model: '): plot_pr(models, y)
-    with pytest.raises(ValueError, match='^targets must have the shape'): plot_pr(classes()[0].tolist(), y)
-    told = "plot_pr has no option {!r}: it takes its own options and those of matplotlib's plot{}$"
-    for option,hint in dict(colour=", did you mean 'color'\\?", title='; ax.set_title sets it', which='').items():
-        with pytest.raises(TypeError, match=told.format(option, hint)): plot_pr(s, y, **{option:'red'})
-        with pytest.raises(TypeError, match=told.format(option, hint)): plot_pr(dict(a=s), y, **{option:'red'})
-    with pytest.raises(ValueError, match="'none of them' is not a valid"): plot_pr(s, y, color='none of them')
-    assert curves(plot_pr(s, y, c='red', lw=3, linestyle='--', dash_capstyle='round'))[-1].get_color() == 'red'
     plt.close('all')
     for bad in (.5, [.5], 'x', (.3, .1, .8, .5)):
         for f in (plot_pr, plot_roc):
             with pytest.raises(TypeError, match='point must be an OperatingPoint or a list of them, got'): f(s, y, point=bad)
     assert not plt.get_fignums()
+
+@pytest.mark.parametrize('f', [plot_pr, plot_roc])
+def test_models_and_options_of_lines(f):
+    "What several models are, and which options a plot has"
+    s,y = noisy()
+    for models in ([s, s], (s, s), [torch.from_numpy(s)]*2, [s.tolist(), s], [classes()[0]]*2):
+        with pytest.raises(ValueError, match='several models are a dict of scores by name, got a .* of 2; as one model: '): f(models, y)
+    with pytest.raises(ValueError, match='^targets must have the shape'): f(classes()[0].tolist(), y)
+    told = f.__name__ + " has no option {!r}: it takes its own options and those of matplotlib's plot{}$"
+    for option,hint in dict(colour=", did you mean 'color'\\?", title='; ax.set_title sets it', which='').items():
+        with pytest.raises(TypeError, match=told.format(option, hint)): f(s, y, **{option:'red'})
+        with pytest.raises(TypeError, match=told.format(option, hint)): f(dict(a=s), y, **{option:'red'})
+    with pytest.raises(ValueError, match="'none of them' is not a valid"): f(s, y, color='none of them')
+    assert curves(f(s, y, c='red', lw=3, linestyle='--', dash_capstyle='round'))[-1].get_color() == 'red'
+    plt.close('all')
 
 def test_interval_in_the_legend():
     "The seeded one of `ap_ci`; undefined curves have none"

@@ -197,15 +197,6 @@ def test_faults_of_plot_roc():
     with pytest.raises(ValueError, match='names.*2 classes, got 1'): plot_roc(s, y, names=['a'])
     with pytest.raises(ValueError, match='level.*7'): plot_roc(*classes(), average='macro', level=7)
     with pytest.raises(TypeError, match='ax must be matplotlib axes, got Figure'): plot_roc(s, y, ax=plt.Figure())
-    for models in ([s, s], (s, s), [torch.from_numpy(s)]*2, [s.tolist(), s], [classes()[0]]*2):
-        with pytest.raises(ValueError, match='several models are a dict of scores by name, got a .* of 2; as one model: '): plot_roc(models, y)
-    with pytest.raises(ValueError, match='^targets must have the shape'): plot_roc(classes()[0].tolist(), y)
-    told = "plot_roc has no option {!r}: it takes its own options and those of matplotlib's plot{}$"
-    for option,hint in dict(colour=", did you mean 'color'\\?", title='; ax.set_title sets it', which='').items():
-        with pytest.raises(TypeError, match=told.format(option, hint)): plot_roc(s, y, **{option:'red'})
-        with pytest.raises(TypeError, match=told.format(option, hint)): plot_roc(dict(a=s), y, **{option:'red'})
-    with pytest.raises(ValueError, match="'none of them' is not a valid"): plot_roc(s, y, color='none of them')
-    assert curves(plot_roc(s, y, c='red', lw=3, linestyle='--', dash_capstyle='round'))[-1].get_color() == 'red'
     plt.close('all')
     with pytest.raises(ValueError, match='level.*2'): plot_roc(s, y, level=2)
     assert not plt.get_fignums()
